@@ -8,6 +8,12 @@ use kernel::prelude::*;
 
 #[path = "../rust/bindings.rs"]
 mod bindings;
+#[path = "../rust/dax.rs"]
+mod dax;
+#[path = "../rust/lock.rs"]
+mod lock;
+#[path = "../rust/vfs/mod.rs"]
+mod vfs;
 
 module! {
     type: Pinfs,

@@ -14,6 +14,7 @@
 #include <linux/fs_parser.h>
 #include <linux/ftrace.h>
 #include <linux/iomap.h>
+#include <linux/libnvdimm.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/proc_fs.h>
