@@ -6,6 +6,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/statfs.h>
+#include <linux/unaligned.h>
 #include <linux/wait_bit.h>
 
 #include "helpers.h"
