@@ -7,12 +7,16 @@
 
 use crate::{
     bindings,
-    lock::LayoutLock,
+    lock::{
+        ExclusiveInode,
+        LayoutLock, //
+    },
     vfs::{
         file::Iocb,
         iomap,
         FileSystem,
-        Inode, //
+        Inode,
+        SuperBlock, //
     }, //
 };
 use core::{
@@ -21,7 +25,6 @@ use core::{
 };
 use kernel::{
     error::to_result,
-    ffi::c_void,
     iov::{
         IovIterDest,
         IovIterSource, //
@@ -88,43 +91,6 @@ impl Device {
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
-
-    /// Maps the whole device for access by [`Region`].
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if a part of the device cannot be accessed, for instance because of a bad block;
-    /// `EOPNOTSUPP` if it has no addresses in the kernel.
-    pub(crate) fn map(self) -> Result<Region> {
-        let pages = self.len >> bindings::PAGE_SHIFT;
-        let mut base: *mut c_void = core::ptr::null_mut();
-        // SAFETY: The device is referenced by the type's invariant.
-        let mapped = unsafe {
-            let id = bindings::dax_read_lock();
-            let mapped = bindings::dax_direct_access(
-                self.as_ptr(),
-                (self.offset >> bindings::PAGE_SHIFT) as usize,
-                pages.try_into().map_err(|_| EOVERFLOW)?,
-                bindings::dax_access_mode_DAX_ACCESS,
-                &mut base,
-                core::ptr::null_mut(),
-            );
-            bindings::dax_read_unlock(id);
-            mapped
-        };
-        if mapped < 0 {
-            return Err(Error::from_errno(mapped as i32));
-        }
-        if (mapped as u64) < pages {
-            return Err(EIO);
-        }
-        // INVARIANT: `dax_direct_access` gave the address of `pages` contiguous pages.
-        Ok(Region {
-            base: NonNull::new(base.cast()).ok_or(ENXIO)?,
-            len: pages << bindings::PAGE_SHIFT,
-            device: self,
-        })
-    }
 }
 
 impl Drop for Device {
@@ -134,117 +100,15 @@ impl Drop for Device {
     }
 }
 
-/// The bytes of a DAX device.
+/// Makes durable what has reached the memory controller, where that takes more than a store
+/// fence (`blkdev_issue_flush()`: flush hints, virtual devices).
 ///
-/// Every access copies: the memory is shared with user space, devices and other processors, so no
-/// reference into it is ever made. The DAX read lock is held around each, so that a device that is
-/// taken away turns into `EIO` and not into a stray access.
+/// # Errors
 ///
-/// # Invariants
-///
-/// `base` is the kernel's address of `len` contiguous bytes, as long as the device is alive.
-pub(crate) struct Region {
-    base: NonNull<u8>,
-    len: u64,
-    device: Device,
-}
-
-// SAFETY: The region is plain memory that any task may access.
-unsafe impl Send for Region {}
-// SAFETY: All methods tolerate concurrent access to the memory; see the type's documentation.
-unsafe impl Sync for Region {}
-
-impl AsRef<Device> for Region {
-    fn as_ref(&self) -> &Device {
-        &self.device
-    }
-}
-
-impl Region {
-    /// Returns the size in bytes.
-    pub(crate) fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn with<R>(&self, offset: u64, len: u64, f: impl FnOnce(*mut u8) -> R) -> Result<R> {
-        let end = offset.checked_add(len).ok_or(EINVAL)?;
-        if end > self.len {
-            return Err(EINVAL);
-        }
-        // SAFETY: A pure SRCU read lock.
-        let id = unsafe { bindings::dax_read_lock() };
-        // SAFETY: The device is referenced.
-        let result = if unsafe { bindings::dax_alive(self.device.as_ptr()) } {
-            // SAFETY: The offset was just checked against the length.
-            Ok(f(unsafe { self.base.as_ptr().add(offset as usize) }))
-        } else {
-            Err(EIO)
-        };
-        // SAFETY: `id` is from `dax_read_lock`.
-        unsafe { bindings::dax_read_unlock(id) };
-        result
-    }
-
-    /// Copies bytes out of the device.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone or memory that is poisoned.
-    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result {
-        let len = u32::try_from(out.len()).map_err(|_| EINVAL)?;
-        // SAFETY: `with` gives an address of as many bytes as asked for. `copy_mc_to_kernel`
-        // survives a machine check, and tells how many bytes it did not copy.
-        let left = self.with(offset, len.into(), |src| unsafe {
-            bindings::copy_mc_to_kernel(out.as_mut_ptr().cast(), src.cast(), len)
-        })?;
-        if left == 0 {
-            Ok(())
-        } else {
-            Err(EIO)
-        }
-    }
-
-    /// Stores bytes in the device. They are durable after [`Region::flush`] and
-    /// [`Region::fence`]. Aligned stores of eight bytes are atomic.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
-    pub(crate) fn write(&self, offset: u64, data: &[u8]) -> Result {
-        // SAFETY: `with` gives an address of as many bytes as asked for.
-        self.with(offset, data.len() as u64, |dst| unsafe {
-            bindings::pinfs_helper_pmem_write(dst.cast(), data.as_ptr().cast(), data.len())
-        })
-    }
-
-    /// Stores zeroes in the device. They are durable after [`Region::flush`] and
-    /// [`Region::fence`].
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
-    pub(crate) fn zero(&self, offset: u64, len: u64) -> Result {
-        // SAFETY: `with` gives an address of as many bytes as asked for.
-        self.with(offset, len, |dst| unsafe { core::ptr::write_bytes(dst, 0, len as usize) })
-    }
-
-    /// Writes the cache lines of a range back to the device (`arch_wb_cache_pmem()`).
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
-    pub(crate) fn flush(&self, offset: u64, len: u64) -> Result {
-        // SAFETY: `with` gives an address of as many bytes as asked for.
-        self.with(offset, len, |addr| unsafe {
-            bindings::arch_wb_cache_pmem(addr.cast(), len as usize)
-        })
-    }
-
-    /// Orders what was flushed before against every later store (`pmem_wmb()`).
-    pub(crate) fn fence(&self) {
-        // SAFETY: A store fence.
-        unsafe { bindings::pinfs_helper_pmem_wmb() };
-    }
+/// `EIO` for a device that is gone.
+pub(crate) fn flush_device<F: FileSystem>(sb: &SuperBlock<F>) -> Result {
+    // SAFETY: The superblock keeps its block device open.
+    to_result(unsafe { bindings::blkdev_issue_flush((*sb.as_ptr()).s_bdev) })
 }
 
 /// Reads a DAX file (`dax_iomap_rw()`). The caller holds the inode's i_rwsem at least shared.
@@ -270,16 +134,21 @@ pub(crate) fn write<F: FileSystem>(
 }
 
 /// Zeroes a range of a file through the device; holes stay (`dax_zero_range()`).
+///
+/// # Errors
+///
+/// `EFBIG` beyond the largest offset; what the block map and the device say.
 pub(crate) fn zero_range<F: FileSystem>(
-    lock: &LayoutLock<'_>,
+    lock: &impl ExclusiveInode<Fs = F>,
     range: Range<u64>,
     map: iomap::Table<F>,
 ) -> Result {
+    if range.is_empty() {
+        return Ok(());
+    }
     let start = range.start.try_into().map_err(|_| EFBIG)?;
-    let len = (range.end.saturating_sub(range.start))
-        .try_into()
-        .map_err(|_| EFBIG)?;
-    // SAFETY: The layout is locked, as the argument shows.
+    let len = (range.end - range.start).try_into().map_err(|_| EFBIG)?;
+    // SAFETY: The i_rwsem is held, as the argument shows.
     to_result(unsafe {
         bindings::dax_zero_range(
             lock.inode().as_ptr(),
@@ -291,10 +160,31 @@ pub(crate) fn zero_range<F: FileSystem>(
     })
 }
 
+/// Flushes what was stored through mappings into the pages that hold `range`
+/// (`filemap_write_and_wait_range()`).
+///
+/// # Errors
+///
+/// `EIO` for a device that is gone.
+pub(crate) fn write_and_wait(inode: &Inode, range: &Range<u64>) -> Result {
+    let start = i64::try_from(range.start).map_err(|_| EFBIG)?;
+    // SAFETY: The inode is initialised.
+    to_result(unsafe {
+        bindings::filemap_write_and_wait_range(
+            (*inode.as_ptr()).i_mapping,
+            start,
+            last_byte(range),
+        )
+    })
+}
+
 /// The last byte of a range, as the DAX core wants it: inclusive, `LLONG_MAX` for the largest
 /// offset.
 fn last_byte(range: &Range<u64>) -> i64 {
-    i64::try_from(range.end).map_or(i64::MAX, |end| if end == i64::MAX { end } else { end - 1 })
+    match i64::try_from(range.end) {
+        Ok(end) if end < i64::MAX => end - 1,
+        _ => i64::MAX,
+    }
 }
 
 /// A page of a file that something other than a mapping references.

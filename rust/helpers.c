@@ -227,16 +227,6 @@ void pinfs_helper_invalidate_unlock_shared(struct inode *inode)
 	filemap_invalidate_unlock_shared(inode->i_mapping);
 }
 
-void pinfs_helper_sb_start_write(struct inode *inode)
-{
-	sb_start_write(inode->i_sb);
-}
-
-void pinfs_helper_sb_end_write(struct inode *inode)
-{
-	sb_end_write(inode->i_sb);
-}
-
 /*
  * Gives up the write access that the callers of setattr and fallocate hold,
  * for a freeze to go on.  The core dumper truncates its file without having
@@ -254,6 +244,11 @@ void pinfs_helper_resume_write(struct inode *inode, bool suspended)
 {
 	if (suspended)
 		sb_start_write(inode->i_sb);
+}
+
+void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass)
+{
+	down_write_nested(sem, subclass);
 }
 
 /* dax.rs */

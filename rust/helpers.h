@@ -74,10 +74,9 @@ void pinfs_helper_invalidate_lock(struct inode *inode);
 void pinfs_helper_invalidate_unlock(struct inode *inode);
 void pinfs_helper_invalidate_lock_shared(struct inode *inode);
 void pinfs_helper_invalidate_unlock_shared(struct inode *inode);
-void pinfs_helper_sb_start_write(struct inode *inode);
-void pinfs_helper_sb_end_write(struct inode *inode);
 bool pinfs_helper_suspend_write(struct inode *inode);
 void pinfs_helper_resume_write(struct inode *inode, bool suspended);
+void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass);
 
 /* dax.rs */
 u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);

@@ -10,7 +10,7 @@
 //!    or [`VfsLocked`] where the VFS holds it for us
 //! 3. the mmap lock of a task (a read or write of user memory may fault)
 //! 4. `mapping->invalidate_lock`: exclusive in [`LayoutLock`], shared in page faults
-//! 5. the per-inode block map mutex of `src/fs`
+//! 5. the per-inode map locks of `src/fs`, by ascending inode number ([`RwSemaphore`])
 //! 6. the journal mutex of `src/fs`
 //! 7. the allocator's spin lock of `src/fs`
 //!
@@ -27,9 +27,13 @@ use crate::{
     }, //
 };
 use kernel::{
-    error::to_result,
     prelude::*,
-    types::NotThreadSafe, //
+    str::CStr,
+    sync::LockClassKey,
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    }, //
 };
 
 /// Evidence that the current task holds an inode's `i_rwsem` exclusively.
@@ -213,28 +217,29 @@ impl Drop for LayoutLock<'_> {
     }
 }
 
-/// Write access to a superblock, which a freeze waits for, until the value is dropped.
+/// Write access to a superblock below the mmap lock, which a freeze waits for, until the value is
+/// dropped.
 ///
 /// # Invariants
 ///
-/// `sb_start_write()` was called for the inode's superblock.
+/// `sb_start_pagefault()` was called for the inode's superblock.
 #[must_use = "write access ends when the guard is dropped"]
-pub(crate) struct WriteAccess<'a>(&'a Inode, NotThreadSafe);
+pub(crate) struct FaultWriteAccess<'a>(&'a Inode, NotThreadSafe);
 
-impl<'a> WriteAccess<'a> {
-    /// Waits until the file system is not frozen (`sb_start_write()`).
+impl<'a> FaultWriteAccess<'a> {
+    /// Waits until the file system is not frozen (`sb_start_pagefault()`).
     pub(crate) fn new(inode: &'a Inode) -> Self {
         // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_sb_start_write(inode.as_ptr()) };
+        unsafe { bindings::pinfs_helper_sb_start_pagefault(inode.as_ptr()) };
         // INVARIANT: Just called.
         Self(inode, NotThreadSafe)
     }
 }
 
-impl Drop for WriteAccess<'_> {
+impl Drop for FaultWriteAccess<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type's invariant.
-        unsafe { bindings::pinfs_helper_sb_end_write(self.0.as_ptr()) };
+        unsafe { bindings::pinfs_helper_sb_end_pagefault(self.0.as_ptr()) };
     }
 }
 
@@ -264,14 +269,68 @@ impl Drop for FaultLock<'_> {
     }
 }
 
-/// Waits for writeback errors and dirty pages of a whole file (`filemap_write_and_wait()`).
-pub(crate) fn write_and_wait(lock: &LayoutLock<'_>) -> Result {
-    // SAFETY: The inode is initialised.
-    to_result(unsafe {
-        bindings::filemap_write_and_wait_range(
-            (*lock.inode.as_ptr()).i_mapping,
-            0,
-            bindings::pinfs_loff_max,
-        )
-    })
+/// A reader-writer lock that sleeps (`struct rw_semaphore`), guarding nothing in memory: what it
+/// protects lies on the device.
+#[pin_data]
+pub(crate) struct RwSemaphore {
+    #[pin]
+    inner: Opaque<bindings::rw_semaphore>,
+}
+
+// SAFETY: A lock is made to be shared.
+unsafe impl Send for RwSemaphore {}
+// SAFETY: As above.
+unsafe impl Sync for RwSemaphore {}
+
+impl RwSemaphore {
+    /// Returns an initialiser. `class` tells lockdep which locks are of one kind.
+    pub(crate) fn new(name: &'static CStr, class: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- Opaque::ffi_init(|slot| {
+                // SAFETY: The slot is ours to initialise; name and class are static.
+                unsafe { bindings::__init_rwsem(slot, name.as_char_ptr(), class.as_ptr()) }
+            }),
+        })
+    }
+
+    /// Waits for the lock with other readers (`down_read()`).
+    pub(crate) fn read(&self) -> ReadGuard<'_> {
+        // SAFETY: The lock is initialised.
+        unsafe { bindings::down_read(self.inner.get()) };
+        ReadGuard(self, NotThreadSafe)
+    }
+
+    /// Waits for the lock alone (`down_write()`).
+    pub(crate) fn write(&self) -> WriteGuard<'_> {
+        self.write_nested(0)
+    }
+
+    /// Waits for the lock alone, while `depth` others of its kind are held that come before it.
+    pub(crate) fn write_nested(&self, depth: i32) -> WriteGuard<'_> {
+        // SAFETY: The lock is initialised.
+        unsafe { bindings::pinfs_helper_down_write_nested(self.inner.get(), depth) };
+        WriteGuard(self, NotThreadSafe)
+    }
+}
+
+/// An [`RwSemaphore`] held shared.
+#[must_use = "the lock unlocks when the guard is dropped"]
+pub(crate) struct ReadGuard<'a>(&'a RwSemaphore, NotThreadSafe);
+
+impl Drop for ReadGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The guard exists, so the lock is held.
+        unsafe { bindings::up_read(self.0.inner.get()) };
+    }
+}
+
+/// An [`RwSemaphore`] held exclusively.
+#[must_use = "the lock unlocks when the guard is dropped"]
+pub(crate) struct WriteGuard<'a>(&'a RwSemaphore, NotThreadSafe);
+
+impl Drop for WriteGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The guard exists, so the lock is held.
+        unsafe { bindings::up_write(self.0.inner.get()) };
+    }
 }

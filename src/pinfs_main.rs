@@ -12,6 +12,8 @@ mod bindings;
 mod dax;
 #[path = "../rust/lock.rs"]
 mod lock;
+#[path = "../rust/pmem.rs"]
+mod pmem;
 #[path = "../rust/vfs/mod.rs"]
 mod vfs;
 

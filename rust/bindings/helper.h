@@ -5,6 +5,7 @@
  */
 #include <linux/backing-dev.h>
 #include <linux/blkdev.h>
+#include <linux/crc32.h>
 #include <linux/dax.h>
 #include <linux/exportfs.h>
 #include <linux/falloc.h>
