@@ -5,10 +5,13 @@
 # A script sources this file first.
 
 # The checkout that the calling script belongs to.
+# shellcheck disable=SC2034 # used by the scripts that source this
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # Where slow results are kept, outside every checkout.
 cache=${PINFS_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/pinfs}
-[[ $cache == /* ]] || cache=$PWD/$cache
+mkdir -p -- "$cache"
+cache=$(cd "$cache" && pwd -P)
+export PINFS_CACHE=$cache
 
 say() {
 	printf 'pinfs: %s\n' "$*" >&2
@@ -38,7 +41,6 @@ step() {
 	say "$what"
 	setpriv --pdeathsig KILL -- unshare --pid --fork --kill-child --mount-proc -- "$@" >"$log" 2>&1 </dev/null &
 	pid=$!
-	step_pids+=("$pid")
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
 		if ((SECONDS - start >= said + 10)); then
@@ -54,10 +56,6 @@ step() {
 	fi
 	((SECONDS - start < 2)) || say "  $what: done in $((SECONDS - start)) s"
 }
-
-# A command started in the background ignores the terminal's interrupt, so it has to be passed on.
-step_pids=()
-trap '((${#step_pids[@]})) && kill -KILL "${step_pids[@]}" 2>/dev/null; exit 130' INT TERM
 
 # Makes the directory NAME of the cache unless it is there, and prints its path. The rest of the arguments is a command
 # that gets a fresh temporary directory as its last argument. The directory gets its name only when it is complete, so a
