@@ -14,8 +14,22 @@ mod dax;
 mod lock;
 #[path = "../rust/pmem.rs"]
 mod pmem;
+#[path = "../rust/random.rs"]
+mod random;
+#[path = "../rust/task.rs"]
+mod task;
+#[path = "../rust/uapi.rs"]
+mod uapi;
 #[path = "../rust/vfs/mod.rs"]
 mod vfs;
+
+#[forbid(unsafe_code)]
+#[expect(dead_code, reason = "mkfs and fsck use the rest")]
+mod format;
+#[forbid(unsafe_code)]
+mod fs;
+#[forbid(unsafe_code)]
+mod layout;
 
 module! {
     type: Pinfs,
@@ -25,11 +39,16 @@ module! {
     license: "GPL",
 }
 
-struct Pinfs;
+#[pin_data]
+struct Pinfs {
+    #[pin]
+    file_system: vfs::Registration<fs::Pinfs>,
+}
 
-impl kernel::Module for Pinfs {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        pr_info!("hello\n");
-        Ok(Self)
+impl kernel::InPlaceModule for Pinfs {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            file_system <- vfs::Registration::new(module),
+        })
     }
 }

@@ -79,9 +79,7 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
     /// Updates the access time (`file_accessed()`).
     pub(crate) fn accessed(&self) {
         // SAFETY: By the type's invariant.
-        unsafe {
-            bindings::pinfs_helper_file_accessed((*self.as_ptr()).ki_filp)
-        };
+        unsafe { bindings::pinfs_helper_file_accessed((*self.as_ptr()).ki_filp) };
     }
 
     /// Checks a write against the limits and sets the position for appends
@@ -144,9 +142,7 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
     /// Writes the file's dirty pages in a range and waits (`file_write_and_wait_range()`).
     pub(crate) fn write_and_wait(&self, start: i64, end: i64) -> Result {
         // SAFETY: By the type's invariant.
-        to_result(unsafe {
-            bindings::file_write_and_wait_range(self.inner.as_ptr(), start, end)
-        })
+        to_result(unsafe { bindings::file_write_and_wait_range(self.inner.as_ptr(), start, end) })
     }
 }
 
@@ -257,10 +253,7 @@ pub(crate) trait Operations: Sized + 'static {
     }
 
     /// Writes. Write access to the superblock is held (`file_start_write()`).
-    fn write_iter(
-        _iocb: &mut Iocb<'_, Self::Fs>,
-        _from: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
+    fn write_iter(_iocb: &mut Iocb<'_, Self::Fs>, _from: &mut IovIterSource<'_>) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -356,13 +349,12 @@ impl<T: Operations> Thunks<T> {
         ..pin_init::zeroed()
     };
 
-    const ADDRESS_SPACE: bindings::address_space_operations =
-        bindings::address_space_operations {
-            writepages: Some(Self::writepages),
-            dirty_folio: Some(bindings::noop_dirty_folio),
-            direct_IO: Some(bindings::noop_direct_IO),
-            ..pin_init::zeroed()
-        };
+    const ADDRESS_SPACE: bindings::address_space_operations = bindings::address_space_operations {
+        writepages: Some(Self::writepages),
+        dirty_folio: Some(bindings::noop_dirty_folio),
+        direct_IO: Some(bindings::noop_direct_IO),
+        ..pin_init::zeroed()
+    };
 
     const VM: bindings::vm_operations_struct = bindings::vm_operations_struct {
         fault: Some(Self::fault),
@@ -518,11 +510,8 @@ impl<T: Operations> Thunks<T> {
             let file = (*desc).file;
             let inode = INode::<T::Fs>::from_raw((*file).f_inode);
             let dax = inode.super_block().dax();
-            if !bindings::pinfs_helper_daxdev_mapping_supported(
-                desc,
-                inode.as_ptr(),
-                dax.as_ptr(),
-            ) {
+            if !bindings::pinfs_helper_daxdev_mapping_supported(desc, inode.as_ptr(), dax.as_ptr())
+            {
                 return eopnotsupp().to_errno();
             }
             bindings::pinfs_helper_file_accessed(file);
