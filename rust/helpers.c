@@ -3,6 +3,7 @@
 #include <linux/blkdev.h>
 #include <linux/kdev_t.h>
 #include <linux/pagemap.h>
+#include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/statfs.h>
@@ -113,6 +114,11 @@ void pinfs_helper_super_set_sysfs_name(struct super_block *sb)
 __kernel_fsid_t pinfs_helper_uuid_to_fsid(const u8 *uuid)
 {
 	return uuid_to_fsid((__u8 *)uuid);
+}
+
+bool pinfs_helper_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
 }
 
 /* vfs/file.rs */
@@ -256,6 +262,14 @@ void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass)
 bool pinfs_helper_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+bool pinfs_helper_log_ratelimit(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
 }
 
 /* dax.rs */

@@ -47,6 +47,7 @@ void *pinfs_helper_inode_cache_alloc(struct super_block *sb,
 void pinfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid);
 void pinfs_helper_super_set_sysfs_name(struct super_block *sb);
 __kernel_fsid_t pinfs_helper_uuid_to_fsid(const u8 *uuid);
+bool pinfs_helper_bdev_read_only(struct block_device *bdev);
 
 /* vfs/file.rs */
 void pinfs_helper_file_accessed(struct file *file);
@@ -80,6 +81,7 @@ void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass);
 
 /* task.rs */
 bool pinfs_helper_fatal_signal_pending(void);
+bool pinfs_helper_log_ratelimit(void);
 
 /* dax.rs */
 u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);

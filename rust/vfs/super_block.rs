@@ -207,7 +207,13 @@ impl NewSuperBlock {
         unsafe { dax::Device::of_bdev((*self.0.as_ptr()).s_bdev) }
     }
 
-    /// Says whether the device is write-protected or the mount is to be read-only.
+    /// Says whether the device is write-protected.
+    pub(crate) fn is_write_protected(&self) -> bool {
+        // SAFETY: By the type's invariant the device is open.
+        unsafe { bindings::pinfs_helper_bdev_read_only((*self.0.as_ptr()).s_bdev) }
+    }
+
+    /// Says whether the mount is to be read-only, as it must be on a write-protected device.
     pub(crate) fn is_read_only(&self) -> bool {
         // SAFETY: By the type's invariant.
         unsafe { (*self.0.as_ptr()).s_flags & bindings::pinfs_sb_rdonly != 0 }

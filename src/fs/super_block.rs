@@ -33,6 +33,7 @@ use crate::{
         self,
         Region, //
     },
+    task,
     vfs::{
         self,
         super_block::{
@@ -146,7 +147,11 @@ impl Super {
 /// Says in the kernel log what only an administrator can mend, and returns the errno.
 pub(super) fn report(err: format::Error) -> Error {
     if let format::Error::Corrupt(what) = err {
-        pr_err!("{what}; unmount the file system and check it with fsck.pinfs\n");
+        if task::log_ratelimit() {
+            pr_err!(
+                "{what}: the file system is damaged; unmount it and keep a copy of the device\n"
+            );
+        }
     }
     errno(err)
 }
@@ -184,7 +189,11 @@ fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
 }
 
 /// Completes the commit that a crash cut short, and reads what transactions need.
-fn load(id: &CStr, volume: &Volume<Pmem>) -> Result<Writer> {
+fn load(id: &CStr, volume: &Volume<Pmem>, writable: bool) -> Result<Writer> {
+    if !writable && journal::needs_recovery(volume).map_err(report)? {
+        pr_err!("{id}: the journal has to be replayed and the device must not be written\n");
+        return Err(EROFS);
+    }
     if let Recovered::Replayed(bytes) = journal::recover(volume).map_err(report)? {
         pr_info!("{id}: journal replayed ({bytes} bytes)\n");
     }
@@ -271,7 +280,8 @@ impl FileSystem for Pinfs {
             pr_warn!("{id}: unknown read-only compatible features; mounted read-only\n");
             sb.set_read_only();
         }
-        let mut writer = load(id, &volume)?;
+        let writable = !sb.is_write_protected() && !geometry.read_only;
+        let mut writer = load(id, &volume, writable)?;
         if !sb.is_read_only() {
             writer.activate(&volume).map_err(report)?;
         }
