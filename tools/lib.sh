@@ -68,14 +68,17 @@ product() {
 	shift
 	if [[ ! -d $dest ]]; then
 		mkdir -p -- "$cache/lock" "$cache/tmp"
+		# Directories that no living run holds the lock of are left over from dead ones.
+		for tmp in "$cache"/tmp/*; do
+			old=${tmp##*/}
+			flock -n "$cache/lock/${old%.*}" rm -rf --one-file-system -- "$tmp" || true
+		done
 		exec {lock}>"$cache/lock/$name"
 		if ! flock -n "$lock"; then
 			say "waiting for another run that makes $name"
 			flock "$lock"
 		fi
 		if [[ ! -d $dest ]]; then
-			# Only the holder of the lock writes such directories: these are left over from dead runs.
-			rm -rf --one-file-system -- "$cache/tmp/$name".*
 			tmp=$cache/tmp/$name.$$
 			mkdir -- "$tmp"
 			# Said out loud, as a caller that tests for failure switches off the shell's own check.
