@@ -79,6 +79,7 @@ pub mod symlink;
 pub mod tree;
 pub mod tx;
 pub mod volume;
+pub mod walk;
 
 pub use error::{
     Error,

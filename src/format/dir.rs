@@ -138,6 +138,14 @@ impl NameHead {
     fn size(&self) -> usize {
         NAME_HEAD + usize::from(self.len)
     }
+
+    fn found(&self) -> Found {
+        Found {
+            ino: self.ino.get(),
+            kind: self.kind,
+            cookie: self.cookie.get(),
+        }
+    }
 }
 
 /// A directory entry.
@@ -214,7 +222,9 @@ impl Leaf {
     fn name_head(&self, at: usize) -> Result<NameHead> {
         let bytes = self.body.get(at..).ok_or(BAD_SLOT)?;
         let (head, _) = NameHead::read_from_prefix(bytes).map_err(|_| BAD_SLOT)?;
-        Self::check_range(at, head.size())?;
+        if at + head.size() > usize::from(self.head.end.get()) {
+            return Err(BAD_SLOT);
+        }
         Ok(head)
     }
 
@@ -261,11 +271,15 @@ impl Leaf {
             self.set_slot(i - 1, moved)?;
         }
         self.head.count.set(self.head.count.get() - 1);
-        if at + size == usize::from(self.head.end.get()) {
+        let end = usize::from(self.head.end.get());
+        let dead = usize::from(self.head.dead.get());
+        if at + size == end && dead <= at {
             self.head.end.set(at as u16);
+        } else if dead + size <= end {
+            self.head.dead.set((dead + size) as u16);
         } else {
-            let dead = usize::from(self.head.dead.get()) + size;
-            self.head.dead.set(dead as u16);
+            // Names that overlap; they cannot be ours.
+            return Err(BAD_SLOT);
         }
         Ok(())
     }
@@ -386,11 +400,7 @@ fn find<R: Reader>(r: &mut R, dir: &Inode, name: Name<'_>) -> Result<Place> {
                 leaf,
                 index,
                 at,
-                found: Found {
-                    ino: head.ino.get(),
-                    kind: head.kind,
-                    cookie: head.cookie.get(),
-                },
+                found: head.found(),
             });
         }
     }
@@ -432,23 +442,51 @@ pub fn read<M: Medium>(
                 let (head, at) = name_at(r, leaf.value, index)?;
                 let name = name.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
                 r.leaf_bytes(leaf.value, at + NAME_HEAD, name)?;
-                let found = Found {
-                    ino: head.ino.get(),
-                    kind: head.kind,
-                    cookie: head.cookie.get(),
-                };
-                if found.cookie > COOKIE_MAX {
-                    return Err(Error::Corrupt("directory entry with an impossible cookie"));
+                let found = head.found();
+                // A reader that starts again behind this one must always get on.
+                if found.cookie < from || found.cookie > COOKIE_MAX {
+                    return Err(Error::Corrupt("directory entries out of order"));
                 }
+                from = found.cookie + 1;
                 if !emit(&found, name) {
                     return Ok(());
                 }
             }
         }
         match above {
-            Some(above) => from = above,
+            Some(above) if above >= from => from = above,
+            Some(_) => return Err(Error::Corrupt("directory entries out of order")),
             None => break,
         }
+    }
+    Ok(())
+}
+
+/// Whether an entry with this cookie can have this name.
+pub(super) fn has_hash(geometry: &Geometry, name: Name<'_>, cookie: u64) -> bool {
+    same_hash(first_cookie(geometry, name), cookie)
+}
+
+/// Calls `emit` with every entry of one leaf.
+pub(super) fn read_leaf<M: Medium>(
+    volume: &Volume<M>,
+    dir: &Inode,
+    block: u64,
+    mut emit: impl FnMut(&Found, &[u8]),
+) -> Result {
+    let r = &mut &*volume;
+    let mut last = 0;
+    let mut name = [0u8; NAME_MAX];
+    for index in 0..r.leaf(block, dir.ino())? {
+        let (head, at) = name_at(r, block, index)?;
+        let name = name.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
+        r.leaf_bytes(block, at + NAME_HEAD, name)?;
+        let found = head.found();
+        if found.cookie <= last {
+            return Err(Error::Corrupt("directory entries out of order"));
+        }
+        last = found.cookie;
+        emit(&found, name);
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ pub enum Progress {
 }
 
 impl Extent {
-    fn from_entry(entry: Entry, geometry: &Geometry) -> Result<Self> {
+    pub(super) fn from_entry(entry: Entry, geometry: &Geometry) -> Result<Self> {
         let len = u64::from(entry.len);
         let ends = entry
             .key

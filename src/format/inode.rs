@@ -127,7 +127,7 @@ impl Object for Inode {
             S_IFIFO | S_IFCHR | S_IFDIR | S_IFBLK | S_IFREG | S_IFLNK | S_IFSOCK
         );
         let inline = self.flags.get() & INLINE_TARGET != 0;
-        type_known && (inline || self.root.sane())
+        type_known && self.root.sane() && (!inline || self.root.is_empty())
     }
 }
 

@@ -124,8 +124,18 @@ impl Root {
         self.count.get() == 0
     }
 
+    pub(super) fn count(&self) -> usize {
+        usize::from(self.count.get())
+    }
+
+    pub(super) fn entry(&self, index: usize) -> Result<Entry> {
+        let raw = self.entries.get(index);
+        raw.map(RawEntry::get)
+            .ok_or(Error::Corrupt("tree entry out of range"))
+    }
+
     pub(super) fn sane(&self) -> bool {
-        let count = usize::from(self.count.get());
+        let count = self.count();
         count <= INLINE && self.level <= MAX_LEVEL && (count > 0 || self.level == 0)
     }
 
@@ -298,9 +308,7 @@ impl Path {
 
 fn entry_at<R: Reader>(r: &mut R, root: &Root, block: u64, index: usize) -> Result<Entry> {
     if block == ROOT {
-        let raw = root.entries.get(index);
-        raw.map(RawEntry::get)
-            .ok_or(Error::Corrupt("tree entry out of range"))
+        root.entry(index)
     } else {
         r.node_entry(block, index)
     }
@@ -328,7 +336,7 @@ fn locate<R: Reader>(r: &mut R, owner: u64, root: &Root, key: u64) -> Result<Pat
         above: None,
     };
     let mut block = ROOT;
-    let mut count = usize::from(root.count.get());
+    let mut count = root.count();
     for (depth, step) in path.steps.iter_mut().enumerate().take(path.depth + 1) {
         let rank = rank(r, root, (block, count), key)?;
         if rank < count {
