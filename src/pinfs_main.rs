@@ -10,6 +10,10 @@ use kernel::prelude::*;
 mod bindings;
 #[path = "../rust/dax.rs"]
 mod dax;
+#[path = "../rust/hook.rs"]
+mod hook;
+#[path = "../rust/irq.rs"]
+mod irq;
 #[path = "../rust/lock.rs"]
 mod lock;
 #[path = "../rust/pmem.rs"]
