@@ -29,4 +29,8 @@ use pin_init::MaybeZeroable;
 
 pub(crate) use kernel::bindings::*;
 
-include!("bindings/generated.rs");
+// Built beside the objects, which `make MO=` puts elsewhere than the sources.
+include!(concat!(
+    env!("PINFS_OBJECTS"),
+    "/rust/bindings/generated.rs"
+));
