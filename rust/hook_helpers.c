@@ -78,6 +78,13 @@ unsigned long pinfs_helper_function_address(const char *name)
 	return address;
 }
 
+/* identity.rs */
+
+struct pid *pinfs_helper_current_tgid(void)
+{
+	return in_task() ? task_tgid(current) : NULL;
+}
+
 /* irq.rs */
 
 static DEFINE_RAW_SPINLOCK(init_lock);
