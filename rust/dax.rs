@@ -170,11 +170,7 @@ pub(crate) fn write_and_wait(inode: &Inode, range: &Range<u64>) -> Result {
     let start = i64::try_from(range.start).map_err(|_| EFBIG)?;
     // SAFETY: The inode is initialised.
     to_result(unsafe {
-        bindings::filemap_write_and_wait_range(
-            (*inode.as_ptr()).i_mapping,
-            start,
-            last_byte(range),
-        )
+        bindings::filemap_write_and_wait_range((*inode.as_ptr()).i_mapping, start, last_byte(range))
     })
 }
 
@@ -187,6 +183,9 @@ fn last_byte(range: &Range<u64>) -> i64 {
     }
 }
 
+/// Bytes that one entry of a page middle directory maps.
+const HUGE_PAGE_SIZE: u64 = 2 << 20;
+
 /// A page of a file that something other than a mapping references.
 pub(crate) struct BusyPage(NonNull<bindings::page>);
 
@@ -194,7 +193,7 @@ impl BusyPage {
     /// Returns the range of the file, in bytes, that the page's folio holds.
     ///
     /// The folio cannot change under the lock: its mapping entry stays while it is busy.
-    pub(crate) fn range(&self, _lock: &LayoutLock<'_>) -> Range<u64> {
+    pub(crate) fn range<F: FileSystem>(&self, _lock: &LayoutLock<'_, F>) -> Range<u64> {
         let mut start = 0;
         // SAFETY: The page is one of the locked mapping's, found under the lock.
         let len = unsafe { bindings::pinfs_helper_dax_folio_range(self.0.as_ptr(), &mut start) };
@@ -222,11 +221,19 @@ impl BusyPage {
 /// After it returned `None`, no new reference to a page of the range can come into being until the
 /// lock is dropped: `get_user_pages_fast()` finds the page table entries gone, and the slow path
 /// has to fault, which waits for the lock.
-pub(crate) fn layout_busy_page_range(
-    lock: &LayoutLock<'_>,
+pub(crate) fn layout_busy_page_range<F: FileSystem>(
+    lock: &LayoutLock<'_, F>,
     range: &Range<u64>,
 ) -> Option<BusyPage> {
     let start = i64::try_from(range.start).ok()?;
+    // A huge page that reaches out of the range is busy or idle as a whole, and leaves the mapping
+    // as a whole; so what of it lies outside is unmapped too.
+    let huge = range.start & !(HUGE_PAGE_SIZE - 1)
+        ..range
+            .end
+            .checked_next_multiple_of(HUGE_PAGE_SIZE)
+            .unwrap_or(u64::MAX);
+    unmap(lock.inode(), &huge);
     // SAFETY: The layout is locked, as the argument shows.
     let page = unsafe {
         bindings::dax_layout_busy_page_range(
@@ -241,7 +248,7 @@ pub(crate) fn layout_busy_page_range(
 /// Removes a range's pages from the file's mapping (`dax_delete_mapping_range()`).
 ///
 /// Only for a range that [`layout_busy_page_range`] has just found idle under the same lock.
-pub(crate) fn delete_mapping_range(lock: &LayoutLock<'_>, range: &Range<u64>) {
+pub(crate) fn delete_mapping_range<F: FileSystem>(lock: &LayoutLock<'_, F>, range: &Range<u64>) {
     let Ok(start) = i64::try_from(range.start) else {
         return;
     };
@@ -255,14 +262,18 @@ pub(crate) fn delete_mapping_range(lock: &LayoutLock<'_>, range: &Range<u64>) {
     };
 }
 
-/// Takes a range of a file out of all page tables, so that its next access faults.
+/// Takes the whole pages of a range of a file (bytes) out of all page tables, so that their next
+/// access faults.
 pub(crate) fn unmap(inode: &Inode, range: &Range<u64>) {
-    let (Ok(start), Ok(len)) = (
-        i64::try_from(range.start),
-        i64::try_from(range.end.saturating_sub(range.start)),
-    ) else {
-        return;
+    let first = range.start >> bindings::PAGE_SHIFT;
+    let pages = (range.end >> bindings::PAGE_SHIFT).saturating_sub(first);
+    // SAFETY: The inode is initialised. Private copies of the pages stay as they are.
+    unsafe {
+        bindings::unmap_mapping_pages(
+            (*inode.as_ptr()).i_mapping,
+            first as usize,
+            pages as usize,
+            false,
+        )
     };
-    // SAFETY: The inode is initialised.
-    unsafe { bindings::unmap_mapping_range((*inode.as_ptr()).i_mapping, start, len, 1) };
 }

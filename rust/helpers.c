@@ -253,6 +253,13 @@ void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass)
 	down_write_nested(sem, subclass);
 }
 
+/* task.rs */
+
+bool pinfs_helper_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
 /* dax.rs */
 
 u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev)

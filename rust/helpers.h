@@ -78,6 +78,9 @@ bool pinfs_helper_suspend_write(struct inode *inode);
 void pinfs_helper_resume_write(struct inode *inode, bool suspended);
 void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass);
 
+/* task.rs */
+bool pinfs_helper_fatal_signal_pending(void);
+
 /* dax.rs */
 u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);
 void pinfs_helper_pmem_write(void *dst, const void *src, size_t len);

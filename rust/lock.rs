@@ -154,19 +154,19 @@ impl<F: FileSystem> Drop for SharedInodeLock<'_, F> {
 /// Both locks are held by the current task, and so is write access to the superblock, except while
 /// a core file is being dumped.
 #[must_use = "the lock unlocks when the guard is dropped"]
-pub(crate) struct LayoutLock<'a> {
-    inode: &'a Inode,
+pub(crate) struct LayoutLock<'a, F: FileSystem> {
+    inode: &'a INode<F>,
     _not_send: NotThreadSafe,
 }
 
-impl<'a> LayoutLock<'a> {
+impl<'a, F: FileSystem> LayoutLock<'a, F> {
     /// Waits for direct I/O in flight, then for the invalidate lock.
     ///
     /// The callers are `setattr` and `fallocate`, which the VFS calls with write access to the
     /// superblock held; the one exception, a truncate by the core dumper, tells itself by
     /// `PF_DUMPCORE`.
-    pub(crate) fn new<E: ExclusiveInode>(locked: &'a mut E) -> Self {
-        let inode: &Inode = locked.inode();
+    pub(crate) fn new(locked: &'a mut impl ExclusiveInode<Fs = F>) -> Self {
+        let inode = locked.inode();
         // SAFETY: The inode is initialised, and its i_rwsem is held, so that no new direct I/O
         // starts.
         unsafe {
@@ -178,11 +178,6 @@ impl<'a> LayoutLock<'a> {
             inode,
             _not_send: NotThreadSafe,
         }
-    }
-
-    /// Returns the inode whose layout is locked.
-    pub(crate) fn inode(&self) -> &Inode {
-        self.inode
     }
 
     /// Runs `wait` with both locks and the write access given up, and takes them again, so that
@@ -210,7 +205,15 @@ impl<'a> LayoutLock<'a> {
     }
 }
 
-impl Drop for LayoutLock<'_> {
+impl<F: FileSystem> ExclusiveInode for LayoutLock<'_, F> {
+    type Fs = F;
+
+    fn inode(&self) -> &INode<F> {
+        self.inode
+    }
+}
+
+impl<F: FileSystem> Drop for LayoutLock<'_, F> {
     fn drop(&mut self) {
         // SAFETY: By the type's invariant.
         unsafe { bindings::pinfs_helper_invalidate_unlock(self.inode.as_ptr()) };
@@ -284,7 +287,10 @@ unsafe impl Sync for RwSemaphore {}
 
 impl RwSemaphore {
     /// Returns an initialiser. `class` tells lockdep which locks are of one kind.
-    pub(crate) fn new(name: &'static CStr, class: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+    pub(crate) fn new(
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             inner <- Opaque::ffi_init(|slot| {
                 // SAFETY: The slot is ours to initialise; name and class are static.

@@ -144,7 +144,9 @@ impl Region {
     /// `EINVAL` outside of the device, `EIO` for a device that is gone.
     pub(crate) fn zero(&self, offset: u64, len: u64) -> Result {
         // SAFETY: `with` gives an address of as many bytes as asked for.
-        self.with(offset, len, |dst| unsafe { core::ptr::write_bytes(dst, 0, len as usize) })
+        self.with(offset, len, |dst| unsafe {
+            core::ptr::write_bytes(dst, 0, len as usize)
+        })
     }
 
     /// Writes the cache lines of a range back to the device (`arch_wb_cache_pmem()`).

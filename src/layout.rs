@@ -6,7 +6,13 @@
 //!
 //! Nothing here knows how a file system keeps its blocks: it is about inodes and ranges of bytes.
 
-use crate::hook::Hook;
+use crate::{
+    dax,
+    hook::Hook,
+    lock::LayoutLock,
+    vfs::FileSystem, //
+};
+use core::ops::Range;
 use kernel::prelude::*;
 
 pub(crate) mod lease;
@@ -38,5 +44,22 @@ impl Layout {
     /// Says whether `fcntl()` takes layout leases.
     pub(crate) fn has_leases(&self) -> bool {
         self.fcntl.is_some()
+    }
+}
+
+pub(crate) enum Broken {
+    Ready,
+    Again,
+}
+pub(crate) fn break_layouts<F: FileSystem>(
+    lock: &mut LayoutLock<'_, F>,
+    range: Range<u64>,
+) -> Result<Broken> {
+    match dax::layout_busy_page_range(lock, &range) {
+        None => Ok(Broken::Ready),
+        Some(page) => {
+            lock.unlocked(|| page.wait_killable())?;
+            Ok(Broken::Again)
+        }
     }
 }

@@ -12,14 +12,34 @@ mod bindings;
 mod dax;
 #[path = "../rust/hook.rs"]
 mod hook;
+#[path = "../rust/identity.rs"]
+mod identity;
 #[path = "../rust/irq.rs"]
 mod irq;
+#[path = "../rust/lease.rs"]
+mod lease;
 #[path = "../rust/lock.rs"]
 mod lock;
 #[path = "../rust/pmem.rs"]
 mod pmem;
+#[path = "../rust/random.rs"]
+mod random;
+#[path = "../rust/task.rs"]
+mod task;
+#[path = "../rust/uapi.rs"]
+mod uapi;
 #[path = "../rust/vfs/mod.rs"]
 mod vfs;
+
+#[forbid(unsafe_code)]
+#[expect(dead_code, reason = "mkfs and fsck use the rest")]
+mod format;
+#[forbid(unsafe_code)]
+mod fs;
+#[forbid(unsafe_code)]
+mod layout;
+#[forbid(unsafe_code)]
+mod pins;
 
 module! {
     type: Pinfs,
@@ -29,11 +49,20 @@ module! {
     license: "GPL",
 }
 
-struct Pinfs;
+#[pin_data]
+struct Pinfs {
+    #[pin]
+    file_system: vfs::Registration<fs::Pinfs>,
+    layout: layout::Layout,
+    pins: pins::Pins,
+}
 
-impl kernel::Module for Pinfs {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        pr_info!("hello\n");
-        Ok(Self)
+impl kernel::InPlaceModule for Pinfs {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            pins: pins::Pins::new(),
+            layout: layout::Layout::new(),
+            file_system <- vfs::Registration::new(module),
+        })
     }
 }

@@ -4,6 +4,9 @@
 # What the scripts of tools/ and qemu/ share: messages, progress, and products, the slow results that live in the cache.
 # A script sources this file first.
 
+# A command in $() that fails ends the script, too.
+shopt -s inherit_errexit
+
 # The checkout that the calling script belongs to.
 # shellcheck disable=SC2034 # used by the scripts that source this
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -75,8 +78,8 @@ product() {
 			rm -rf --one-file-system -- "$cache/tmp/$name".*
 			tmp=$cache/tmp/$name.$$
 			mkdir -- "$tmp"
-			"$@" "$tmp" >&2
-			mv -T -- "$tmp" "$dest"
+			# Said out loud, as a caller that tests for failure switches off the shell's own check.
+			"$@" "$tmp" >&2 && mv -T -- "$tmp" "$dest" || return 1
 			# Earlier versions of the same product that nobody has used for two weeks only take room.
 			while read -r old; do
 				rm -rf --one-file-system -- "$old"

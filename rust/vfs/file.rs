@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     bindings,
+    identity::FileId,
     lock::FaultLock, //
 };
 use core::{
@@ -79,9 +80,7 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
     /// Updates the access time (`file_accessed()`).
     pub(crate) fn accessed(&self) {
         // SAFETY: By the type's invariant.
-        unsafe {
-            bindings::pinfs_helper_file_accessed((*self.as_ptr()).ki_filp)
-        };
+        unsafe { bindings::pinfs_helper_file_accessed((*self.as_ptr()).ki_filp) };
     }
 
     /// Checks a write against the limits and sets the position for appends
@@ -135,6 +134,11 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
         unsafe { INode::from_raw((*self.inner.as_ptr()).f_inode) }
     }
 
+    /// Returns which open file it is.
+    pub(crate) fn id(&self) -> FileId {
+        FileId::of_raw(self.inner.as_ptr())
+    }
+
     /// Strips set-user-id bits and updates the times before a change (`file_modified()`).
     pub(crate) fn modified(&self) -> Result {
         // SAFETY: By the type's invariant.
@@ -144,9 +148,7 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
     /// Writes the file's dirty pages in a range and waits (`file_write_and_wait_range()`).
     pub(crate) fn write_and_wait(&self, start: i64, end: i64) -> Result {
         // SAFETY: By the type's invariant.
-        to_result(unsafe {
-            bindings::file_write_and_wait_range(self.inner.as_ptr(), start, end)
-        })
+        to_result(unsafe { bindings::file_write_and_wait_range(self.inner.as_ptr(), start, end) })
     }
 }
 
@@ -257,10 +259,7 @@ pub(crate) trait Operations: Sized + 'static {
     }
 
     /// Writes. Write access to the superblock is held (`file_start_write()`).
-    fn write_iter(
-        _iocb: &mut Iocb<'_, Self::Fs>,
-        _from: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
+    fn write_iter(_iocb: &mut Iocb<'_, Self::Fs>, _from: &mut IovIterSource<'_>) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -271,6 +270,11 @@ pub(crate) trait Operations: Sized + 'static {
 
     /// Makes a range durable (bytes, `end` inclusive). No lock is held.
     fn fsync(_file: &OpenFile<'_, Self::Fs>, _start: i64, _end: i64, _datasync: bool) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Is told that the file is closed for the last time: no descriptor and no mapping is left.
+    fn release(_file: &OpenFile<'_, Self::Fs>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -339,6 +343,11 @@ impl<T: Operations> Thunks<T> {
         mmap_prepare: Some(Self::mmap_prepare),
         get_unmapped_area: Some(bindings::thp_get_unmapped_area),
         open: Some(bindings::generic_file_open),
+        release: if T::HAS_RELEASE {
+            Some(Self::release)
+        } else {
+            None
+        },
         splice_read: Some(bindings::copy_splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         // Classic leases and delegations; layout leases come by fcntl's hook.
@@ -356,13 +365,12 @@ impl<T: Operations> Thunks<T> {
         ..pin_init::zeroed()
     };
 
-    const ADDRESS_SPACE: bindings::address_space_operations =
-        bindings::address_space_operations {
-            writepages: Some(Self::writepages),
-            dirty_folio: Some(bindings::noop_dirty_folio),
-            direct_IO: Some(bindings::noop_direct_IO),
-            ..pin_init::zeroed()
-        };
+    const ADDRESS_SPACE: bindings::address_space_operations = bindings::address_space_operations {
+        writepages: Some(Self::writepages),
+        dirty_folio: Some(bindings::noop_dirty_folio),
+        direct_IO: Some(bindings::noop_direct_IO),
+        ..pin_init::zeroed()
+    };
 
     const VM: bindings::vm_operations_struct = bindings::vm_operations_struct {
         fault: Some(Self::fault),
@@ -477,6 +485,22 @@ impl<T: Operations> Thunks<T> {
 
     /// # Safety
     ///
+    /// The arguments must be as in the VFS's call of `release`.
+    unsafe extern "C" fn release(
+        _inode: *mut bindings::inode,
+        file: *mut bindings::file,
+    ) -> c_int {
+        if let Some(inner) = NonNull::new(file) {
+            T::release(&OpenFile {
+                inner,
+                _fs: PhantomData,
+            });
+        }
+        0
+    }
+
+    /// # Safety
+    ///
     /// The arguments must be as in the VFS's call of `iterate_shared`.
     unsafe extern "C" fn iterate(
         file: *mut bindings::file,
@@ -518,11 +542,8 @@ impl<T: Operations> Thunks<T> {
             let file = (*desc).file;
             let inode = INode::<T::Fs>::from_raw((*file).f_inode);
             let dax = inode.super_block().dax();
-            if !bindings::pinfs_helper_daxdev_mapping_supported(
-                desc,
-                inode.as_ptr(),
-                dax.as_ptr(),
-            ) {
+            if !bindings::pinfs_helper_daxdev_mapping_supported(desc, inode.as_ptr(), dax.as_ptr())
+            {
                 return eopnotsupp().to_errno();
             }
             bindings::pinfs_helper_file_accessed(file);

@@ -60,6 +60,14 @@ pub(crate) struct Time {
 }
 
 impl Time {
+    /// Returns the current time of day.
+    pub(crate) fn now() -> Self {
+        let mut now = bindings::timespec64::default();
+        // SAFETY: `now` is ours to fill.
+        unsafe { bindings::ktime_get_real_ts64(&mut now) };
+        Self::from_c(now)
+    }
+
     fn from_c(ts: bindings::timespec64) -> Self {
         Self {
             sec: ts.tv_sec,
@@ -354,24 +362,58 @@ impl<F: FileSystem> INode<F> {
         unsafe { (*self.as_ptr()).i_blocks = sectors };
     }
 
-    /// Sets the number of hard links. The caller changes it under the parent directory's lock.
-    pub(crate) fn set_nlink(&self, nlink: u32) {
-        // SAFETY: `set_nlink` keeps the superblock's count of unlinked inodes right.
-        unsafe { bindings::set_nlink(self.as_ptr(), nlink) };
+    /// Checks a new size against the limits (`inode_newsize_ok()`).
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG` (with SIGXFSZ for the resource limit), `ETXTBSY` for a swap file.
+    pub(crate) fn check_new_size(&self, _lock: &impl ExclusiveInode, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| EFBIG)?;
+        // SAFETY: The i_rwsem is held, as the argument shows.
+        to_result(unsafe { bindings::inode_newsize_ok(self.as_ptr(), size) })
     }
 
-    /// Sets the change time to now and returns it (`inode_set_ctime_current()`).
-    pub(crate) fn touch_ctime(&self) -> Time {
+    /// Adds a hard link. Link counts change under the parent directory's lock.
+    pub(crate) fn inc_nlink(&self) {
         // SAFETY: The inode is initialised.
-        Time::from_c(unsafe { bindings::inode_set_ctime_current(self.as_ptr()) })
+        unsafe { bindings::inc_nlink(self.as_ptr()) };
     }
 
-    /// Sets change and modification time to now and returns it.
-    pub(crate) fn touch_mtime(&self) -> Time {
-        let now = self.touch_ctime();
+    /// Takes a hard link away.
+    pub(crate) fn drop_nlink(&self) {
         // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_inode_set_mtime(self.as_ptr(), now.to_c()) };
-        now
+        unsafe { bindings::drop_nlink(self.as_ptr()) };
+    }
+
+    /// Takes all hard links away, as for a directory with its own `.`.
+    pub(crate) fn clear_nlink(&self) {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::clear_nlink(self.as_ptr()) };
+    }
+
+    /// Returns the current time at the file system's granularity (`current_time()`).
+    pub(crate) fn current_time(&self) -> Time {
+        // SAFETY: The inode is initialised.
+        Time::from_c(unsafe { bindings::current_time(self.as_ptr()) })
+    }
+
+    /// Sets the time of the last change of the inode.
+    pub(crate) fn set_ctime(&self, time: Time) {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::inode_set_ctime_to_ts(self.as_ptr(), time.to_c()) };
+    }
+
+    /// Sets the time of the last change of the contents.
+    pub(crate) fn set_mtime(&self, time: Time) {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::pinfs_helper_inode_set_mtime(self.as_ptr(), time.to_c()) };
+    }
+
+    /// Sets the times of a change of the contents to now.
+    pub(crate) fn touch(&self) {
+        let now = self.current_time();
+        self.set_mtime(now);
+        self.set_ctime(now);
     }
 }
 
@@ -509,8 +551,15 @@ impl<F: FileSystem> New<F> {
 
     /// Fills in an inode that was just created under the name `dentry`, lets others use it and
     /// ties the two together.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: the file exists all the same, so the dentry that says it does not is dropped.
     pub(crate) fn publish_as(self, dentry: Negative<'_>, params: Params<'_, F>) -> Result {
-        self.init(params)?;
+        self.init(params).inspect_err(|_| {
+            // SAFETY: The dentry is valid.
+            unsafe { bindings::d_drop(dentry.0.as_ptr()) };
+        })?;
         let me = ManuallyDrop::new(self);
         // SAFETY: The inode is in state `I_NEW` by the type's invariant, the dentry negative by
         // its own. `d_instantiate_new` takes over our reference.
@@ -765,9 +814,9 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns the birth time; everything else of statx comes from the inode
+    /// Returns the birth time, if it can be told; everything else of statx comes from the inode
     /// (`generic_fillattr()`). No lock is held.
-    fn birth_time(_inode: &INode<Self::Fs>) -> Time {
+    fn birth_time(_inode: &INode<Self::Fs>) -> Option<Time> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -784,9 +833,14 @@ impl<F: FileSystem> Clone for Table<F> {
 impl<F: FileSystem> Copy for Table<F> {}
 
 impl<F: FileSystem> Table<F> {
-    /// Returns the table that calls `T`.
+    /// Returns the table that calls `T`, for anything but a symbolic link.
     pub(crate) const fn of<T: Operations<Fs = F>>() -> Self {
         Self(&Thunks::<T>::TABLE, PhantomData)
+    }
+
+    /// Returns the table that calls `T`, for a symbolic link.
+    pub(crate) const fn symlink<T: Operations<Fs = F>>() -> Self {
+        Self(&Thunks::<T>::SYMLINK, PhantomData)
     }
 }
 
@@ -844,9 +898,13 @@ impl<T: Operations> Thunks<T> {
         } else {
             None
         },
-        // A symbolic link's target is cached in `i_link`, which the VFS looks at first.
-        get_link: Some(bindings::simple_get_link),
         ..pin_init::zeroed()
+    };
+
+    /// The VFS takes whatever has `get_link` for a symbolic link. The target is cached in `i_link`.
+    const SYMLINK: bindings::inode_operations = bindings::inode_operations {
+        get_link: Some(bindings::simple_get_link),
+        ..Self::TABLE
     };
 
     /// # Safety
@@ -978,10 +1036,7 @@ impl<T: Operations> Thunks<T> {
     /// # Safety
     ///
     /// The arguments must be as in the VFS's call of `unlink`.
-    unsafe extern "C" fn unlink(
-        dir: *mut bindings::inode,
-        dentry: *mut bindings::dentry,
-    ) -> c_int {
+    unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
         from_result(|| {
             // SAFETY: The VFS holds both inodes' i_rwsem; the dentry is positive.
             unsafe {
@@ -995,10 +1050,7 @@ impl<T: Operations> Thunks<T> {
     /// # Safety
     ///
     /// The arguments must be as in the VFS's call of `rmdir`.
-    unsafe extern "C" fn rmdir(
-        dir: *mut bindings::inode,
-        dentry: *mut bindings::dentry,
-    ) -> c_int {
+    unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
         from_result(|| {
             // SAFETY: The VFS holds both inodes' i_rwsem; the dentry is positive.
             unsafe {
@@ -1076,8 +1128,10 @@ impl<T: Operations> Thunks<T> {
         unsafe {
             let inode = (*Path::from_raw(path).dentry().as_ptr()).d_inode;
             bindings::generic_fillattr(idmap, request_mask, inode, stat);
-            (*stat).btime = T::birth_time(INode::from_raw(inode)).to_c();
-            (*stat).result_mask |= bindings::STATX_BTIME;
+            if let Some(time) = T::birth_time(INode::from_raw(inode)) {
+                (*stat).btime = time.to_c();
+                (*stat).result_mask |= bindings::STATX_BTIME;
+            }
         }
         0
     }

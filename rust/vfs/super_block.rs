@@ -408,7 +408,10 @@ impl<F: FileSystem> Thunks<F> {
             // by the caller.
             let (sb, read_only) = unsafe {
                 let sb = SuperBlock::<F>::from_raw((*(*fc).root).d_sb);
-                (sb, (*fc).sb_flags as usize & bindings::pinfs_sb_rdonly as usize != 0)
+                (
+                    sb,
+                    (*fc).sb_flags as usize & bindings::pinfs_sb_rdonly as usize != 0,
+                )
             };
             // SAFETY: The superblock's s_umount is held by the VFS.
             to_result(unsafe { bindings::sync_filesystem(sb.as_ptr()) })?;

@@ -16,7 +16,10 @@
 
 use crate::{
     fs::is_pinfs,
-    identity::InodeId,
+    identity::{
+        FileId,
+        InodeId, //
+    },
     lease::{
         self,
         Leases,
@@ -29,7 +32,8 @@ use crate::{
     pins::grant::{
         self,
         Kind, //
-    }, //
+    },
+    vfs::Inode, //
 };
 use kernel::{
     ffi::{
@@ -147,6 +151,6 @@ impl Leases for Fcntl {
 
 /// Is told by the file system that a file is closed for the last time (`->release()`): no
 /// descriptor and no mapping is left of it.
-pub(crate) fn closed(file: OpenFile<'_>) {
-    grant::end(InodeId::of(file.inode()), file.id());
+pub(crate) fn closed(inode: &Inode, file: FileId) {
+    grant::end(InodeId::of(inode), file);
 }

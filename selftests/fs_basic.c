@@ -1,0 +1,1084 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The file system itself: rows S1, S2, S5, M3 and M5. */
+#include "kselftest_harness.h"
+
+#include "pinfs_test.h"
+
+#include <dirent.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/statfs.h>
+#include <sys/time.h>
+
+#ifndef STATX_ATTR_DAX
+#define STATX_ATTR_DAX	0x00200000
+#endif
+
+/* A path in the test's directory; four may be in use at once. */
+static const char *in_dir(const FIXTURE_DATA(pinfs) *self, const char *name)
+{
+	static char path[4][PATH_MAX];
+	static int turn;
+
+	turn = (turn + 1) % 4;
+	snprintf(path[turn], sizeof(path[turn]), "%.3800s/%.250s", self->dir, name);
+	return path[turn];
+}
+
+static long size_of(const char *path)
+{
+	struct stat st;
+	long ret = ERR(lstat(path, &st));
+
+	return ret ? ret : st.st_size;
+}
+
+static long links_of(const char *path)
+{
+	struct stat st;
+	long ret = ERR(lstat(path, &st));
+
+	return ret ? ret : (long)st.st_nlink;
+}
+
+static long inode_of(const char *path)
+{
+	struct stat st;
+	long ret = ERR(lstat(path, &st));
+
+	return ret ? ret : (long)st.st_ino;
+}
+
+/* ---- names ---- */
+
+TEST_F(pinfs, S2_create_and_look_up)
+{
+	const char *path = in_dir(self, "new");
+	struct stat a, b;
+	int fd;
+
+	EXPECT_EQ(-ENOENT, ERR(stat(path, &a)));
+	fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0640);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, fstat(fd, &a));
+	ASSERT_EQ(0, stat(path, &b));
+	EXPECT_EQ(a.st_ino, b.st_ino);
+	EXPECT_EQ(a.st_dev, b.st_dev);
+	EXPECT_EQ(S_IFREG | 0640, b.st_mode);
+	EXPECT_EQ(0, b.st_size);
+	EXPECT_EQ(1, b.st_nlink);
+	EXPECT_EQ(0, b.st_uid);
+	EXPECT_EQ(PAGE, b.st_blksize);
+	EXPECT_EQ(-EEXIST, ERR(open(path, O_CREAT | O_EXCL | O_RDWR, 0600)));
+	close(fd);
+}
+
+TEST_F(pinfs, S2_errors_of_names)
+{
+	char name[300], under[PATH_MAX];
+
+	EXPECT_EQ(-ENOENT, ERR(open(in_dir(self, "none"), O_RDONLY)));
+	EXPECT_EQ(-ENOENT, ERR(open(in_dir(self, "none/file"), O_CREAT | O_RDWR, 0600)));
+	EXPECT_EQ(-ENOENT, ERR(unlink(in_dir(self, "none"))));
+	EXPECT_EQ(-ENOENT, ERR(rmdir(in_dir(self, "none"))));
+	snprintf(under, sizeof(under), "%.4000s/below", self->path);
+	EXPECT_EQ(-ENOTDIR, ERR(open(under, O_RDONLY)));
+	EXPECT_EQ(-ENOTDIR, ERR(rmdir(self->path)));
+	EXPECT_EQ(-EISDIR, ERR(unlink(self->dir)));
+	EXPECT_EQ(-EISDIR, ERR(open(self->dir, O_WRONLY)));
+	EXPECT_EQ(-EEXIST, ERR(mkdir(self->path, 0700)));
+	EXPECT_EQ(-EEXIST, ERR(symlink("x", self->path)));
+
+	memset(name, 'n', sizeof(name));
+	name[256] = '\0';
+	/* in_dir() cuts names: these are built here. */
+	snprintf(under, sizeof(under), "%.3800s/%s", self->dir, name);
+	EXPECT_EQ(-ENAMETOOLONG, ERR(open(under, O_CREAT | O_RDWR, 0600)));
+	name[255] = '\0';
+	snprintf(under, sizeof(under), "%.3800s/%s", self->dir, name);
+	EXPECT_EQ(0, make_file(under, 1, 1));
+	EXPECT_EQ(PAGE, size_of(under));
+}
+
+TEST_F(pinfs, S2_names_are_bytes)
+{
+	static const char * const names[] = { " ", "\n", "\xff\xfe", "a\\b", ".hidden", "...", "-f" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		ASSERT_EQ(0, make_file(in_dir(self, names[i]), 1, i));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		EXPECT_EQ(PAGE, size_of(in_dir(self, names[i])));
+	}
+	EXPECT_EQ(-ENOENT, size_of(in_dir(self, "A\\B")));
+}
+
+/* Enough for several blocks and levels of any index. */
+#define MANY	3000
+
+static void many_name(char *name, size_t size, int i)
+{
+	snprintf(name, size, "entry-%d-%.*s", i, i % 40, "a-tail-that-makes-entries-differ-in-length");
+}
+
+TEST_F_TIMEOUT(pinfs, S2_readdir_of_thousands, 120)
+{
+	static unsigned char seen[MANY];
+	char name[128];
+	struct dirent *de;
+	int dots = 0, fd;
+	DIR *d;
+
+	ASSERT_EQ(0, mkdir(in_dir(self, "many"), 0700));
+	ASSERT_EQ(0, chdir(in_dir(self, "many")));
+	for (int i = 0; i < MANY; i++) {
+		many_name(name, sizeof(name), i);
+		fd = open(name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+		ASSERT_LE(0, fd) {
+			TH_LOG("entry %d: %s", i, strerror(errno));
+		}
+		close(fd);
+	}
+
+	/* Every third goes. */
+	for (int i = 0; i < MANY; i += 3) {
+		many_name(name, sizeof(name), i);
+		ASSERT_EQ(0, unlink(name));
+	}
+	d = opendir(".");
+	ASSERT_NE(NULL, d);
+	errno = 0;
+	while ((de = readdir(d))) {
+		int i = -1;
+
+		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, "..")) {
+			dots++;
+			EXPECT_EQ(DT_DIR, de->d_type);
+			continue;
+		}
+		ASSERT_EQ(1, sscanf(de->d_name, "entry-%d-", &i));
+		ASSERT_TRUE(i >= 0 && i < MANY);
+		seen[i]++;
+		EXPECT_TRUE(de->d_type == DT_REG || de->d_type == DT_UNKNOWN);
+		EXPECT_NE(0, de->d_ino);
+	}
+	EXPECT_EQ(0, errno);
+	closedir(d);
+	EXPECT_EQ(2, dots);
+	for (int i = 0; i < MANY; i++) {
+		ASSERT_EQ(i % 3 ? 1 : 0, seen[i]) {
+			TH_LOG("times entry %d was listed", i);
+		}
+	}
+
+	/* Look-up of each, and the directory can be emptied and removed. */
+	for (int i = 0; i < MANY; i++) {
+		many_name(name, sizeof(name), i);
+		ASSERT_EQ(i % 3 ? 0 : -ENOENT, ERR(unlink(name)));
+	}
+	ASSERT_EQ(0, chdir("/"));
+	EXPECT_EQ(0, ERR(rmdir(in_dir(self, "many"))));
+}
+
+#define SOME	400
+
+TEST_F(pinfs, S2_telldir_and_seekdir_are_stable)
+{
+	static char names[SOME + 8][64];
+	static long at[SOME + 8];
+	char name[64];
+	struct dirent *de;
+	int n = 0, fd;
+	DIR *d;
+
+	for (int i = 0; i < SOME; i++) {
+		snprintf(name, sizeof(name), "s%d", i);
+		fd = open(in_dir(self, name), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+		ASSERT_LE(0, fd);
+		close(fd);
+	}
+	d = opendir(self->dir);
+	ASSERT_NE(NULL, d);
+	for (at[0] = telldir(d); (de = readdir(d)); at[n] = telldir(d)) {
+		ASSERT_LT(n, SOME + 7);
+		snprintf(names[n++], sizeof(names[0]), "%.60s", de->d_name);
+	}
+	/* The entries, the data file, and the two dots. */
+	ASSERT_EQ(SOME + 3, n);
+
+	/* Backwards, so that no position is where the last read ended. */
+	for (int i = n - 1; i >= 0; i--) {
+		seekdir(d, at[i]);
+		de = readdir(d);
+		ASSERT_NE(NULL, de);
+		ASSERT_STREQ(names[i], de->d_name);
+	}
+
+	/* Removing and adding others does not move the ones that stay. */
+	for (int i = 0; i < n; i += 2) {
+		if (names[i][0] != 's')
+			continue;
+		ASSERT_EQ(0, unlink(in_dir(self, names[i])));
+	}
+	for (int i = 0; i < 50; i++) {
+		snprintf(name, sizeof(name), "late%d", i);
+		ASSERT_EQ(0, ERR(mkdir(in_dir(self, name), 0700)));
+	}
+	for (int i = 1; i < n; i += 2) {
+		bool found = false;
+
+		seekdir(d, at[i]);
+		while (!found && (de = readdir(d)))
+			found = !strcmp(de->d_name, names[i]);
+		ASSERT_TRUE(found) {
+			TH_LOG("%s is not at or behind its old position", names[i]);
+		}
+	}
+	closedir(d);
+}
+
+TEST_F_TIMEOUT(pinfs, S2_readdir_while_entries_go, 60)
+{
+	static unsigned char seen[MANY];
+	char name[128];
+	struct dirent *de;
+	int i, removed = 0;
+	DIR *d;
+
+	for (i = 0; i < SOME; i++) {
+		snprintf(name, sizeof(name), "g%d", i);
+		ASSERT_EQ(0, ERR(mkdir(in_dir(self, name), 0700)));
+	}
+	d = opendir(self->dir);
+	ASSERT_NE(NULL, d);
+	while ((de = readdir(d))) {
+		if (sscanf(de->d_name, "g%d", &i) != 1)
+			continue;
+		seen[i]++;
+		/* rm -r: each goes as soon as it is seen. */
+		ASSERT_EQ(0, ERR(rmdir(in_dir(self, de->d_name))));
+		removed++;
+	}
+	closedir(d);
+	EXPECT_EQ(SOME, removed);
+	for (i = 0; i < SOME; i++) {
+		ASSERT_EQ(1, seen[i]);
+	}
+}
+
+TEST_F(pinfs, S2_mkdir_and_rmdir)
+{
+	long links = links_of(self->dir);
+
+	EXPECT_EQ(0, ERR(mkdir(in_dir(self, "d"), 0750)));
+	EXPECT_EQ(2, links_of(in_dir(self, "d")));
+	EXPECT_EQ(links + 1, links_of(self->dir));
+	EXPECT_EQ(inode_of(self->dir), inode_of(in_dir(self, "d/..")));
+	EXPECT_EQ(inode_of(in_dir(self, "d")), inode_of(in_dir(self, "d/.")));
+	EXPECT_EQ(0, make_file(in_dir(self, "d/f"), 1, 1));
+	EXPECT_EQ(-ENOTEMPTY, ERR(rmdir(in_dir(self, "d"))));
+	EXPECT_EQ(-EINVAL, ERR(rmdir(in_dir(self, "d/."))));
+	EXPECT_EQ(0, ERR(unlink(in_dir(self, "d/f"))));
+	EXPECT_EQ(0, ERR(rmdir(in_dir(self, "d"))));
+	EXPECT_EQ(links, links_of(self->dir));
+	EXPECT_EQ(-ENOENT, ERR(rmdir(in_dir(self, "d"))));
+}
+
+TEST_F(pinfs, S2_removed_directory_that_is_open)
+{
+	int fd;
+
+	ASSERT_EQ(0, mkdir(in_dir(self, "d"), 0700));
+	fd = open(in_dir(self, "d"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, rmdir(in_dir(self, "d")));
+	EXPECT_EQ(-ENOENT, ERR(openat(fd, "f", O_CREAT | O_RDWR, 0600)));
+	EXPECT_EQ(-ENOENT, ERR(mkdirat(fd, "f", 0700)));
+	close(fd);
+}
+
+TEST_F(pinfs, S2_unlinked_file_stays_readable)
+{
+	long before = blocks_free(self->dir), with;
+	char buf[PAGE];
+	struct stat st;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	with = blocks_free(self->dir);
+	ASSERT_EQ(0, act_unlink(&self->me, 0));
+	EXPECT_EQ(-ENOENT, ERR(stat(self->path, &st)));
+	ASSERT_EQ(0, fstat(self->me.fd, &st));
+	EXPECT_EQ(0, st.st_nlink);
+	EXPECT_EQ(FILE_SIZE, st.st_size);
+	ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, 0));
+	EXPECT_TRUE(filled(buf, PAGE, FILE_SEED));
+	EXPECT_EQ(PAGE, act_write_page(&self->me, 2));
+	EXPECT_GE(with + 16, blocks_free(self->dir));
+	ASSERT_EQ(0, act_close(&self->me, 0));
+	EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) >= before + FILE_PAGES, 1000));
+}
+
+/* ---- rename ---- */
+
+TEST_F(pinfs, S2_rename_over_a_file)
+{
+	long ino = inode_of(self->path);
+
+	ASSERT_EQ(0, make_file(in_dir(self, "old"), 1, 1));
+	EXPECT_EQ(0, ERR(rename(self->path, in_dir(self, "old"))));
+	EXPECT_EQ(-ENOENT, size_of(self->path));
+	EXPECT_EQ(FILE_SIZE, size_of(in_dir(self, "old")));
+	EXPECT_EQ(ino, inode_of(in_dir(self, "old")));
+	EXPECT_EQ(1, links_of(in_dir(self, "old")));
+	/* Onto itself: nothing happens. */
+	EXPECT_EQ(0, ERR(rename(in_dir(self, "old"), in_dir(self, "old"))));
+	EXPECT_EQ(FILE_SIZE, size_of(in_dir(self, "old")));
+	EXPECT_EQ(-ENOENT, ERR(rename(in_dir(self, "none"), in_dir(self, "old"))));
+	EXPECT_EQ(FILE_SIZE, size_of(in_dir(self, "old")));
+}
+
+TEST_F(pinfs, S2_rename_over_an_open_file_keeps_its_data)
+{
+	char buf[PAGE];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDONLY));
+	ASSERT_EQ(0, make_file(in_dir(self, "new"), 1, 1));
+	ASSERT_EQ(0, ERR(rename(in_dir(self, "new"), self->path)));
+	EXPECT_EQ(PAGE, size_of(self->path));
+	ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, 0));
+	EXPECT_TRUE(filled(buf, PAGE, FILE_SEED));
+}
+
+TEST_F(pinfs, S2_rename_over_directories)
+{
+	long links = links_of(self->dir);
+
+	ASSERT_EQ(0, mkdir(in_dir(self, "a"), 0700));
+	ASSERT_EQ(0, mkdir(in_dir(self, "b"), 0700));
+	ASSERT_EQ(0, make_file(in_dir(self, "a/x"), 1, 1));
+	ASSERT_EQ(0, make_file(in_dir(self, "b/y"), 1, 1));
+	EXPECT_EQ(-ENOTEMPTY, ERR(rename(in_dir(self, "a"), in_dir(self, "b"))));
+	EXPECT_EQ(-EISDIR, ERR(rename(self->path, in_dir(self, "b"))));
+	EXPECT_EQ(-ENOTDIR, ERR(rename(in_dir(self, "b"), self->path)));
+	EXPECT_EQ(PAGE, size_of(in_dir(self, "a/x")));
+	EXPECT_EQ(PAGE, size_of(in_dir(self, "b/y")));
+	ASSERT_EQ(0, unlink(in_dir(self, "b/y")));
+	EXPECT_EQ(0, ERR(rename(in_dir(self, "a"), in_dir(self, "b"))));
+	EXPECT_EQ(PAGE, size_of(in_dir(self, "b/x")));
+	EXPECT_EQ(-ENOENT, size_of(in_dir(self, "a")));
+	EXPECT_EQ(links + 1, links_of(self->dir));
+}
+
+TEST_F(pinfs, S2_rename_between_directories)
+{
+	ASSERT_EQ(0, mkdir(in_dir(self, "p"), 0700));
+	ASSERT_EQ(0, mkdir(in_dir(self, "q"), 0700));
+	ASSERT_EQ(0, mkdir(in_dir(self, "p/d"), 0700));
+	ASSERT_EQ(0, make_file(in_dir(self, "p/d/f"), 1, 1));
+	EXPECT_EQ(3, links_of(in_dir(self, "p")));
+	EXPECT_EQ(2, links_of(in_dir(self, "q")));
+	EXPECT_EQ(0, ERR(rename(in_dir(self, "p/d"), in_dir(self, "q/e"))));
+	EXPECT_EQ(2, links_of(in_dir(self, "p")));
+	EXPECT_EQ(3, links_of(in_dir(self, "q")));
+	EXPECT_EQ(inode_of(in_dir(self, "q")), inode_of(in_dir(self, "q/e/..")));
+	EXPECT_EQ(PAGE, size_of(in_dir(self, "q/e/f")));
+	EXPECT_EQ(0, ERR(rename(in_dir(self, "q/e/f"), in_dir(self, "p/f"))));
+	EXPECT_EQ(PAGE, size_of(in_dir(self, "p/f")));
+	EXPECT_EQ(0, ERR(rmdir(in_dir(self, "q/e"))));
+}
+
+TEST_F(pinfs, S2_rename_into_itself)
+{
+	ASSERT_EQ(0, mkdir(in_dir(self, "a"), 0700));
+	ASSERT_EQ(0, mkdir(in_dir(self, "a/b"), 0700));
+	EXPECT_EQ(-EINVAL, ERR(rename(in_dir(self, "a"), in_dir(self, "a/b/c"))));
+	EXPECT_EQ(-ENOTEMPTY, ERR(rename(in_dir(self, "a/b"), in_dir(self, "a"))));
+	EXPECT_EQ(0, ERR(rmdir(in_dir(self, "a/b"))));
+}
+
+/* ---- links ---- */
+
+TEST_F(pinfs, S2_symlinks_short_and_long)
+{
+	static const size_t lengths[] = { 1, 20, 59, 60, 61, 100, 140, 200, 255, 1000, 4000 };
+	char target[4096], buf[4096], name[32];
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		memset(target, 'a' + (int)i, sizeof(target));
+		target[lengths[i]] = '\0';
+		snprintf(name, sizeof(name), "link%zu", i);
+		ASSERT_EQ(0, ERR(symlink(target, in_dir(self, name)))) {
+			TH_LOG("a target of %zu bytes", lengths[i]);
+		}
+		memset(buf, 0, sizeof(buf));
+		ASSERT_EQ((ssize_t)lengths[i], ERR(readlink(in_dir(self, name), buf, sizeof(buf))));
+		EXPECT_EQ(0, memcmp(target, buf, lengths[i]));
+		ASSERT_EQ(0, lstat(in_dir(self, name), &st));
+		EXPECT_TRUE(S_ISLNK(st.st_mode));
+		EXPECT_EQ((off_t)lengths[i], st.st_size);
+		EXPECT_EQ(0, ERR(unlink(in_dir(self, name))));
+	}
+}
+
+TEST_F(pinfs, S2_symlinks_are_followed)
+{
+	ASSERT_EQ(0, mkdir(in_dir(self, "d"), 0700));
+	ASSERT_EQ(0, symlink("../file", in_dir(self, "d/up")));
+	ASSERT_EQ(0, symlink(self->dir, in_dir(self, "d/abs")));
+	ASSERT_EQ(0, symlink("loop", in_dir(self, "loop")));
+	EXPECT_EQ(FILE_SIZE, ERR(lseek(open(in_dir(self, "d/up"), O_RDONLY | O_CLOEXEC), 0,
+				       SEEK_END)));
+	EXPECT_EQ(0, ERR(access(in_dir(self, "d/abs/file"), R_OK)));
+	EXPECT_EQ(-ELOOP, ERR(open(in_dir(self, "loop"), O_RDONLY)));
+	EXPECT_EQ(-EINVAL, ERR(readlink(self->path, (char[8]){ 0 }, 8)));
+}
+
+TEST_F(pinfs, S2_hard_links)
+{
+	long ret = ERR(link(self->path, in_dir(self, "second")));
+
+	if (ret == -EPERM || ret == -EOPNOTSUPP)
+		SKIP(return, "this form of pinfs has no hard links: %s", strerror(-ret));
+	ASSERT_EQ(0, ret);
+	EXPECT_EQ(2, links_of(self->path));
+	EXPECT_EQ(inode_of(self->path), inode_of(in_dir(self, "second")));
+	EXPECT_EQ(0, ERR(truncate(in_dir(self, "second"), PAGE)));
+	EXPECT_EQ(PAGE, size_of(self->path));
+	EXPECT_EQ(0, ERR(unlink(self->path)));
+	EXPECT_EQ(1, links_of(in_dir(self, "second")));
+	EXPECT_EQ(-EPERM, ERR(link(self->dir, in_dir(self, "third"))));
+}
+
+/* ---- read and write ---- */
+
+TEST_F(pinfs, S2_unaligned_reads_and_writes)
+{
+	static char model[10 * 4096], buf[10 * 4096];
+	unsigned int rnd = 1;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	ASSERT_EQ(0, act_ftruncate(&self->me, sizeof(model)));
+	for (int i = 0; i < 300; i++) {
+		size_t off, len;
+
+		rnd = rnd * 1103515245 + 12345;
+		off = (rnd >> 8) % sizeof(model);
+		rnd = rnd * 1103515245 + 12345;
+		len = (rnd >> 8) % (sizeof(model) - off) % 9000 + 1;
+		if (off + len > sizeof(model))
+			len = sizeof(model) - off;
+		memset(buf, i + 1, len);
+		memcpy(model + off, buf, len);
+		ASSERT_EQ((ssize_t)len, pwrite(self->me.fd, buf, len, off));
+		rnd = rnd * 1103515245 + 12345;
+		off = (rnd >> 8) % sizeof(model);
+		len = sizeof(model) - off;
+		ASSERT_EQ((ssize_t)len, pread(self->me.fd, buf, sizeof(buf), off));
+		ASSERT_EQ(0, memcmp(buf, model + off, len)) {
+			TH_LOG("round %d, from offset %zu", i, off);
+		}
+	}
+}
+
+TEST_F(pinfs, S2_holes_read_as_zeroes)
+{
+	char buf[8 * 4096];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	ASSERT_EQ(1, pwrite(self->me.fd, "x", 1, 5 * PAGE + 7));
+	EXPECT_EQ(5 * PAGE + 8, act_stat_size(&self->me, 0));
+	ASSERT_EQ(5 * PAGE + 8, pread(self->me.fd, buf, sizeof(buf), 0));
+	EXPECT_TRUE(all_zero(buf, 5 * PAGE + 7));
+	EXPECT_EQ('x', buf[5 * PAGE + 7]);
+	EXPECT_GE(2 * PAGE / 512, blocks_of(self->path));
+	EXPECT_LT(0, blocks_of(self->path));
+}
+
+TEST_F(pinfs, S2_sparse_to_large_offsets)
+{
+	static const long offsets[] = {
+		1L << 31, (1L << 32) - 1, 1L << 32, (1L << 40) + 123, (1L << 43) + 4095,
+	};
+	char buf[16];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
+		snprintf(buf, sizeof(buf), "at %zu", i);
+		ASSERT_EQ(4, ERR(pwrite(self->me.fd, buf, 4, offsets[i]))) {
+			TH_LOG("offset %#lx", offsets[i]);
+		}
+		EXPECT_EQ(offsets[i] + 4, act_stat_size(&self->me, 0));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
+		ASSERT_EQ(4, pread(self->me.fd, buf, 4, offsets[i]));
+		EXPECT_EQ('0' + (int)i, buf[3]);
+		EXPECT_EQ(0, act_read_byte(&self->me, offsets[i] - 1));
+	}
+	EXPECT_GE((FILE_PAGES + 64) * PAGE / 512, blocks_of(self->path));
+	EXPECT_EQ(-EINVAL, ERR(pwrite(self->me.fd, "x", 1, -1)));
+	EXPECT_EQ(0, act_ftruncate(&self->me, 0));
+	EXPECT_EQ(0, blocks_of(self->path));
+}
+
+TEST_F(pinfs, S2_append)
+{
+	int one, two;
+	char buf[8];
+
+	one = open(in_dir(self, "log"), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+	two = open(in_dir(self, "log"), O_RDWR | O_APPEND | O_CLOEXEC);
+	ASSERT_LE(0, one);
+	ASSERT_LE(0, two);
+	EXPECT_EQ(2, write(one, "ab", 2));
+	EXPECT_EQ(2, write(two, "cd", 2));
+	EXPECT_EQ(2, write(one, "ef", 2));
+	ASSERT_EQ(6, pread(two, buf, sizeof(buf), 0));
+	EXPECT_EQ(0, memcmp(buf, "abcdef", 6));
+	close(one);
+	close(two);
+}
+
+TEST_F(pinfs, S2_open_with_O_TRUNC)
+{
+	long before = blocks_free(self->dir);
+
+	EXPECT_EQ(0, act_open_trunc(&self->me, 0));
+	EXPECT_EQ(0, size_of(self->path));
+	EXPECT_EQ(0, blocks_of(self->path));
+	EXPECT_LE(before + FILE_PAGES, blocks_free(self->dir));
+}
+
+TEST_F(pinfs, S2_reads_past_the_end)
+{
+	char buf[64];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	EXPECT_EQ(10, pread(self->me.fd, buf, sizeof(buf), FILE_SIZE - 10));
+	EXPECT_EQ(0, pread(self->me.fd, buf, sizeof(buf), FILE_SIZE));
+	EXPECT_EQ(0, pread(self->me.fd, buf, sizeof(buf), FILE_SIZE + PAGE));
+}
+
+TEST_F(pinfs, S2_truncate_down_and_up)
+{
+	char buf[4 * 4096];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, PAGE + 100));
+	EXPECT_EQ(PAGE + 100, act_stat_size(&self->me, 0));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 4 * PAGE));
+	ASSERT_EQ(4 * PAGE, pread(self->me.fd, buf, sizeof(buf), 0));
+	EXPECT_TRUE(filled(buf, PAGE, FILE_SEED));
+	EXPECT_TRUE(all_zero(buf + PAGE + 100, 3 * PAGE - 100)) {
+		TH_LOG("old bytes show behind a tail that was cut off");
+	}
+	EXPECT_EQ(-EINVAL, act_ftruncate(&self->me, -1));
+	/* What a mapping put behind the end does not show either. */
+	ASSERT_EQ(0, act_ftruncate(&self->me, 100));
+	ASSERT_EQ(0, act_map(&self->me, PAGE));
+	memset(self->me.map, 'z', PAGE);
+	ASSERT_EQ(0, act_ftruncate(&self->me, PAGE));
+	ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, 0));
+	EXPECT_EQ('z', buf[99]);
+	EXPECT_TRUE(all_zero(buf + 100, PAGE - 100));
+}
+
+/* ---- fallocate ---- */
+
+TEST_F(pinfs, S2_fallocate_allocates_and_extends)
+{
+	char *buf = malloc(2 * FILE_SIZE);
+
+	ASSERT_NE(NULL, buf);
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	EXPECT_EQ(0, ERR(fallocate(self->me.fd, 0, PAGE + 1, 2 * FILE_SIZE - PAGE - 1)));
+	EXPECT_EQ(2 * FILE_SIZE, act_stat_size(&self->me, 0));
+	EXPECT_LE(2 * FILE_SIZE / 512, blocks_of(self->path));
+	ASSERT_EQ(2 * FILE_SIZE, pread(self->me.fd, buf, 2 * FILE_SIZE, 0));
+	EXPECT_TRUE(filled(buf, FILE_SIZE, FILE_SEED));
+	EXPECT_TRUE(all_zero(buf + FILE_SIZE, FILE_SIZE));
+	EXPECT_EQ(-EINVAL, ERR(fallocate(self->me.fd, 0, 0, 0)));
+	free(buf);
+}
+
+TEST_F(pinfs, S2_fallocate_KEEP_SIZE)
+{
+	long blocks = blocks_of(self->path);
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	EXPECT_EQ(0, ERR(fallocate(self->me.fd, FALLOC_FL_KEEP_SIZE, FILE_SIZE, FILE_SIZE)));
+	EXPECT_EQ(FILE_SIZE, act_stat_size(&self->me, 0));
+	EXPECT_LE(blocks + FILE_SIZE / 512, blocks_of(self->path));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 2 * FILE_SIZE));
+	EXPECT_EQ(0, act_read_byte(&self->me, 2 * FILE_SIZE - 1));
+	EXPECT_EQ(0, act_read_byte(&self->me, FILE_SIZE));
+}
+
+TEST_F(pinfs, S2_fallocate_PUNCH_HOLE)
+{
+	long blocks = blocks_of(self->path), free_before = blocks_free(self->dir);
+	char buf[FILE_SIZE], model[FILE_SIZE];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	fill(model, FILE_SIZE, FILE_SEED);
+	/* Whole blocks, ... */
+	EXPECT_EQ(0, act_punch(&self->me, RANGE(4, 4)));
+	memset(model + 4 * PAGE, 0, 4 * PAGE);
+	EXPECT_EQ(blocks - 4 * PAGE / 512, blocks_of(self->path));
+	EXPECT_EQ(free_before + 4, blocks_free(self->dir));
+	/* ... parts of two with a whole one between, ... */
+	EXPECT_EQ(0, ERR(fallocate(self->me.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   9 * PAGE + 50, 2 * PAGE)));
+	memset(model + 9 * PAGE + 50, 0, 2 * PAGE);
+	/* ... a part of one, ... */
+	EXPECT_EQ(0, ERR(fallocate(self->me.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   13 * PAGE + 5, 10)));
+	memset(model + 13 * PAGE + 5, 0, 10);
+	/* ... and over the end. */
+	EXPECT_EQ(0, act_punch(&self->me, RANGE(15, 100)));
+	memset(model + 15 * PAGE, 0, PAGE);
+	EXPECT_EQ(FILE_SIZE, act_stat_size(&self->me, 0));
+	ASSERT_EQ(FILE_SIZE, pread(self->me.fd, buf, FILE_SIZE, 0));
+	EXPECT_EQ(0, memcmp(buf, model, FILE_SIZE));
+}
+
+TEST_F(pinfs, S2_fallocate_other_modes_are_right_or_EOPNOTSUPP)
+{
+	char buf[2 * FILE_SIZE], model[2 * FILE_SIZE];
+	long ret;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	EXPECT_EQ(-EOPNOTSUPP, ERR(fallocate(self->me.fd, FALLOC_FL_PUNCH_HOLE, 0, PAGE)));
+	EXPECT_EQ(-EOPNOTSUPP, ERR(fallocate(self->me.fd, 1 << 20, 0, PAGE)));
+	fill(model, FILE_SIZE, FILE_SEED);
+
+	ret = ERR(fallocate(self->me.fd, FALLOC_FL_ZERO_RANGE, PAGE + 1, PAGE));
+	EXPECT_TRUE(!ret || ret == -EOPNOTSUPP);
+	if (!ret)
+		memset(model + PAGE + 1, 0, PAGE);
+	ASSERT_EQ(FILE_SIZE, pread(self->me.fd, buf, sizeof(buf), 0));
+	EXPECT_EQ(0, memcmp(buf, model, FILE_SIZE));
+
+	ret = ERR(fallocate(self->me.fd, FALLOC_FL_INSERT_RANGE, 2 * PAGE, PAGE));
+	EXPECT_TRUE(!ret || ret == -EOPNOTSUPP);
+	if (!ret) {
+		memmove(model + 3 * PAGE, model + 2 * PAGE, FILE_SIZE - 2 * PAGE);
+		memset(model + 2 * PAGE, 0, PAGE);
+	}
+	ASSERT_EQ(FILE_SIZE + (ret ? 0 : PAGE), pread(self->me.fd, buf, sizeof(buf), 0));
+	EXPECT_EQ(0, memcmp(buf, model, FILE_SIZE));
+
+	ret = ERR(fallocate(self->me.fd, FALLOC_FL_COLLAPSE_RANGE, 0, PAGE));
+	EXPECT_TRUE(!ret || ret == -EOPNOTSUPP);
+	if (!ret)
+		memmove(model, model + PAGE, FILE_SIZE - PAGE);
+	ASSERT_LT(0, pread(self->me.fd, buf, sizeof(buf), 0));
+	EXPECT_EQ(0, memcmp(buf, model, FILE_SIZE - PAGE));
+}
+
+/* ---- mappings ---- */
+
+TEST_F(pinfs, S2_shared_mappings_and_read_write_agree)
+{
+	char buf[PAGE];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	EXPECT_TRUE(filled(self->me.map, FILE_SIZE, FILE_SEED));
+	for (int i = 0; i < FILE_PAGES; i++) {
+		EXPECT_EQ(0, act_store_page(&self->me, i));
+		ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, i * PAGE));
+		EXPECT_TRUE(filled(buf, PAGE, i));
+		fill(buf, PAGE, 100 + i);
+		ASSERT_EQ(PAGE, pwrite(self->me.fd, buf, PAGE, i * PAGE));
+		EXPECT_TRUE(filled(self->me.map + i * PAGE, PAGE, 100 + i));
+	}
+	EXPECT_EQ(0, ERR(msync(self->me.map, FILE_SIZE, MS_SYNC)));
+	EXPECT_EQ(0, ERR(fsync(self->me.fd)));
+	EXPECT_EQ(0, ERR(fdatasync(self->me.fd)));
+}
+
+TEST_F(pinfs, S2_stores_into_holes)
+{
+	char buf[PAGE];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	ASSERT_EQ(0, act_ftruncate(&self->me, FILE_SIZE));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	/* Read first, so that a page of zeroes is there to be replaced. */
+	EXPECT_TRUE(all_zero(self->me.map, FILE_SIZE));
+	EXPECT_EQ(0, act_store_page(&self->me, 3));
+	ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, 3 * PAGE));
+	EXPECT_TRUE(filled(buf, PAGE, 3));
+	EXPECT_TRUE(all_zero(self->me.map, 3 * PAGE));
+	EXPECT_TRUE(all_zero(self->me.map + 4 * PAGE, FILE_SIZE - 4 * PAGE));
+	/* A write into a hole that is mapped as zeroes shows in the mapping. */
+	EXPECT_EQ(PAGE, act_write_page(&self->me, 9));
+	EXPECT_TRUE(filled(self->me.map + 9 * PAGE, PAGE, 9));
+}
+
+TEST_F(pinfs, S2_private_mappings_do_not_write)
+{
+	char *map;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	map = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, self->me.fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	map[0] = ~map[0];
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	EXPECT_TRUE(filled(self->me.map, FILE_SIZE, FILE_SEED));
+	munmap(map, FILE_SIZE);
+}
+
+TEST_F_SIGNAL(pinfs, S2_access_beyond_the_end_is_SIGBUS, SIGBUS)
+{
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	self->me.map[FILE_SIZE - 1] = 1;
+	ASSERT_EQ(0, act_ftruncate(&self->me, PAGE));
+	self->me.map[0] = 1;
+	remove_tree(self->dir);
+	self->me.map[PAGE] = 1;
+}
+
+TEST_F(pinfs, M3_fault_after_a_punch)
+{
+	char buf[PAGE];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	for (int round = 0; round < 50; round++) {
+		long page = round % FILE_PAGES;
+
+		EXPECT_EQ(0, act_store_page(&self->me, page));
+		ASSERT_EQ(0, act_punch(&self->me, RANGE(page, 1)));
+		ASSERT_TRUE(all_zero(self->me.map + page * PAGE, PAGE)) {
+			TH_LOG("round %d: old data after a punch", round);
+		}
+		EXPECT_EQ(0, act_store_page(&self->me, page));
+		ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, page * PAGE));
+		ASSERT_TRUE(filled(buf, PAGE, page)) {
+			TH_LOG("round %d: a store after a punch is lost", round);
+		}
+	}
+}
+
+static volatile bool stop_storing;
+
+/* Stores a growing number into page 3, as fast as faults allow. */
+static void *store_on_and_on(void *map)
+{
+	volatile unsigned long *word = (volatile unsigned long *)((char *)map + 3 * PAGE);
+	unsigned long n = 0;
+
+	while (!stop_storing)
+		*word = ++n;
+	return (void *)n;
+}
+
+TEST_F(pinfs, M3_stores_against_punches)
+{
+	pthread_t thread;
+	unsigned long seen;
+	void *last;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, store_on_and_on, self->me.map));
+	for (int i = 0; i < 300; i++) {
+		ASSERT_EQ(0, act_punch(&self->me, RANGE(3, 1)));
+	}
+	stop_storing = true;
+	ASSERT_EQ(0, pthread_join(thread, &last));
+	/*
+	 * The last store came after the last punch, or the punch after it: the
+	 * file has the last number or zero, in the mapping and in read alike.
+	 */
+	ASSERT_EQ((ssize_t)sizeof(seen), pread(self->me.fd, &seen, sizeof(seen), 3 * PAGE));
+	EXPECT_TRUE(seen == (unsigned long)last || seen == 0) {
+		TH_LOG("expected %lu or 0, seen %lu", (unsigned long)last, seen);
+	}
+	EXPECT_EQ(seen, *(unsigned long *)(self->me.map + 3 * PAGE));
+	*(unsigned long *)(self->me.map + 3 * PAGE) = 12345;
+	ASSERT_EQ((ssize_t)sizeof(seen), pread(self->me.fd, &seen, sizeof(seen), 3 * PAGE));
+	EXPECT_EQ(12345, seen);
+}
+
+TEST_F(pinfs, M5_MAP_SYNC)
+{
+	char *map, buf[PAGE];
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	map = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC,
+		   self->me.fd, 0);
+	ASSERT_NE(MAP_FAILED, map) {
+		TH_LOG("MAP_SYNC: %s", strerror(errno));
+	}
+	EXPECT_TRUE(filled(map, FILE_SIZE, FILE_SEED));
+	fill(map + 2 * PAGE, PAGE, 4);
+	ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, 2 * PAGE));
+	EXPECT_TRUE(filled(buf, PAGE, 4));
+	munmap(map, FILE_SIZE);
+
+	/* And in blocks that the fault has to allocate. */
+	ASSERT_EQ(0, act_ftruncate(&self->me, 2 * FILE_SIZE));
+	map = mmap(NULL, 2 * FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC,
+		   self->me.fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	fill(map + FILE_SIZE, PAGE, 5);
+	ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, FILE_SIZE));
+	EXPECT_TRUE(filled(buf, PAGE, 5));
+	munmap(map, 2 * FILE_SIZE);
+}
+
+/* Maps at an address that a 2 MiB page could start at. */
+static char *map_aligned(int fd, long len)
+{
+	char *room = mmap(NULL, len + PMD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *start;
+
+	if (room == MAP_FAILED)
+		return NULL;
+	start = (char *)(((unsigned long)room + PMD - 1) & ~(PMD - 1));
+	start = mmap(start, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	return start == MAP_FAILED ? NULL : start;
+}
+
+/* How many bytes of a range are mapped by 2 MiB pages; negative errno. */
+static long huge_bytes(const char *start, long len)
+{
+	struct page_region regions[16];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = (unsigned long)start,
+		.end = (unsigned long)start + len,
+		.vec = (unsigned long)regions,
+		.vec_len = ARRAY_SIZE(regions),
+		.category_mask = PAGE_IS_HUGE | PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_HUGE | PAGE_IS_PRESENT,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	long count, sum = 0;
+
+	if (fd < 0)
+		return -errno;
+	count = ERR(ioctl(fd, PAGEMAP_SCAN, &arg));
+	close(fd);
+	for (long i = 0; i < count; i++)
+		sum += regions[i].end - regions[i].start;
+	return count < 0 ? count : sum;
+}
+
+TEST_F(pinfs, M5_two_mebibyte_faults)
+{
+	char *map;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	ASSERT_EQ(0, ERR(fallocate(self->me.fd, 0, 0, 2 * PMD)));
+	map = map_aligned(self->me.fd, 2 * PMD);
+	ASSERT_NE(NULL, map);
+	EXPECT_EQ(0, huge_bytes(map, 2 * PMD));
+	map[12345] = 'h';
+	EXPECT_EQ(PMD, huge_bytes(map, 2 * PMD));
+	EXPECT_EQ('h', act_read_byte(&self->me, 12345));
+	EXPECT_EQ(0, map[PMD + 1]);
+	EXPECT_EQ(2 * PMD, huge_bytes(map, 2 * PMD));
+	EXPECT_TRUE(all_zero(map + PMD, PMD));
+	/* A punch in the middle takes its own bytes and no more. */
+	memset(map, 'm', PMD);
+	ASSERT_EQ(0, act_punch(&self->me, RANGE(100, 1)));
+	EXPECT_TRUE(all_zero(map + 100 * PAGE, PAGE));
+	EXPECT_EQ('m', map[100 * PAGE - 1]);
+	EXPECT_EQ('m', map[101 * PAGE]);
+	munmap(map, 2 * PMD);
+}
+
+TEST_F(pinfs, M5_unaligned_mappings_fault_in_small_pages)
+{
+	char *room, *map;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	ASSERT_EQ(0, ERR(fallocate(self->me.fd, 0, 0, 2 * PMD)));
+	room = map_aligned(self->me.fd, 2 * PMD);
+	ASSERT_NE(NULL, room);
+	/* One page off: file and address differ modulo 2 MiB. */
+	map = mmap(room, PMD, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, self->me.fd, PAGE);
+	ASSERT_NE(MAP_FAILED, map);
+	map[0] = 's';
+	EXPECT_EQ('s', act_read_byte(&self->me, PAGE));
+	EXPECT_EQ(0, huge_bytes(map, PMD));
+	munmap(room, 2 * PMD);
+}
+
+/* ---- the file system as a whole, and attributes ---- */
+
+TEST_F(pinfs, S2_statfs)
+{
+	struct statfs before, with, after;
+
+	ASSERT_EQ(0, statfs(self->dir, &before));
+	if (!getenv("PINFS_ANY_FS")) {
+		EXPECT_EQ(PINFS_SUPER_MAGIC, before.f_type);
+	}
+	EXPECT_EQ(PAGE, before.f_bsize);
+	EXPECT_EQ(255, before.f_namelen);
+	EXPECT_LT(before.f_bfree, before.f_blocks);
+	EXPECT_LE(before.f_bavail, before.f_bfree);
+	ASSERT_EQ(0, make_file(in_dir(self, "big"), 1024, 1));
+	ASSERT_EQ(0, statfs(self->dir, &with));
+	EXPECT_LE(before.f_bfree - 1024 - 16, with.f_bfree);
+	EXPECT_GE(before.f_bfree - 1024, with.f_bfree);
+	EXPECT_EQ(before.f_blocks, with.f_blocks);
+	ASSERT_EQ(0, unlink(in_dir(self, "big")));
+	EXPECT_TRUE(EVENTUALLY(!statfs(self->dir, &after) && after.f_bfree + 16 >= before.f_bfree,
+			       1000));
+	EXPECT_GE(before.f_bfree, after.f_bfree);
+}
+
+TEST_F(pinfs, S2_nothing_leaks)
+{
+	long before = 0;
+
+	/* Once, so that whatever directories keep for good is there. */
+	for (int round = 0; round < 3; round++) {
+		if (round == 1)
+			before = blocks_free(self->dir);
+		ASSERT_EQ(0, mkdir(in_dir(self, "t"), 0700));
+		for (int i = 0; i < 100; i++) {
+			char name[32];
+
+			snprintf(name, sizeof(name), "t/f%d", i);
+			ASSERT_EQ(0, make_file(in_dir(self, name), i % 7, i));
+			ASSERT_EQ(0, truncate(in_dir(self, name), i % 5 * 1000));
+		}
+		remove_tree(in_dir(self, "t"));
+	}
+	EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) == before, 1000)) {
+		TH_LOG("%ld blocks were free after the first round, %ld are after the third",
+		       before, blocks_free(self->dir));
+	}
+}
+
+TEST_F(pinfs, S5_statx_reports_DAX)
+{
+	struct statx stx;
+
+	ASSERT_EQ(0, statx(AT_FDCWD, self->path, 0, STATX_BASIC_STATS, &stx));
+	EXPECT_NE(0, stx.stx_attributes & STATX_ATTR_DAX);
+	EXPECT_NE(0, stx.stx_attributes_mask & STATX_ATTR_DAX);
+}
+
+TEST_F(pinfs, S2_chmod_chown_and_times)
+{
+	struct timespec times[2] = { { 1000000001, 123456789 }, { 2000000002, 987654321 } };
+	struct timespec far[2] = { { 5000000000, 1 }, { -5, 2 } };
+	struct stat st;
+
+	EXPECT_EQ(0, ERR(chmod(self->path, 04751)));
+	EXPECT_EQ(0, ERR(chown(self->path, 12, 100000)));
+	EXPECT_EQ(0, ERR(utimensat(AT_FDCWD, self->path, times, 0)));
+	ASSERT_EQ(0, stat(self->path, &st));
+	/* chown by root keeps set-user-ID off files that others may run. */
+	EXPECT_EQ(0751, st.st_mode & 0777);
+	EXPECT_EQ(12, st.st_uid);
+	EXPECT_EQ(100000, st.st_gid);
+	EXPECT_EQ(1000000001, st.st_atim.tv_sec);
+	EXPECT_EQ(123456789, st.st_atim.tv_nsec);
+	EXPECT_EQ(2000000002, st.st_mtim.tv_sec);
+	EXPECT_EQ(987654321, st.st_mtim.tv_nsec);
+	EXPECT_EQ(0, ERR(utimensat(AT_FDCWD, self->path, far, 0)));
+	ASSERT_EQ(0, stat(self->path, &st));
+	EXPECT_EQ(5000000000, st.st_atim.tv_sec);
+	EXPECT_EQ(-5, st.st_mtim.tv_sec);
+}
+
+static bool later(struct timespec a, struct timespec b)
+{
+	return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
+}
+
+TEST_F(pinfs, S2_times_follow_changes)
+{
+	struct stat file, dir, now;
+
+	ASSERT_EQ(0, stat(self->path, &file));
+	ASSERT_EQ(0, stat(self->dir, &dir));
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	/* The clock of file times ticks a few milliseconds apart. */
+	EXPECT_TRUE(EVENTUALLY(act_write_page(&self->me, 0) == PAGE && !stat(self->path, &now) &&
+			       later(now.st_mtim, file.st_mtim), 1000));
+	EXPECT_TRUE(later(now.st_ctim, file.st_ctim));
+	EXPECT_EQ(0, act_create_beside(&self->me, 0));
+	ASSERT_EQ(0, stat(self->dir, &now));
+	EXPECT_TRUE(later(now.st_mtim, dir.st_mtim));
+	file = now;
+	ASSERT_EQ(0, stat(self->path, &file));
+	EXPECT_TRUE(EVENTUALLY(!chmod(self->path, 0600) && !stat(self->path, &now) &&
+			       later(now.st_ctim, file.st_ctim), 1000));
+	EXPECT_FALSE(later(now.st_mtim, file.st_mtim));
+}
+
+TEST_F(pinfs, S2_permissions_are_enforced)
+{
+	ASSERT_EQ(0, chmod(self->dir, 0755));
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, peer_call(&self->a, act_become, 65534));
+	EXPECT_EQ(-EACCES, peer_call(&self->a, act_open, O_RDONLY));
+	EXPECT_EQ(-EACCES, peer_call(&self->a, act_unlink, 0));
+	EXPECT_EQ(-EACCES, peer_call(&self->a, act_create_beside, 0));
+	ASSERT_EQ(0, chmod(self->path, 0644));
+	EXPECT_EQ(0, peer_call(&self->a, act_open, O_RDONLY));
+	EXPECT_EQ(-EACCES, peer_call(&self->a, act_truncate, 0));
+}
+
+TEST_F_TIMEOUT(pinfs, S2_full_device, 180)
+{
+	long before = blocks_free(self->dir), end = 0, ret;
+	char buf[PAGE], name[32];
+	int fd, made;
+
+	fd = open(in_dir(self, "all"), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	ASSERT_LE(0, fd);
+	for (long step = 64 * MIB; step >= PAGE; step /= 4)
+		while (!(ret = ERR(fallocate(fd, 0, end, step))))
+			end += step;
+	EXPECT_EQ(-ENOSPC, ret);
+	EXPECT_LT(before / 2 * PAGE, end);
+
+	/* No data block is left: writes say so, and change nothing. */
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	memset(buf, 'f', sizeof(buf));
+	ret = 0;
+	for (long at = FILE_SIZE; ret >= 0 && at < FILE_SIZE + MIB; at += PAGE)
+		ret = ERR(pwrite(self->me.fd, buf, PAGE, at));
+	EXPECT_EQ(-ENOSPC, ret);
+	ret = 0;
+	for (made = 0; !ret && made < 20000; made++) {
+		snprintf(name, sizeof(name), "full%d", made);
+		ret = ERR(mkdir(in_dir(self, name), 0700));
+	}
+	EXPECT_EQ(-ENOSPC, ret);
+	/* Nothing that was there is harmed, and old blocks can be written. */
+	EXPECT_EQ(PAGE, act_write_page(&self->me, 1));
+	ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, 0));
+	EXPECT_TRUE(filled(buf, PAGE, FILE_SEED));
+
+	/* Removing makes room again. */
+	close(fd);
+	ASSERT_EQ(0, unlink(in_dir(self, "all")));
+	EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) > before / 2, 1000));
+	EXPECT_EQ(0, make_file(in_dir(self, "again"), 256, 1));
+	for (int i = 0; i < made - 1; i++) {
+		snprintf(name, sizeof(name), "full%d", i);
+		ASSERT_EQ(0, ERR(rmdir(in_dir(self, name))));
+	}
+}
+
+TEST_HARNESS_MAIN
