@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/blkdev.h>
+#include <linux/fcntl.h>
+#include <linux/filelock.h>
 #include <linux/kdev_t.h>
 #include <linux/pagemap.h>
 #include <linux/ratelimit.h>
@@ -308,4 +310,86 @@ int pinfs_helper_wait_page_idle_killable(struct page *page)
 {
 	return ___wait_var_event(page, dax_page_is_idle(page), TASK_KILLABLE,
 				 0, 0, schedule());
+}
+
+/* lease.rs */
+
+bool pinfs_helper_file_is_writable(const struct file *file)
+{
+	return file->f_mode & FMODE_WRITE;
+}
+
+struct file *pinfs_helper_lease_file(const struct file_lease *lease)
+{
+	return lease->c.flc_file;
+}
+
+void pinfs_helper_lease_signal(struct file_lease *lease)
+{
+	kill_fasync(&lease->fl_fasync, SIGIO, POLL_MSG);
+}
+
+void pinfs_helper_lease_setown(struct file_lease *lease)
+{
+	__f_setown(lease->c.flc_file, task_pid(current), PIDTYPE_TGID, 0);
+}
+
+/* The process that changes a lease is its holder from then on. */
+int pinfs_helper_lease_change(struct file_lease *lease, int arg,
+			      struct list_head *dispose)
+{
+	if (arg != F_UNLCK)
+		lease->c.flc_pid = current->tgid;
+	return lease_modify(lease, arg, dispose);
+}
+
+/*
+ * The kernel's own leases put their fasync entry into place under flc_lock,
+ * with memory that modules cannot allocate ahead; ours get it before anybody
+ * else sees them.  What is not used (because the file has a layout lease
+ * already, which was changed instead) is taken back.
+ */
+int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
+				      const struct lease_manager_operations *ops)
+{
+	struct file_lease *lease = locks_alloc_lease();
+	struct file_lease *unused = lease;
+	int ret;
+
+	if (!lease)
+		return -ENOMEM;
+	lease->c.flc_owner = file;
+	lease->c.flc_pid = current->tgid;
+	lease->c.flc_file = file;
+	lease->c.flc_flags = FL_LAYOUT;
+	lease->c.flc_type = arg;
+	lease->fl_lmops = ops;
+
+	ret = fasync_helper(fd, file, 1, &lease->fl_fasync);
+	if (ret >= 0)
+		ret = vfs_setlease(file, arg, &unused, NULL);
+	if (unused) {
+		fasync_helper(-1, file, 0, &unused->fl_fasync);
+		locks_free_lease(unused);
+	}
+	return ret;
+}
+
+bool pinfs_helper_file_has_other_lease(const struct file *file,
+				       const struct lease_manager_operations *ops)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
+	struct file_lease *lease;
+
+	lockdep_assert_held(&ctx->flc_lock);
+	list_for_each_entry(lease, &ctx->flc_lease, c.flc_list)
+		if (lease->c.flc_file == file && lease->fl_lmops != ops)
+			return true;
+	return false;
+}
+
+int pinfs_helper_break_layout(struct inode *inode, bool wait)
+{
+	return __break_lease(inode, LEASE_BREAK_LAYOUT |
+			     (wait ? 0 : LEASE_BREAK_NONBLOCK));
 }

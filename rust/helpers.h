@@ -90,4 +90,39 @@ void pinfs_helper_pmem_wmb(void);
 u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start);
 int pinfs_helper_wait_page_idle_killable(struct page *page);
 
+/* hook.rs (hook_helpers.c, hook_resume.S) */
+struct ftrace_regs;
+bool pinfs_helper_hook_disabled(const char *name);
+unsigned long pinfs_helper_ftrace_regs_argument(struct ftrace_regs *fregs,
+						unsigned int n);
+unsigned long pinfs_helper_ftrace_regs_ip(struct ftrace_regs *fregs);
+void pinfs_helper_ftrace_regs_set_ip(struct ftrace_regs *fregs,
+				     unsigned long ip);
+unsigned long pinfs_helper_function_address(const char *name);
+void pinfs_hook_resume(void);
+
+/* identity.rs */
+struct pid *pinfs_helper_current_tgid(void);
+
+/* irq.rs (hook_helpers.c) */
+void pinfs_helper_spin_lock_init_once(spinlock_t *lock, bool *ready);
+unsigned long pinfs_helper_spin_lock_irqsave(spinlock_t *lock);
+void pinfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+bool pinfs_helper_in_task(void);
+
+/* lease.rs */
+struct file_lease;
+struct lease_manager_operations;
+bool pinfs_helper_file_is_writable(const struct file *file);
+struct file *pinfs_helper_lease_file(const struct file_lease *lease);
+void pinfs_helper_lease_signal(struct file_lease *lease);
+void pinfs_helper_lease_setown(struct file_lease *lease);
+int pinfs_helper_lease_change(struct file_lease *lease, int arg,
+			      struct list_head *dispose);
+int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
+				      const struct lease_manager_operations *ops);
+bool pinfs_helper_file_has_other_lease(const struct file *file,
+				       const struct lease_manager_operations *ops);
+int pinfs_helper_break_layout(struct inode *inode, bool wait);
+
 #endif /* _PINFS_HELPERS_H */

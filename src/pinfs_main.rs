@@ -10,6 +10,14 @@ use kernel::prelude::*;
 mod bindings;
 #[path = "../rust/dax.rs"]
 mod dax;
+#[path = "../rust/hook.rs"]
+mod hook;
+#[path = "../rust/identity.rs"]
+mod identity;
+#[path = "../rust/irq.rs"]
+mod irq;
+#[path = "../rust/lease.rs"]
+mod lease;
 #[path = "../rust/lock.rs"]
 mod lock;
 #[path = "../rust/pmem.rs"]
@@ -30,6 +38,8 @@ mod format;
 mod fs;
 #[forbid(unsafe_code)]
 mod layout;
+#[forbid(unsafe_code)]
+mod pins;
 
 module! {
     type: Pinfs,
@@ -43,11 +53,15 @@ module! {
 struct Pinfs {
     #[pin]
     file_system: vfs::Registration<fs::Pinfs>,
+    layout: layout::Layout,
+    pins: pins::Pins,
 }
 
 impl kernel::InPlaceModule for Pinfs {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            pins: pins::Pins::new(),
+            layout: layout::Layout::new(),
             file_system <- vfs::Registration::new(module),
         })
     }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     bindings,
+    identity::FileId,
     lock::FaultLock, //
 };
 use core::{
@@ -131,6 +132,11 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
     pub(crate) fn inode(&self) -> &'a INode<F> {
         // SAFETY: By the type's invariant; the open file holds the inode.
         unsafe { INode::from_raw((*self.inner.as_ptr()).f_inode) }
+    }
+
+    /// Returns which open file it is.
+    pub(crate) fn id(&self) -> FileId {
+        FileId::of_raw(self.inner.as_ptr())
     }
 
     /// Strips set-user-id bits and updates the times before a change (`file_modified()`).
@@ -267,6 +273,11 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Is told that the file is closed for the last time: no descriptor and no mapping is left.
+    fn release(_file: &OpenFile<'_, Self::Fs>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Lists a directory. Its i_rwsem is held at least shared.
     fn iterate(_emitter: &mut DirEmitter<'_, Self::Fs>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -332,6 +343,11 @@ impl<T: Operations> Thunks<T> {
         mmap_prepare: Some(Self::mmap_prepare),
         get_unmapped_area: Some(bindings::thp_get_unmapped_area),
         open: Some(bindings::generic_file_open),
+        release: if T::HAS_RELEASE {
+            Some(Self::release)
+        } else {
+            None
+        },
         splice_read: Some(bindings::copy_splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         // Classic leases and delegations; layout leases come by fcntl's hook.
@@ -465,6 +481,22 @@ impl<T: Operations> Thunks<T> {
             T::fsync(&file, start, end, datasync != 0)?;
             Ok(0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `release`.
+    unsafe extern "C" fn release(
+        _inode: *mut bindings::inode,
+        file: *mut bindings::file,
+    ) -> c_int {
+        if let Some(inner) = NonNull::new(file) {
+            T::release(&OpenFile {
+                inner,
+                _fs: PhantomData,
+            });
+        }
+        0
     }
 
     /// # Safety

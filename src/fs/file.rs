@@ -439,6 +439,10 @@ impl Operations for OpenFileOps {
         }
     }
 
+    fn release(file: &OpenFile<'_, Pinfs>) {
+        layout::lease::closed(file.inode(), file.id());
+    }
+
     fn fsync(file: &OpenFile<'_, Pinfs>, start: i64, end: i64, _datasync: bool) -> Result {
         file.write_and_wait(start, end)?;
         sync_inode(file.inode())
