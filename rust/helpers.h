@@ -18,7 +18,6 @@ static const loff_t pinfs_loff_max = LLONG_MAX;
 static const loff_t pinfs_max_lfs_filesize = MAX_LFS_FILESIZE;
 static const fop_flags_t pinfs_fop_mmap_sync = FOP_MMAP_SYNC;
 static const int pinfs_iocb_nowait = IOCB_NOWAIT;
-static const int pinfs_i_dirty = I_DIRTY;
 
 /* vfs/inode.rs */
 

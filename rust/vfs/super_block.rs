@@ -416,7 +416,7 @@ impl<F: FileSystem> Thunks<F> {
                 let sb = SuperBlock::<F>::from_raw((*(*fc).root).d_sb);
                 (
                     sb,
-                    (*fc).sb_flags as usize & bindings::pinfs_sb_rdonly as usize != 0,
+                    (*fc).sb_flags as usize & bindings::pinfs_sb_rdonly != 0,
                 )
             };
             // SAFETY: The superblock's s_umount is held by the VFS.
