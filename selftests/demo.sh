@@ -41,7 +41,8 @@ shell() {
 	local call=$1 promised=$2 seen
 	shift 2
 	seen=$(error_of "$@")
-	answers '#' "$call" "$promised" "${seen/#%0/ok}"
+	[[ $seen != 0 ]] || seen=ok
+	answers "#" "$call" "$promised" "$seen"
 }
 
 # holder CALL PROMISED COMMAND...: the process that pins; its answers.
