@@ -502,7 +502,7 @@ TEST_F(pinfs, S2_holes_read_as_zeroes)
 TEST_F(pinfs, S2_sparse_to_large_offsets)
 {
 	static const long offsets[] = {
-		1L << 31, (1L << 32) - 1, 1L << 32, (1L << 40) + 123, (1L << 43) + 4095,
+		1L << 31, (1L << 32) - 2, (1L << 32) + 8, (1L << 40) + 123, (1L << 43) + 4095,
 	};
 	char buf[16];
 

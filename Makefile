@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Everything that is done with a checkout is a target here; `make help` lists them. All but the targets that get KDIR= make
+# their own environment when they first need it (root, and network to a Debian mirror and crates.io); see tools/toolroot.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+top := $(patsubst %/,%,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
+build := $(top)/build
+vm := $(top)/qemu/vm run
+jobs := -j$(shell nproc)
+
+# The tool root, unless KDIR= names a prepared kernel tree: then this machine's own tools build against it. Objects of the
+# two are kept apart, as they come from different compilers.
+ifdef KDIR
+enter :=
+kernel := $(realpath $(KDIR))
+objects := native
+$(if $(kernel),,$(error KDIR=$(KDIR): there is no such directory))
+else
+enter := $(top)/tools/toolroot run --
+kernel := /kernel/build
+objects := module
+endif
+kbuild = $(enter) make --no-print-directory -C $(kernel) M=$(top) $(jobs) $(if $(V),V=$(V))
+
+sources = find rust src tools -name '*.rs' -not -path '*/target/*' -print0
+
+.PHONY: all
+all: module ## build the module (the default)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(top)/Makefile
+	@echo '  make KDIR=DIR     build the module with this machine'\''s tools against the prepared kernel tree DIR'
+
+.PHONY: module
+module: ## build build/pinfs.ko
+	@mkdir -p $(build)/$(objects)
+	@+$(kbuild) MO=$(build)/$(objects) modules
+	@cmp -s $(build)/$(objects)/pinfs.ko $(build)/pinfs.ko || cp $(build)/$(objects)/pinfs.ko $(build)/pinfs.ko
+
+# The kernel's configuration of clippy; a warning of it, of rustc or of the C compiler is an error here.
+.PHONY: clippy
+clippy: ## check the module with clippy
+	@mkdir -p $(build)/clippy
+	@+$(kbuild) MO=$(build)/clippy CLIPPY=1 KRUSTFLAGS=-Dwarnings KCFLAGS=-Werror modules
+
+.PHONY: fmt
+fmt: ## format the Rust sources in the kernel's style
+	@$(sources) | xargs -0r $(enter) rustfmt --edition 2021 --config-path /kernel/source/.rustfmt.toml
+
+.PHONY: fmt-check
+fmt-check: ## fail if `make fmt` would change anything
+	@$(sources) | xargs -0r $(enter) rustfmt --edition 2021 --config-path /kernel/source/.rustfmt.toml --check
+
+.PHONY: doc
+doc: module ## write the module's documentation to build/doc
+	@$(enter) $(top)/tools/module-doc $(build)/$(objects) $(build)/doc
+
+.PHONY: selftests
+selftests: ## build the test programs that run in the guest
+	@+$(enter) make --no-print-directory -C $(top)/selftests $(jobs) OUT=$(build)/selftests KSRC=/kernel/source
+
+.PHONY: tools
+tools: ## build mkfs.pinfs and its like into build/bin
+	@$(enter) cargo build --release --workspace --manifest-path $(top)/tools/Cargo.toml --target-dir $(build)/cargo
+	@mkdir -p $(build)/bin
+	@find $(build)/cargo/release -maxdepth 1 -type f -executable ! -name '*.so' -exec cp -u -t $(build)/bin {} +
+
+.PHONY: test
+test: ## build all, check it, and run every test; the last line is the count
+	@$(top)/tools/run-tests
+
+.PHONY: run
+run: module tools selftests ## show the main job in a guest
+	@$(vm) -- sh /pinfs/selftests/demo.sh
+
+.PHONY: bench
+bench: module tools selftests ## measure in a guest
+	@$(vm) -- sh /pinfs/selftests/bench.sh
+
+.PHONY: shell
+shell: module tools selftests ## a prompt in a guest
+	@$(top)/qemu/vm shell
+
+.PHONY: clean
+clean: ## remove build/ and results/
+	rm -rf $(build) $(top)/results

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory-like devices: access to their bytes, and the kernel's DAX core for files on them.
+//!
+//! C headers: [`include/linux/dax.h`](srctree/include/linux/dax.h),
+//! [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
+
+use crate::{
+    bindings,
+    lock::{
+        ExclusiveInode,
+        LayoutLock, //
+    },
+    vfs::{
+        file::Iocb,
+        iomap,
+        FileSystem,
+        Inode,
+        SuperBlock, //
+    }, //
+};
+use core::{
+    ops::Range,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::to_result,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    prelude::*, //
+};
+
+/// The DAX device behind a block device, or the part of it that a partition covers.
+///
+/// # Invariants
+///
+/// `device` is referenced.
+pub(crate) struct Device {
+    device: NonNull<bindings::dax_device>,
+    /// Bytes of the DAX device before the block device's first.
+    offset: u64,
+    /// Bytes of the block device.
+    len: u64,
+}
+
+// SAFETY: The device is reference-counted and its functions may be called by any task.
+unsafe impl Send for Device {}
+// SAFETY: As above.
+unsafe impl Sync for Device {}
+
+impl Device {
+    /// Returns the DAX device of a block device, or `None` if it has none.
+    ///
+    /// # Safety
+    ///
+    /// `bdev` must be open.
+    pub(crate) unsafe fn of_bdev(bdev: *mut bindings::block_device) -> Option<Self> {
+        let mut offset = 0;
+        // SAFETY: By this function's requirements. There is no holder, so no call-back either.
+        let device = unsafe {
+            bindings::fs_dax_get_by_bdev(
+                bdev,
+                &mut offset,
+                core::ptr::null_mut(),
+                core::ptr::null(),
+            )
+        };
+        // SAFETY: As above.
+        let len = unsafe { bindings::pinfs_helper_bdev_nr_bytes(bdev) };
+        // INVARIANT: `fs_dax_get_by_bdev` returns a reference.
+        NonNull::new(device).map(|device| Self {
+            device,
+            offset,
+            len,
+        })
+    }
+
+    /// Returns the DAX device.
+    pub(crate) fn as_ptr(&self) -> *mut bindings::dax_device {
+        self.device.as_ptr()
+    }
+
+    /// Returns the offset of the block device in the DAX device, in bytes.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Returns the size of the block device in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours. Without a holder `fs_put_dax` only drops it.
+        unsafe { bindings::fs_put_dax(self.as_ptr(), core::ptr::null_mut()) };
+    }
+}
+
+/// Makes durable what has reached the memory controller, where that takes more than a store
+/// fence (`blkdev_issue_flush()`: flush hints, virtual devices).
+///
+/// # Errors
+///
+/// `EIO` for a device that is gone.
+pub(crate) fn flush_device<F: FileSystem>(sb: &SuperBlock<F>) -> Result {
+    // SAFETY: The superblock keeps its block device open.
+    to_result(unsafe { bindings::blkdev_issue_flush((*sb.as_ptr()).s_bdev) })
+}
+
+/// Reads a DAX file (`dax_iomap_rw()`). The caller holds the inode's i_rwsem at least shared.
+pub(crate) fn read<F: FileSystem>(
+    iocb: &mut Iocb<'_, F>,
+    to: &mut IovIterDest<'_>,
+    map: iomap::Table<F>,
+) -> Result<usize> {
+    // SAFETY: Both pointers are valid for the call.
+    let ret = unsafe { bindings::dax_iomap_rw(iocb.as_ptr(), to.as_raw(), map.as_ptr()) };
+    usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+}
+
+/// Writes a DAX file (`dax_iomap_rw()`). The caller holds the inode's i_rwsem exclusively.
+pub(crate) fn write<F: FileSystem>(
+    iocb: &mut Iocb<'_, F>,
+    from: &mut IovIterSource<'_>,
+    map: iomap::Table<F>,
+) -> Result<usize> {
+    // SAFETY: Both pointers are valid for the call.
+    let ret = unsafe { bindings::dax_iomap_rw(iocb.as_ptr(), from.as_raw(), map.as_ptr()) };
+    usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+}
+
+/// Zeroes a range of a file through the device; holes stay (`dax_zero_range()`).
+///
+/// # Errors
+///
+/// `EFBIG` beyond the largest offset; what the block map and the device say.
+pub(crate) fn zero_range<F: FileSystem>(
+    lock: &impl ExclusiveInode<Fs = F>,
+    range: Range<u64>,
+    map: iomap::Table<F>,
+) -> Result {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let start = range.start.try_into().map_err(|_| EFBIG)?;
+    let len = (range.end - range.start).try_into().map_err(|_| EFBIG)?;
+    // SAFETY: The i_rwsem is held, as the argument shows.
+    to_result(unsafe {
+        bindings::dax_zero_range(
+            lock.inode().as_ptr(),
+            start,
+            len,
+            core::ptr::null_mut(),
+            map.as_ptr(),
+        )
+    })
+}
+
+/// Flushes what was stored through mappings into the pages that hold `range`
+/// (`filemap_write_and_wait_range()`).
+///
+/// # Errors
+///
+/// `EIO` for a device that is gone.
+pub(crate) fn write_and_wait(inode: &Inode, range: &Range<u64>) -> Result {
+    let start = i64::try_from(range.start).map_err(|_| EFBIG)?;
+    // SAFETY: The inode is initialised.
+    to_result(unsafe {
+        bindings::filemap_write_and_wait_range((*inode.as_ptr()).i_mapping, start, last_byte(range))
+    })
+}
+
+/// The last byte of a range, as the DAX core wants it: inclusive, `LLONG_MAX` for the largest
+/// offset.
+fn last_byte(range: &Range<u64>) -> i64 {
+    match i64::try_from(range.end) {
+        Ok(end) if end < i64::MAX => end - 1,
+        _ => i64::MAX,
+    }
+}
+
+/// Bytes that one entry of a page middle directory maps.
+const HUGE_PAGE_SIZE: u64 = 2 << 20;
+
+/// A page of a file that something other than a mapping references.
+pub(crate) struct BusyPage(NonNull<bindings::page>);
+
+impl BusyPage {
+    /// Returns the range of the file, in bytes, that the page's folio holds.
+    ///
+    /// The folio cannot change under the lock: its mapping entry stays while it is busy.
+    pub(crate) fn range<F: FileSystem>(&self, _lock: &LayoutLock<'_, F>) -> Range<u64> {
+        let mut start = 0;
+        // SAFETY: The page is one of the locked mapping's, found under the lock.
+        let len = unsafe { bindings::pinfs_helper_dax_folio_range(self.0.as_ptr(), &mut start) };
+        start..start.saturating_add(len)
+    }
+
+    /// Waits until the page's last reference is gone, or a fatal signal comes.
+    ///
+    /// No lock is held meanwhile (see [`LayoutLock::unlocked`]); ZONE_DEVICE pages outlive every
+    /// file, so that the page itself stays valid.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` after a signal that ends the task.
+    pub(crate) fn wait_killable(&self) -> Result {
+        // SAFETY: A page of a DAX device, which the mount keeps alive.
+        to_result(unsafe { bindings::pinfs_helper_wait_page_idle_killable(self.0.as_ptr()) })
+            .map_err(|_| EINTR)
+    }
+}
+
+/// Unmaps a range of a file from all page tables, and looks for a page in it that something else
+/// references (`dax_layout_busy_page_range()`).
+///
+/// After it returned `None`, no new reference to a page of the range can come into being until the
+/// lock is dropped: `get_user_pages_fast()` finds the page table entries gone, and the slow path
+/// has to fault, which waits for the lock.
+pub(crate) fn layout_busy_page_range<F: FileSystem>(
+    lock: &LayoutLock<'_, F>,
+    range: &Range<u64>,
+) -> Option<BusyPage> {
+    let start = i64::try_from(range.start).ok()?;
+    // A huge page that reaches out of the range is busy or idle as a whole, and leaves the mapping
+    // as a whole; so what of it lies outside is unmapped too.
+    let huge = range.start & !(HUGE_PAGE_SIZE - 1)
+        ..range
+            .end
+            .checked_next_multiple_of(HUGE_PAGE_SIZE)
+            .unwrap_or(u64::MAX);
+    unmap(lock.inode(), &huge);
+    // SAFETY: The layout is locked, as the argument shows.
+    let page = unsafe {
+        bindings::dax_layout_busy_page_range(
+            (*lock.inode().as_ptr()).i_mapping,
+            start,
+            last_byte(range),
+        )
+    };
+    NonNull::new(page).map(BusyPage)
+}
+
+/// Removes a range's pages from the file's mapping (`dax_delete_mapping_range()`).
+///
+/// Only for a range that [`layout_busy_page_range`] has just found idle under the same lock.
+pub(crate) fn delete_mapping_range<F: FileSystem>(lock: &LayoutLock<'_, F>, range: &Range<u64>) {
+    let Ok(start) = i64::try_from(range.start) else {
+        return;
+    };
+    // SAFETY: The layout is locked, as the argument shows.
+    unsafe {
+        bindings::dax_delete_mapping_range(
+            (*lock.inode().as_ptr()).i_mapping,
+            start,
+            last_byte(range),
+        )
+    };
+}
+
+/// Takes the whole pages of a range of a file (bytes) out of all page tables, so that their next
+/// access faults.
+pub(crate) fn unmap(inode: &Inode, range: &Range<u64>) {
+    let first = range.start >> bindings::PAGE_SHIFT;
+    let pages = (range.end >> bindings::PAGE_SHIFT).saturating_sub(first);
+    // SAFETY: The inode is initialised. Private copies of the pages stay as they are.
+    unsafe {
+        bindings::unmap_mapping_pages(
+            (*inode.as_ptr()).i_mapping,
+            first as usize,
+            pages as usize,
+            false,
+        )
+    };
+}

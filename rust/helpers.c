@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/blkdev.h>
+#include <linux/fcntl.h>
+#include <linux/filelock.h>
+#include <linux/kdev_t.h>
+#include <linux/pagemap.h>
+#include <linux/ratelimit.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/statfs.h>
+#include <linux/unaligned.h>
+#include <linux/wait_bit.h>
+
+#include "helpers.h"
+
+/* vfs/inode.rs */
+
+loff_t pinfs_helper_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+void pinfs_helper_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+u32 pinfs_helper_i_uid_read(const struct inode *inode)
+{
+	return i_uid_read(inode);
+}
+
+u32 pinfs_helper_i_gid_read(const struct inode *inode)
+{
+	return i_gid_read(inode);
+}
+
+void pinfs_helper_i_uid_write(struct inode *inode, u32 uid)
+{
+	i_uid_write(inode, uid);
+}
+
+void pinfs_helper_i_gid_write(struct inode *inode, u32 gid)
+{
+	i_gid_write(inode, gid);
+}
+
+struct timespec64 pinfs_helper_inode_get_atime(const struct inode *inode)
+{
+	return inode_get_atime(inode);
+}
+
+struct timespec64 pinfs_helper_inode_get_mtime(const struct inode *inode)
+{
+	return inode_get_mtime(inode);
+}
+
+struct timespec64 pinfs_helper_inode_get_ctime(const struct inode *inode)
+{
+	return inode_get_ctime(inode);
+}
+
+void pinfs_helper_inode_set_atime(struct inode *inode, struct timespec64 ts)
+{
+	inode_set_atime_to_ts(inode, ts);
+}
+
+void pinfs_helper_inode_set_mtime(struct inode *inode, struct timespec64 ts)
+{
+	inode_set_mtime_to_ts(inode, ts);
+}
+
+bool pinfs_helper_inode_is_new(struct inode *inode)
+{
+	return inode_state_read_once(inode) & I_NEW;
+}
+
+u32 pinfs_helper_new_encode_dev(dev_t dev)
+{
+	return new_encode_dev(dev);
+}
+
+dev_t pinfs_helper_new_decode_dev(u32 dev)
+{
+	return new_decode_dev(dev);
+}
+
+/* vfs/super_block.rs */
+
+struct kmem_cache *pinfs_helper_inode_cache_create(const char *name,
+						   unsigned int size,
+						   unsigned int align,
+						   void (*ctor)(void *))
+{
+	return kmem_cache_create(name, size, align,
+				 SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT, ctor);
+}
+
+void *pinfs_helper_inode_cache_alloc(struct super_block *sb,
+				     struct kmem_cache *cache)
+{
+	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
+
+void pinfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid)
+{
+	super_set_uuid(sb, uuid, UUID_SIZE);
+}
+
+void pinfs_helper_super_set_sysfs_name(struct super_block *sb)
+{
+	super_set_sysfs_name_bdev(sb);
+}
+
+__kernel_fsid_t pinfs_helper_uuid_to_fsid(const u8 *uuid)
+{
+	return uuid_to_fsid((__u8 *)uuid);
+}
+
+bool pinfs_helper_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+/* vfs/file.rs */
+
+void pinfs_helper_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
+ssize_t pinfs_helper_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
+}
+
+bool pinfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx)
+{
+	return dir_emit_dots(file, ctx);
+}
+
+bool pinfs_helper_dir_emit(struct dir_context *ctx, const char *name, int len,
+			   u64 ino, unsigned int type)
+{
+	return dir_emit(ctx, name, len, ino, type);
+}
+
+bool pinfs_helper_daxdev_mapping_supported(const struct vm_area_desc *desc,
+					   const struct inode *inode,
+					   struct dax_device *dax_dev)
+{
+	return daxdev_mapping_supported(desc, inode, dax_dev);
+}
+
+void pinfs_helper_vma_desc_set_hugepage(struct vm_area_desc *desc)
+{
+	vma_desc_set_flags(desc, VMA_HUGEPAGE_BIT);
+}
+
+struct file *pinfs_helper_vmf_file(const struct vm_fault *vmf)
+{
+	return vmf->vma->vm_file;
+}
+
+/*
+ * vmf->cow_page is only set for single pages, so the VMA is asked whether a
+ * write is one to the file.
+ */
+bool pinfs_helper_vmf_is_shared_write(const struct vm_fault *vmf)
+{
+	return (vmf->flags & FAULT_FLAG_WRITE) &&
+	       (vmf->vma->vm_flags & VM_SHARED);
+}
+
+void pinfs_helper_sb_start_pagefault(struct inode *inode)
+{
+	sb_start_pagefault(inode->i_sb);
+}
+
+void pinfs_helper_sb_end_pagefault(struct inode *inode)
+{
+	sb_end_pagefault(inode->i_sb);
+}
+
+/* lock.rs */
+
+void pinfs_helper_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+bool pinfs_helper_inode_trylock(struct inode *inode)
+{
+	return inode_trylock(inode);
+}
+
+void pinfs_helper_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+void pinfs_helper_inode_lock_shared(struct inode *inode)
+{
+	inode_lock_shared(inode);
+}
+
+bool pinfs_helper_inode_trylock_shared(struct inode *inode)
+{
+	return inode_trylock_shared(inode);
+}
+
+void pinfs_helper_inode_unlock_shared(struct inode *inode)
+{
+	inode_unlock_shared(inode);
+}
+
+void pinfs_helper_invalidate_lock(struct inode *inode)
+{
+	filemap_invalidate_lock(inode->i_mapping);
+}
+
+void pinfs_helper_invalidate_unlock(struct inode *inode)
+{
+	filemap_invalidate_unlock(inode->i_mapping);
+}
+
+void pinfs_helper_invalidate_lock_shared(struct inode *inode)
+{
+	filemap_invalidate_lock_shared(inode->i_mapping);
+}
+
+void pinfs_helper_invalidate_unlock_shared(struct inode *inode)
+{
+	filemap_invalidate_unlock_shared(inode->i_mapping);
+}
+
+/*
+ * Gives up the write access that the callers of setattr and fallocate hold,
+ * for a freeze to go on.  The core dumper truncates its file without having
+ * taken it.
+ */
+bool pinfs_helper_suspend_write(struct inode *inode)
+{
+	if (current->flags & PF_DUMPCORE)
+		return false;
+	sb_end_write(inode->i_sb);
+	return true;
+}
+
+void pinfs_helper_resume_write(struct inode *inode, bool suspended)
+{
+	if (suspended)
+		sb_start_write(inode->i_sb);
+}
+
+void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass)
+{
+	down_write_nested(sem, subclass);
+}
+
+/* task.rs */
+
+bool pinfs_helper_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+bool pinfs_helper_log_ratelimit(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
+}
+
+/* dax.rs */
+
+u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev)
+{
+	return bdev_nr_bytes(bdev);
+}
+
+/*
+ * An aligned word is stored at once, which a journal's commit relies on;
+ * memcpy() promises nothing of the kind.
+ */
+void pinfs_helper_pmem_write(void *dst, const void *src, size_t len)
+{
+	if (len == sizeof(u64) && IS_ALIGNED((unsigned long)dst, sizeof(u64)))
+		WRITE_ONCE(*(u64 *)dst, get_unaligned((const u64 *)src));
+	else
+		memcpy(dst, src, len);
+}
+
+void pinfs_helper_pmem_wmb(void)
+{
+	pmem_wmb();
+}
+
+u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start)
+{
+	struct folio *folio = page_folio(page);
+
+	*start = folio_pos(folio);
+	return folio_size(folio);
+}
+
+int pinfs_helper_wait_page_idle_killable(struct page *page)
+{
+	return ___wait_var_event(page, dax_page_is_idle(page), TASK_KILLABLE,
+				 0, 0, schedule());
+}
+
+/* lease.rs */
+
+bool pinfs_helper_file_is_writable(const struct file *file)
+{
+	return file->f_mode & FMODE_WRITE;
+}
+
+struct file *pinfs_helper_lease_file(const struct file_lease *lease)
+{
+	return lease->c.flc_file;
+}
+
+void pinfs_helper_lease_signal(struct file_lease *lease)
+{
+	kill_fasync(&lease->fl_fasync, SIGIO, POLL_MSG);
+}
+
+void pinfs_helper_lease_setown(struct file_lease *lease)
+{
+	__f_setown(lease->c.flc_file, task_pid(current), PIDTYPE_TGID, 0);
+}
+
+/* The process that changes a lease is its holder from then on. */
+int pinfs_helper_lease_change(struct file_lease *lease, int arg,
+			      struct list_head *dispose)
+{
+	if (arg != F_UNLCK)
+		lease->c.flc_pid = current->tgid;
+	return lease_modify(lease, arg, dispose);
+}
+
+/*
+ * The kernel's own leases put their fasync entry into place under flc_lock,
+ * with memory that modules cannot allocate ahead; ours get it before anybody
+ * else sees them.  What is not used (because the file has a layout lease
+ * already, which was changed instead) is taken back.
+ */
+int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
+				      const struct lease_manager_operations *ops)
+{
+	struct file_lease *lease = locks_alloc_lease();
+	struct file_lease *unused = lease;
+	int ret;
+
+	if (!lease)
+		return -ENOMEM;
+	lease->c.flc_owner = file;
+	lease->c.flc_pid = current->tgid;
+	lease->c.flc_file = file;
+	lease->c.flc_flags = FL_LAYOUT;
+	lease->c.flc_type = arg;
+	lease->fl_lmops = ops;
+
+	ret = fasync_helper(fd, file, 1, &lease->fl_fasync);
+	if (ret >= 0)
+		ret = vfs_setlease(file, arg, &unused, NULL);
+	if (unused) {
+		fasync_helper(-1, file, 0, &unused->fl_fasync);
+		locks_free_lease(unused);
+	}
+	return ret;
+}
+
+bool pinfs_helper_file_has_other_lease(const struct file *file,
+				       const struct lease_manager_operations *ops)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
+	struct file_lease *lease;
+
+	lockdep_assert_held(&ctx->flc_lock);
+	list_for_each_entry(lease, &ctx->flc_lease, c.flc_list)
+		if (lease->c.flc_file == file && lease->fl_lmops != ops)
+			return true;
+	return false;
+}
+
+int pinfs_helper_break_layout(struct inode *inode, bool wait)
+{
+	return __break_lease(inode, LEASE_BREAK_LAYOUT |
+			     (wait ? 0 : LEASE_BREAK_NONBLOCK));
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Inline functions and macros of the kernel, as functions and constants that
+ * Rust can use.  Each is named after the one it stands for; what is more than
+ * that says why it is here.
+ */
+#ifndef _PINFS_HELPERS_H
+#define _PINFS_HELPERS_H
+
+#include <linux/dax.h>
+#include <linux/fs.h>
+#include <linux/iomap.h>
+#include <linux/mm.h>
+
+/* Constants whose macros bindgen cannot evaluate. */
+static const unsigned long pinfs_sb_rdonly = SB_RDONLY;
+static const loff_t pinfs_loff_max = LLONG_MAX;
+static const loff_t pinfs_max_lfs_filesize = MAX_LFS_FILESIZE;
+static const fop_flags_t pinfs_fop_mmap_sync = FOP_MMAP_SYNC;
+static const int pinfs_iocb_nowait = IOCB_NOWAIT;
+static const int pinfs_i_dirty = I_DIRTY;
+
+/* vfs/inode.rs */
+
+loff_t pinfs_helper_i_size_read(const struct inode *inode);
+void pinfs_helper_i_size_write(struct inode *inode, loff_t size);
+u32 pinfs_helper_i_uid_read(const struct inode *inode);
+u32 pinfs_helper_i_gid_read(const struct inode *inode);
+void pinfs_helper_i_uid_write(struct inode *inode, u32 uid);
+void pinfs_helper_i_gid_write(struct inode *inode, u32 gid);
+struct timespec64 pinfs_helper_inode_get_atime(const struct inode *inode);
+struct timespec64 pinfs_helper_inode_get_mtime(const struct inode *inode);
+struct timespec64 pinfs_helper_inode_get_ctime(const struct inode *inode);
+void pinfs_helper_inode_set_atime(struct inode *inode, struct timespec64 ts);
+void pinfs_helper_inode_set_mtime(struct inode *inode, struct timespec64 ts);
+bool pinfs_helper_inode_is_new(struct inode *inode);
+u32 pinfs_helper_new_encode_dev(dev_t dev);
+dev_t pinfs_helper_new_decode_dev(u32 dev);
+
+/* vfs/super_block.rs */
+struct kmem_cache *pinfs_helper_inode_cache_create(const char *name,
+						   unsigned int size,
+						   unsigned int align,
+						   void (*ctor)(void *));
+void *pinfs_helper_inode_cache_alloc(struct super_block *sb,
+				     struct kmem_cache *cache);
+void pinfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid);
+void pinfs_helper_super_set_sysfs_name(struct super_block *sb);
+__kernel_fsid_t pinfs_helper_uuid_to_fsid(const u8 *uuid);
+bool pinfs_helper_bdev_read_only(struct block_device *bdev);
+
+/* vfs/file.rs */
+void pinfs_helper_file_accessed(struct file *file);
+ssize_t pinfs_helper_generic_write_sync(struct kiocb *iocb, ssize_t count);
+bool pinfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx);
+bool pinfs_helper_dir_emit(struct dir_context *ctx, const char *name, int len,
+			   u64 ino, unsigned int type);
+bool pinfs_helper_daxdev_mapping_supported(const struct vm_area_desc *desc,
+					   const struct inode *inode,
+					   struct dax_device *dax_dev);
+void pinfs_helper_vma_desc_set_hugepage(struct vm_area_desc *desc);
+struct file *pinfs_helper_vmf_file(const struct vm_fault *vmf);
+bool pinfs_helper_vmf_is_shared_write(const struct vm_fault *vmf);
+void pinfs_helper_sb_start_pagefault(struct inode *inode);
+void pinfs_helper_sb_end_pagefault(struct inode *inode);
+
+/* lock.rs */
+void pinfs_helper_inode_lock(struct inode *inode);
+bool pinfs_helper_inode_trylock(struct inode *inode);
+void pinfs_helper_inode_unlock(struct inode *inode);
+void pinfs_helper_inode_lock_shared(struct inode *inode);
+bool pinfs_helper_inode_trylock_shared(struct inode *inode);
+void pinfs_helper_inode_unlock_shared(struct inode *inode);
+void pinfs_helper_invalidate_lock(struct inode *inode);
+void pinfs_helper_invalidate_unlock(struct inode *inode);
+void pinfs_helper_invalidate_lock_shared(struct inode *inode);
+void pinfs_helper_invalidate_unlock_shared(struct inode *inode);
+bool pinfs_helper_suspend_write(struct inode *inode);
+void pinfs_helper_resume_write(struct inode *inode, bool suspended);
+void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass);
+
+/* task.rs */
+bool pinfs_helper_fatal_signal_pending(void);
+bool pinfs_helper_log_ratelimit(void);
+
+/* dax.rs */
+u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);
+void pinfs_helper_pmem_write(void *dst, const void *src, size_t len);
+void pinfs_helper_pmem_wmb(void);
+u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start);
+int pinfs_helper_wait_page_idle_killable(struct page *page);
+
+/* hook.rs (hook_helpers.c, hook_resume.S) */
+struct ftrace_regs;
+bool pinfs_helper_hook_disabled(const char *name);
+unsigned long pinfs_helper_ftrace_regs_argument(struct ftrace_regs *fregs,
+						unsigned int n);
+unsigned long pinfs_helper_ftrace_regs_ip(struct ftrace_regs *fregs);
+void pinfs_helper_ftrace_regs_set_ip(struct ftrace_regs *fregs,
+				     unsigned long ip);
+unsigned long pinfs_helper_function_address(const char *name);
+void pinfs_hook_resume(void);
+
+/* identity.rs */
+struct pid *pinfs_helper_current_tgid(void);
+
+/* irq.rs (hook_helpers.c) */
+void pinfs_helper_spin_lock_init_once(spinlock_t *lock, bool *ready);
+unsigned long pinfs_helper_spin_lock_irqsave(spinlock_t *lock);
+void pinfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+bool pinfs_helper_in_task(void);
+
+/* lease.rs */
+struct file_lease;
+struct lease_manager_operations;
+bool pinfs_helper_file_is_writable(const struct file *file);
+struct file *pinfs_helper_lease_file(const struct file_lease *lease);
+void pinfs_helper_lease_signal(struct file_lease *lease);
+void pinfs_helper_lease_setown(struct file_lease *lease);
+int pinfs_helper_lease_change(struct file_lease *lease, int arg,
+			      struct list_head *dispose);
+int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
+				      const struct lease_manager_operations *ops);
+bool pinfs_helper_file_has_other_lease(const struct file *file,
+				       const struct lease_manager_operations *ops);
+int pinfs_helper_break_layout(struct inode *inode, bool wait);
+
+#endif /* _PINFS_HELPERS_H */

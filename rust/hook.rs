@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel functions that are redirected to this module, or observed, while a value lives.
+//!
+//! Two kinds, both made of ftrace and of exported functions only:
+//!
+//! * [`Hook`] redirects: at the entry of the kernel function a call-back asks [`Redirect::wanted`],
+//!   and if so lets the call continue in the replacement, which can sleep, and can let the
+//!   original run with arguments of its choice ([`Call::resume`]).
+//! * [`Observer`] looks: [`Observe::entered`] runs before the function does, in whatever context
+//!   it was called in, hard interrupts included.
+//!
+//! # Why this module may use Rust in a call-back
+//!
+//! The kernel's Rust code has no `__fentry__` sites, so none of it is ever traced; the C helpers
+//! that call-backs use are compiled without them too. Should a call-back reach a traced function
+//! of the kernel (a spin lock, say), `FTRACE_OPS_FL_RECURSION` ends the recursion before it comes
+//! back here. `FTRACE_OPS_FL_RCU` keeps call-backs away from where RCU does not watch.
+//!
+//! # How the original is called
+//!
+//! The address behind the function's `call __fentry__` is where ftrace itself lets a function go
+//! on. Entering there cannot come back to the call-back, so that no rule about callers is needed
+//! to tell a redirected call from the original one, tail calls included. It is entered by a
+//! return, see `hook_resume.S`.
+//!
+//! # Leaving again
+//!
+//! A redirected call holds a reference to the module from before the instruction pointer is
+//! changed until the replacement is about to return. So the module cannot be unloaded while a
+//! task is, however long, inside a redirected function (`rmmod` says `EBUSY`), and once unloading
+//! has begun no further call is redirected, because there are no more references to be had. When
+//! a [`Hook`] is dropped, ftrace first makes sure that no call-back runs any more; then calls
+//! that are still inside (only possible when loading failed half-way) are waited for; then
+//! `synchronize_rcu_tasks()` waits for tasks that were preempted in a trampoline, or in the few
+//! instructions between giving the reference back and returning. After that nothing of the
+//! kernel's can return into the hook.
+//!
+//! C header: [`include/linux/ftrace.h`](srctree/include/linux/ftrace.h)
+
+use crate::bindings;
+use core::{
+    marker::{
+        PhantomData,
+        PhantomPinned, //
+    },
+    pin::Pin, //
+};
+use kernel::{
+    error::to_result,
+    ffi::{
+        c_int,
+        c_ulong, //
+    },
+    new_mutex,
+    prelude::*,
+    str::CStr,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        Mutex, //
+    },
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    }, //
+};
+
+/// The arguments of a kernel function that was just entered.
+pub(crate) struct Entry<'a> {
+    regs: *mut bindings::ftrace_regs,
+    _p: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl Entry<'_> {
+    /// Returns the `n`th argument, counted from 0, of those in registers.
+    pub(crate) fn argument(&self, n: u32) -> usize {
+        // SAFETY: ftrace passes valid registers to the call-back that made this value.
+        unsafe { bindings::pinfs_helper_ftrace_regs_argument(self.regs, n) as usize }
+    }
+}
+
+/// What the call-back and the replacement of one hook have in common. A `static` for each hook,
+/// because a replacement gets nothing but the arguments of the function that it stands for.
+pub(crate) struct State {
+    /// Where the original goes on: behind its call of `__fentry__`.
+    resume: Atomic<usize>,
+    /// Number of calls that are redirected at present.
+    inside: Atomic<usize>,
+}
+
+impl State {
+    /// Returns the state of a hook that nobody has come through yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            resume: Atomic::new(0),
+            inside: Atomic::new(0),
+        }
+    }
+}
+
+/// A kernel function to redirect, and where to.
+///
+/// # Safety
+///
+/// [`Redirect::replacement`] must return the address of a function with the C signature of the
+/// kernel function [`Redirect::NAME`], which returns an integer or a pointer and takes at most six
+/// arguments, all in registers. Its first act is [`Call::begin`] with [`Redirect::state`].
+pub(crate) unsafe trait Redirect: 'static {
+    /// The name of the kernel function.
+    const NAME: &'static CStr;
+
+    /// Returns the address of the replacement.
+    fn replacement() -> usize;
+
+    /// Returns the one state that belongs to this hook.
+    fn state() -> &'static State;
+
+    /// Says whether this call is to be redirected.
+    ///
+    /// Runs with preemption disabled at best, in the context of the caller: it must not sleep.
+    fn wanted(entry: &Entry<'_>) -> bool;
+}
+
+/// A redirected call in progress; what keeps the module while it lasts.
+///
+/// # Invariants
+///
+/// The value owns a reference to the module, and a count of [`State::inside`].
+pub(crate) struct Call {
+    state: &'static State,
+    _not_send: NotThreadSafe,
+}
+
+impl Call {
+    /// Takes over what the call-back took for this call.
+    ///
+    /// # Safety
+    ///
+    /// Only as the first act of the replacement of the hook whose state this is.
+    pub(crate) unsafe fn begin(state: &'static State) -> Self {
+        // INVARIANT: `redirect` has taken both before it let the call continue here.
+        Self {
+            state,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Runs the original function and returns what it returns.
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be right for the function; surplus ones are ignored.
+    pub(crate) unsafe fn resume(&self, arguments: [usize; 6]) -> usize {
+        let [a, b, c, d, e, f] = arguments;
+        let mut ret = self.state.resume.load(Relaxed);
+        // SAFETY: `resume` was set before this call was redirected; see `hook_resume.S` for how it
+        // is entered. The arguments are the caller's promise.
+        unsafe {
+            core::arch::asm!(
+                "call {resume}",
+                resume = sym bindings::pinfs_hook_resume,
+                inlateout("rax") ret,
+                inlateout("rdi") a => _,
+                inlateout("rsi") b => _,
+                inlateout("rdx") c => _,
+                inlateout("rcx") d => _,
+                inlateout("r8") e => _,
+                inlateout("r9") f => _,
+                clobber_abi("C"),
+            )
+        };
+        ret
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.state.inside.fetch_sub(1, Full);
+        // SAFETY: The reference is ours to give back, by the type's invariant. The code between
+        // here and the replacement's return stays, see the module's documentation.
+        unsafe { bindings::module_put(crate::THIS_MODULE.as_ptr()) };
+    }
+}
+
+/// A kernel function that is redirected as long as the value lives.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Hook<R: Redirect> {
+    #[pin]
+    ops: Opaque<bindings::ftrace_ops>,
+    #[pin]
+    _pin: PhantomPinned,
+    _p: PhantomData<R>,
+}
+
+// SAFETY: The value is only a registration; `ftrace_ops` is ftrace's to synchronise.
+unsafe impl<R: Redirect> Send for Hook<R> {}
+// SAFETY: As above; there is nothing to be done with a shared reference.
+unsafe impl<R: Redirect> Sync for Hook<R> {}
+
+impl<R: Redirect> Hook<R> {
+    /// Redirects the function.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the kernel has no such function that could be traced (or it is named in the
+    /// parameter `disable_hooks`), `EBUSY` if something else redirects it already.
+    pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
+        KBox::try_pin_init(
+            try_pin_init!(Self {
+                ops <- Opaque::try_ffi_init(|slot: *mut bindings::ftrace_ops| {
+                    // SAFETY: The slot is ours to initialise and pinned.
+                    unsafe {
+                        init_ops(slot, redirect::<R>, bindings::FTRACE_OPS_FL_IPMODIFY);
+                        add_function(slot, R::NAME)?;
+                        to_result(bindings::register_ftrace_function(slot)).inspect_err(|_| {
+                            bindings::ftrace_free_filter(slot);
+                        })
+                    }
+                }),
+                _pin: PhantomPinned,
+                _p: PhantomData,
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+}
+
+#[pinned_drop]
+impl<R: Redirect> PinnedDrop for Hook<R> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The ops were registered when the value was made. See the module's documentation
+        // for the order.
+        unsafe {
+            bindings::unregister_ftrace_function(self.ops.get());
+            while R::state().inside.load(Relaxed) != 0 {
+                bindings::msleep(10);
+            }
+            bindings::synchronize_rcu_tasks();
+            bindings::ftrace_free_filter(self.ops.get());
+        }
+    }
+}
+
+/// A kernel function to observe.
+pub(crate) struct Point {
+    /// Its name.
+    pub(crate) name: &'static CStr,
+    /// Its address, to tell several functions of one observer apart.
+    pub(crate) address: fn() -> usize,
+}
+
+/// Kernel functions to look at when they are entered.
+pub(crate) trait Observe: 'static {
+    /// The functions.
+    const POINTS: &'static [Point];
+
+    /// Is told that the function [`Self::POINTS`]`[point]` was entered and has yet to run.
+    ///
+    /// May run in hard interrupt context: it must not sleep.
+    fn entered(point: usize, entry: &Entry<'_>);
+}
+
+/// Kernel functions that can be observed, and are while enabled.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Observer<O: Observe> {
+    #[pin]
+    ops: Opaque<bindings::ftrace_ops>,
+    #[pin]
+    enabled: Mutex<bool>,
+    #[pin]
+    _pin: PhantomPinned,
+    _p: PhantomData<O>,
+}
+
+// SAFETY: `ops` is used under the mutex, and by ftrace, which has locks of its own.
+unsafe impl<O: Observe> Send for Observer<O> {}
+// SAFETY: As above.
+unsafe impl<O: Observe> Sync for Observer<O> {}
+
+impl<O: Observe> Observer<O> {
+    /// Looks the functions up; they are not observed yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if the kernel lacks one of them.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            ops <- Opaque::try_ffi_init(|slot: *mut bindings::ftrace_ops| {
+                // SAFETY: The slot is ours to initialise and pinned.
+                unsafe {
+                    init_ops(slot, observe::<O>, 0);
+                    for point in O::POINTS {
+                        add_function(slot, point.name).inspect_err(|_| {
+                            bindings::ftrace_free_filter(slot);
+                        })?;
+                    }
+                }
+                Ok::<(), Error>(())
+            }),
+            enabled <- new_mutex!(false),
+            _pin: PhantomPinned,
+            _p: PhantomData,
+        }? Error)
+    }
+
+    /// Starts to observe, if that has not happened. When this returns, every later entry is seen.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` while `ftrace_enabled` is off, `ENOMEM`.
+    pub(crate) fn enable(&self) -> Result {
+        let mut enabled = self.enabled.lock();
+        if !*enabled {
+            // SAFETY: The ops are initialised, have their filter, and are not registered.
+            to_result(unsafe { bindings::register_ftrace_function(self.ops.get()) })?;
+            *enabled = true;
+        }
+        Ok(())
+    }
+
+    /// Stops to observe. When this returns, no call of [`Observe::entered`] runs any more.
+    ///
+    /// Waits for RCU-tasks grace periods.
+    pub(crate) fn disable(&self) {
+        let mut enabled = self.enabled.lock();
+        if *enabled {
+            // SAFETY: The ops are registered.
+            unsafe { bindings::unregister_ftrace_function(self.ops.get()) };
+            *enabled = false;
+        }
+    }
+}
+
+#[pinned_drop]
+impl<O: Observe> PinnedDrop for Observer<O> {
+    fn drop(self: Pin<&mut Self>) {
+        self.disable();
+        // SAFETY: The ops are no longer registered, and no call-back of theirs runs.
+        unsafe {
+            bindings::synchronize_rcu_tasks();
+            bindings::ftrace_free_filter(self.ops.get());
+        }
+    }
+}
+
+/// # Safety
+///
+/// `slot` must be valid for writes and pinned, and `func` fit for the ops that lie there.
+unsafe fn init_ops(
+    slot: *mut bindings::ftrace_ops,
+    func: unsafe extern "C" fn(
+        c_ulong,
+        c_ulong,
+        *mut bindings::ftrace_ops,
+        *mut bindings::ftrace_regs,
+    ),
+    flags: u32,
+) {
+    let ops = bindings::ftrace_ops {
+        func: Some(func),
+        flags: (bindings::FTRACE_OPS_FL_RECURSION | bindings::FTRACE_OPS_FL_RCU | flags) as c_ulong,
+        ..Default::default()
+    };
+    // SAFETY: By this function's requirements.
+    unsafe { slot.write(ops) };
+}
+
+/// Adds a function to those that the ops are called for.
+///
+/// # Safety
+///
+/// `ops` must be initialised and not registered.
+unsafe fn add_function(ops: *mut bindings::ftrace_ops, name: &CStr) -> Result {
+    // SAFETY: The name ends in NUL.
+    if unsafe { bindings::pinfs_helper_hook_disabled(name.as_char_ptr()) } {
+        return Err(ENOENT);
+    }
+    // A name that matches nothing is EINVAL. It must not be ignored: ops without a filter are
+    // called for every function of the kernel.
+    // SAFETY: ftrace copies the name; the buffer that its parser takes is not written to.
+    to_result(unsafe {
+        bindings::ftrace_set_filter(
+            ops,
+            name.as_char_ptr().cast_mut().cast(),
+            name.to_bytes().len() as c_int,
+            0,
+        )
+    })
+    .map_err(|err| if err == EINVAL { ENOENT } else { err })
+}
+
+/// The call-back of [`Hook`].
+unsafe extern "C" fn redirect<R: Redirect>(
+    _ip: c_ulong,
+    _parent_ip: c_ulong,
+    _ops: *mut bindings::ftrace_ops,
+    regs: *mut bindings::ftrace_regs,
+) {
+    let entry = Entry {
+        regs,
+        _p: PhantomData,
+        _not_send: NotThreadSafe,
+    };
+    if !R::wanted(&entry) {
+        return;
+    }
+    // SAFETY: Our own module is valid as long as its code runs.
+    if !unsafe { bindings::try_module_get(crate::THIS_MODULE.as_ptr()) } {
+        return;
+    }
+    let state = R::state();
+    state.inside.add(1, Relaxed);
+    // SAFETY: ftrace passes valid registers. Their instruction pointer is where the function goes
+    // on, and the replacement has its signature, by the trait's requirements.
+    unsafe {
+        state
+            .resume
+            .store(bindings::pinfs_helper_ftrace_regs_ip(regs) as usize, Relaxed);
+        bindings::pinfs_helper_ftrace_regs_set_ip(regs, R::replacement() as c_ulong);
+    }
+}
+
+/// The call-back of [`Observer`].
+unsafe extern "C" fn observe<O: Observe>(
+    ip: c_ulong,
+    _parent_ip: c_ulong,
+    _ops: *mut bindings::ftrace_ops,
+    regs: *mut bindings::ftrace_regs,
+) {
+    let point = if O::POINTS.len() == 1 {
+        Some(0)
+    } else {
+        // ftrace's address is the function's, or lies behind its ENDBR.
+        O::POINTS
+            .iter()
+            .position(|point| (ip as usize).wrapping_sub((point.address)()) <= ENDBR_SIZE)
+    };
+    if let Some(point) = point {
+        O::entered(
+            point,
+            &Entry {
+                regs,
+                _p: PhantomData,
+                _not_send: NotThreadSafe,
+            },
+        );
+    }
+}
+
+/// The size of the instruction ENDBR64.
+const ENDBR_SIZE: usize = 4;
+
+/// Finds a function of the kernel that is not exported, by its name.
+///
+/// # Errors
+///
+/// `ENOENT` if there is none, it is named in `disable_hooks`, or the kernel has no kprobes.
+pub(crate) fn address_of(name: &CStr) -> Result<usize> {
+    // SAFETY: The name ends in NUL.
+    unsafe {
+        if bindings::pinfs_helper_hook_disabled(name.as_char_ptr()) {
+            return Err(ENOENT);
+        }
+        match bindings::pinfs_helper_function_address(name.as_char_ptr()) {
+            0 => Err(ENOENT),
+            address => Ok(address as usize),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel objects by their identity: which one it is, without keeping it.
+//!
+//! An identity is an address that is compared and ordered, and never followed. It is right as long
+//! as the object lives; whoever keeps one has to hear of the object's end, or keep the object by
+//! other means, because the next object may get the same address.
+
+use crate::{
+    bindings,
+    vfs::Inode, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings::pid_type_PIDTYPE_TGID,
+    mm::Mm,
+    pid_namespace::PidNamespace,
+    task::Task, //
+};
+
+/// Which inode.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct InodeId(usize);
+
+impl InodeId {
+    /// The identity of an inode.
+    pub(crate) fn of(inode: &Inode) -> Self {
+        Self(inode.as_ptr() as usize)
+    }
+
+    pub(crate) fn of_raw(inode: *const bindings::inode) -> Self {
+        Self(inode as usize)
+    }
+}
+
+/// Which open file description (`struct file`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileId(usize);
+
+impl FileId {
+    pub(crate) fn of_raw(file: *const bindings::file) -> Self {
+        Self(file as usize)
+    }
+}
+
+/// Which address space.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MmId(usize);
+
+impl MmId {
+    /// The identity of an address space.
+    pub(crate) fn of(mm: &Mm) -> Self {
+        Self(mm.as_raw() as usize)
+    }
+
+    pub(crate) fn of_raw(mm: *const bindings::mm_struct) -> Self {
+        Self(mm as usize)
+    }
+}
+
+/// A process, remembered beyond its end: no other process is ever equal to it.
+///
+/// # Invariants
+///
+/// The value owns a reference to the `struct pid` of the thread group.
+pub(crate) struct ThreadGroup(NonNull<bindings::pid>);
+
+// SAFETY: `struct pid` is reference-counted, and the functions used on it may be called anywhere.
+unsafe impl Send for ThreadGroup {}
+// SAFETY: As above.
+unsafe impl Sync for ThreadGroup {}
+
+impl ThreadGroup {
+    /// Returns the process that the current task belongs to, or `None` while it is being reaped.
+    pub(crate) fn current() -> Option<Self> {
+        // SAFETY: The current task is valid.
+        let pid = unsafe { bindings::get_task_pid(Task::current_raw(), pid_type_PIDTYPE_TGID) };
+        // INVARIANT: `get_task_pid` returns a reference.
+        NonNull::new(pid).map(Self)
+    }
+
+    /// Says whether the current task belongs to this process. May be called in any context; an
+    /// interrupt belongs to no process.
+    pub(crate) fn is_current(&self) -> bool {
+        // SAFETY: The helper reads the current task's own identity.
+        unsafe { bindings::pinfs_helper_current_tgid() == self.0.as_ptr() }
+    }
+
+    /// Returns the number of the process in a namespace, 0 if it is not in there.
+    pub(crate) fn nr_in(&self, ns: &PidNamespace) -> i32 {
+        // SAFETY: Both are valid.
+        unsafe { bindings::pid_nr_ns(self.0.as_ptr(), ns.as_ptr()) }
+    }
+}
+
+impl PartialEq for ThreadGroup {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Drop for ThreadGroup {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours.
+        unsafe { bindings::put_pid(self.0.as_ptr()) };
+    }
+}

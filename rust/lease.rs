@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Layout leases: `struct file_lease` with `FL_LAYOUT`, and the way of `fcntl(2)` to them.
+//!
+//! The kernel keeps such leases (they show in `/proc/locks` and in `fdinfo`, and go when the file
+//! is closed for the last time), but `fcntl(F_SETLEASE)` cannot ask for one: it takes F_RDLCK,
+//! F_WRLCK and F_UNLCK only, before any file system has a say. [`SetLease`] and [`GetLease`] stand
+//! in front of it.
+//!
+//! A lease is a real one, taken through `vfs_setlease()`: permission, security modules and the
+//! kernel's own conflict rules apply. Like a classic lease it is owned by its file, or `fdinfo`
+//! would not show it; therefore a file has one or the other. [`Manager::open_conflict`] refuses a
+//! layout lease beside a classic one, [`Leases::set`] and [`Leases::change`] the reverse.
+//!
+//! Locks: the functions of [`Leases`] that say so run under the inode's `flc_lock`, a spin lock.
+//!
+//! C header: [`include/linux/filelock.h`](srctree/include/linux/filelock.h)
+
+use crate::{
+    bindings,
+    hook::{
+        Call,
+        Entry,
+        Redirect,
+        State, //
+    },
+    identity::FileId,
+    vfs::Inode, //
+};
+use core::marker::PhantomData;
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_uint,
+        c_void, //
+    },
+    prelude::*,
+    str::CStr, //
+};
+
+/// `F_LAYOUT`: a layout lease.
+pub(crate) const F_LAYOUT: c_int = bindings::F_LAYOUT as c_int;
+/// `F_EXCLUSIVE`, with F_LAYOUT: unbreakable, one holder.
+pub(crate) const F_EXCLUSIVE: c_int = bindings::F_EXCLUSIVE as c_int;
+/// `F_UNBREAK`, with F_LAYOUT: unbreakable, any number of holders.
+pub(crate) const F_UNBREAK: c_int = bindings::F_UNBREAK as c_int;
+/// `F_UNLCK`: no lease.
+pub(crate) const F_UNLCK: c_int = bindings::F_UNLCK as c_int;
+
+/// An open file that a lease is about.
+///
+/// # Invariants
+///
+/// The file is referenced by whoever lent it.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenFile<'a>(*mut bindings::file, PhantomData<&'a ()>);
+
+impl<'a> OpenFile<'a> {
+    /// # Safety
+    ///
+    /// `file` must be referenced for `'a`.
+    pub(crate) unsafe fn from_raw(file: *mut bindings::file) -> Self {
+        // INVARIANT: By this function's requirements.
+        Self(file, PhantomData)
+    }
+
+    /// Returns which file it is.
+    pub(crate) fn id(self) -> FileId {
+        FileId::of_raw(self.0)
+    }
+
+    /// Returns the inode.
+    pub(crate) fn inode(self) -> &'a Inode {
+        // SAFETY: The file is referenced, and it references its inode.
+        unsafe { Inode::from_raw((*self.0).f_inode) }
+    }
+
+    /// Says whether the file is open for writing.
+    pub(crate) fn is_writable(self) -> bool {
+        // SAFETY: The file is referenced; its mode does not change while it is open.
+        unsafe { bindings::pinfs_helper_file_is_writable(self.0) }
+    }
+}
+
+/// What answers `fcntl()` and the kernel's lease code.
+pub(crate) trait Leases: 'static {
+    /// Says whether `fcntl(F_SETLEASE, arg)` on a file is for [`Leases::set`] to answer. Must not
+    /// sleep.
+    fn wants_set(file: OpenFile<'_>, arg: c_int) -> bool;
+
+    /// Answers `fcntl(F_SETLEASE, arg)`.
+    fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result;
+
+    /// Says whether `fcntl(F_GETLEASE)` on a file is for [`Leases::get`] to answer. Must not
+    /// sleep.
+    fn wants_get(file: OpenFile<'_>) -> bool;
+
+    /// Answers `fcntl(F_GETLEASE)`.
+    fn get(file: OpenFile<'_>) -> c_int;
+
+    /// Says whether the file's lease lets the current task go on: it is the holder's own, or one
+    /// that cannot be broken. Under `flc_lock`.
+    fn is_exempt(file: OpenFile<'_>) -> bool;
+
+    /// Is told that somebody waits for the file's lease to go. Under `flc_lock`.
+    fn breaking(file: OpenFile<'_>);
+
+    /// Is told that the holder did not let go in time, so that the lease is being taken away.
+    /// Under `flc_lock`.
+    fn timed_out(file: OpenFile<'_>);
+
+    /// Asks whether the file's lease may be changed: it may in the course of [`install`], and not
+    /// when somebody asks for another kind of lease on the file. Under `flc_lock`.
+    fn change(file: OpenFile<'_>) -> Result;
+
+    /// Asks whether the file's lease may be released, and if so forgets it. Under `flc_lock`.
+    fn release(file: OpenFile<'_>) -> Result;
+}
+
+/// The functions that the kernel calls for a lease of `L`.
+struct Manager<L: Leases>(PhantomData<L>);
+
+impl<L: Leases> Manager<L> {
+    const TABLE: bindings::lease_manager_operations = bindings::lease_manager_operations {
+        lm_break: Some(Self::breaking),
+        lm_change: Some(Self::change),
+        lm_setup: Some(Self::setup),
+        lm_breaker_owns_lease: Some(Self::breaker_owns_lease),
+        lm_open_conflict: Some(Self::open_conflict),
+        lm_breaker_timedout: Some(Self::breaker_timedout),
+    };
+
+    fn table() -> *const bindings::lease_manager_operations {
+        const { &Self::TABLE }
+    }
+
+    /// # Safety
+    ///
+    /// `lease` must be a lease in a list of its inode, under `flc_lock`.
+    unsafe fn file<'a>(lease: *mut bindings::file_lease) -> OpenFile<'a> {
+        // SAFETY: A lease is removed from its list before the file goes.
+        unsafe { OpenFile::from_raw(bindings::pinfs_helper_lease_file(lease)) }
+    }
+
+    /// Tells the holder by a signal. The lease stays until it lets go or the time is up.
+    unsafe extern "C" fn breaking(lease: *mut bindings::file_lease) -> bool {
+        // SAFETY: Called by `__break_lease()` under `flc_lock`.
+        unsafe {
+            L::breaking(Self::file(lease));
+            bindings::pinfs_helper_lease_signal(lease);
+        }
+        false
+    }
+
+    unsafe extern "C" fn change(
+        lease: *mut bindings::file_lease,
+        arg: c_int,
+        dispose: *mut bindings::list_head,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: Called by the kernel's lease code under `flc_lock`.
+            let file = unsafe { Self::file(lease) };
+            if arg == F_UNLCK {
+                L::release(file)?;
+            } else {
+                L::change(file)?;
+            }
+            // SAFETY: As above; the arguments are the kernel's.
+            let ret = unsafe { bindings::pinfs_helper_lease_change(lease, arg, dispose) };
+            to_result(ret)?;
+            Ok(0)
+        })
+    }
+
+    /// Makes the process the one that signals go to, unless the file has another already.
+    unsafe extern "C" fn setup(lease: *mut bindings::file_lease, _private: *mut *mut c_void) {
+        // SAFETY: Called by `generic_add_lease()` under `flc_lock`.
+        unsafe { bindings::pinfs_helper_lease_setown(lease) };
+    }
+
+    unsafe extern "C" fn breaker_owns_lease(lease: *mut bindings::file_lease) -> bool {
+        // SAFETY: Called by `leases_conflict()` under `flc_lock`.
+        L::is_exempt(unsafe { Self::file(lease) })
+    }
+
+    /// Opens do not conflict with a layout lease, and conflicts between layout leases are settled
+    /// before the kernel is asked; what is left is a lease of another kind that the file holds.
+    unsafe extern "C" fn open_conflict(file: *mut bindings::file, _arg: c_int) -> c_int {
+        // SAFETY: Called by `generic_add_lease()` under `flc_lock`.
+        if unsafe { bindings::pinfs_helper_file_has_other_lease(file, Self::table()) } {
+            EAGAIN.to_errno()
+        } else {
+            0
+        }
+    }
+
+    unsafe extern "C" fn breaker_timedout(lease: *mut bindings::file_lease) -> bool {
+        // SAFETY: Called by `time_out_leases()` under `flc_lock`.
+        L::timed_out(unsafe { Self::file(lease) });
+        true
+    }
+}
+
+/// Takes a layout lease on a file, or changes the one it has.
+///
+/// An exclusive lease shows as WRITE, a shared one as READ.
+///
+/// # Errors
+///
+/// `EACCES` for who is neither the file's owner nor has CAP_LEASE; `EAGAIN` if another lease is in
+/// the way; `EINVAL` if leases are disabled (`fs.leases-enable`); `ENOMEM`.
+pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_uint, exclusive: bool) -> Result {
+    let arg = if exclusive {
+        bindings::F_WRLCK
+    } else {
+        bindings::F_RDLCK
+    } as c_int;
+    // SAFETY: The file is referenced, and the table lives as long as the module, which a lease on
+    // one of its files keeps.
+    to_result(unsafe {
+        bindings::pinfs_helper_layout_lease_install(
+            file.0,
+            fd as c_int,
+            arg,
+            Manager::<L>::table(),
+        )
+    })
+}
+
+/// Releases the layout lease of a file, if [`Leases::release`] agrees.
+///
+/// # Errors
+///
+/// What [`Leases::release`] says; `EACCES` as [`install`]; `EAGAIN` if there is none.
+pub(crate) fn remove(file: OpenFile<'_>) -> Result {
+    let mut owner: *mut c_void = file.0.cast();
+    // SAFETY: The file is referenced. For F_UNLCK the last argument is the owner to look for.
+    to_result(unsafe {
+        bindings::vfs_setlease(
+            file.0,
+            F_UNLCK,
+            core::ptr::null_mut(),
+            &mut owner,
+        )
+    })
+}
+
+/// Tells the holders of breakable layout leases on an inode to let go, and waits until they have
+/// or their time is up.
+///
+/// # Errors
+///
+/// `EAGAIN` if `wait` is false and one has to be waited for; `ERESTARTSYS` after a signal.
+pub(crate) fn break_layout(inode: &Inode, wait: bool) -> Result {
+    // SAFETY: The inode is initialised.
+    to_result(unsafe { bindings::pinfs_helper_break_layout(inode.as_ptr(), wait) })
+}
+
+static SET_LEASE: State = State::new();
+static GET_LEASE: State = State::new();
+
+/// Lets [`Leases`] answer `fcntl(F_SETLEASE)`.
+pub(crate) struct SetLease<L>(PhantomData<L>);
+
+impl<L: Leases> SetLease<L> {
+    unsafe extern "C" fn replacement(
+        fd: c_uint,
+        file: *mut bindings::file,
+        arg: c_int,
+    ) -> c_int {
+        // SAFETY: The first act of the replacement.
+        let _call = unsafe { Call::begin(&SET_LEASE) };
+        from_result(|| {
+            // SAFETY: The system call holds the file for the duration of the call.
+            L::set(unsafe { OpenFile::from_raw(file) }, fd, arg)?;
+            Ok(0)
+        })
+    }
+}
+
+// SAFETY: The replacement has the signature of
+// `int fcntl_setlease(unsigned int, struct file *, int)`, and begins as it must.
+unsafe impl<L: Leases> Redirect for SetLease<L> {
+    const NAME: &'static CStr = c"fcntl_setlease";
+
+    fn replacement() -> usize {
+        Self::replacement as usize
+    }
+
+    fn state() -> &'static State {
+        &SET_LEASE
+    }
+
+    fn wanted(entry: &Entry<'_>) -> bool {
+        // SAFETY: The second argument is the file that the system call holds.
+        let file = unsafe { OpenFile::from_raw(entry.argument(1) as *mut bindings::file) };
+        L::wants_set(file, entry.argument(2) as c_int)
+    }
+}
+
+/// Lets [`Leases`] answer `fcntl(F_GETLEASE)`.
+pub(crate) struct GetLease<L>(PhantomData<L>);
+
+impl<L: Leases> GetLease<L> {
+    unsafe extern "C" fn replacement(file: *mut bindings::file) -> c_int {
+        // SAFETY: The first act of the replacement.
+        let _call = unsafe { Call::begin(&GET_LEASE) };
+        // SAFETY: The system call holds the file for the duration of the call.
+        L::get(unsafe { OpenFile::from_raw(file) })
+    }
+}
+
+// SAFETY: The replacement has the signature of `int fcntl_getlease(struct file *)`, and begins as
+// it must.
+unsafe impl<L: Leases> Redirect for GetLease<L> {
+    const NAME: &'static CStr = c"fcntl_getlease";
+
+    fn replacement() -> usize {
+        Self::replacement as usize
+    }
+
+    fn state() -> &'static State {
+        &GET_LEASE
+    }
+
+    fn wanted(entry: &Entry<'_>) -> bool {
+        // SAFETY: The first argument is the file that the system call holds.
+        L::wants_get(unsafe { OpenFile::from_raw(entry.argument(0) as *mut bindings::file) })
+    }
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The locks of an inode as values, so that "lock held" is an argument and not a comment.
+//!
+//! Lock order of pinfs, outermost first; a task that holds one takes only those below it:
+//!
+//! 1. the superblock's write access (`sb_start_write()`; `sb_start_pagefault()` in faults, which
+//!    comes after the mmap lock of the faulting task)
+//! 2. `i_rwsem` of the parent directory, then of the inode: [`InodeLock`], [`SharedInodeLock`],
+//!    or [`VfsLocked`] where the VFS holds it for us
+//! 3. the mmap lock of a task (a read or write of user memory may fault)
+//! 4. `mapping->invalidate_lock`: exclusive in [`LayoutLock`], shared in page faults
+//! 5. the per-inode map locks of `src/fs`, by ascending inode number ([`RwSemaphore`])
+//! 6. the journal mutex of `src/fs`
+//! 7. the allocator's spin lock of `src/fs`
+//!
+//! The locks of `src/layout` and `src/pins` are leaves, described there.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use crate::{
+    bindings,
+    vfs::{
+        FileSystem,
+        INode,
+        Inode, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    str::CStr,
+    sync::LockClassKey,
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    }, //
+};
+
+/// Evidence that the current task holds an inode's `i_rwsem` exclusively.
+pub(crate) trait ExclusiveInode {
+    /// The file system of the inode.
+    type Fs: FileSystem;
+
+    /// Returns the locked inode.
+    fn inode(&self) -> &INode<Self::Fs>;
+}
+
+/// The VFS holds the inode's `i_rwsem` exclusively during the call that got this value.
+///
+/// # Invariants
+///
+/// The lock is held by the current task for `'a`.
+pub(crate) struct VfsLocked<'a, F: FileSystem>(&'a INode<F>, NotThreadSafe);
+
+impl<F: FileSystem> VfsLocked<'_, F> {
+    /// # Safety
+    ///
+    /// `inode` must point at an inode of `F` that stays referenced, and whose `i_rwsem` the
+    /// current task holds exclusively, as long as the returned value lives.
+    pub(crate) unsafe fn from_raw(inode: *mut bindings::inode) -> Self {
+        // SAFETY: By this function's requirements.
+        // INVARIANT: Likewise.
+        Self(unsafe { INode::from_raw(inode) }, NotThreadSafe)
+    }
+}
+
+impl<F: FileSystem> ExclusiveInode for VfsLocked<'_, F> {
+    type Fs = F;
+
+    fn inode(&self) -> &INode<F> {
+        self.0
+    }
+}
+
+/// An inode's `i_rwsem`, held exclusively until the value is dropped.
+///
+/// # Invariants
+///
+/// The lock is held by the current task.
+#[must_use = "the lock unlocks when the guard is dropped"]
+pub(crate) struct InodeLock<'a, F: FileSystem>(&'a INode<F>, NotThreadSafe);
+
+impl<'a, F: FileSystem> InodeLock<'a, F> {
+    /// Waits for the lock (`inode_lock()`).
+    pub(crate) fn new(inode: &'a INode<F>) -> Self {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::pinfs_helper_inode_lock(inode.as_ptr()) };
+        // INVARIANT: Just taken.
+        Self(inode, NotThreadSafe)
+    }
+
+    /// Takes the lock if nobody has it (`inode_trylock()`).
+    pub(crate) fn try_new(inode: &'a INode<F>) -> Option<Self> {
+        // SAFETY: The inode is initialised.
+        let taken = unsafe { bindings::pinfs_helper_inode_trylock(inode.as_ptr()) };
+        // INVARIANT: Just taken.
+        taken.then_some(Self(inode, NotThreadSafe))
+    }
+}
+
+impl<F: FileSystem> ExclusiveInode for InodeLock<'_, F> {
+    type Fs = F;
+
+    fn inode(&self) -> &INode<F> {
+        self.0
+    }
+}
+
+impl<F: FileSystem> Drop for InodeLock<'_, F> {
+    fn drop(&mut self) {
+        // SAFETY: The lock is held, by the type's invariant.
+        unsafe { bindings::pinfs_helper_inode_unlock(self.0.as_ptr()) };
+    }
+}
+
+/// An inode's `i_rwsem`, held shared until the value is dropped.
+///
+/// # Invariants
+///
+/// The lock is held by the current task.
+#[must_use = "the lock unlocks when the guard is dropped"]
+pub(crate) struct SharedInodeLock<'a, F: FileSystem>(&'a INode<F>, NotThreadSafe);
+
+impl<'a, F: FileSystem> SharedInodeLock<'a, F> {
+    /// Waits for the lock (`inode_lock_shared()`).
+    pub(crate) fn new(inode: &'a INode<F>) -> Self {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::pinfs_helper_inode_lock_shared(inode.as_ptr()) };
+        // INVARIANT: Just taken.
+        Self(inode, NotThreadSafe)
+    }
+
+    /// Takes the lock if no writer has it (`inode_trylock_shared()`).
+    pub(crate) fn try_new(inode: &'a INode<F>) -> Option<Self> {
+        // SAFETY: The inode is initialised.
+        let taken = unsafe { bindings::pinfs_helper_inode_trylock_shared(inode.as_ptr()) };
+        // INVARIANT: Just taken.
+        taken.then_some(Self(inode, NotThreadSafe))
+    }
+}
+
+impl<F: FileSystem> Drop for SharedInodeLock<'_, F> {
+    fn drop(&mut self) {
+        // SAFETY: The lock is held, by the type's invariant.
+        unsafe { bindings::pinfs_helper_inode_unlock_shared(self.0.as_ptr()) };
+    }
+}
+
+/// Both locks that keep a file's layout still: `i_rwsem` and `mapping->invalidate_lock`, each
+/// exclusive. Reads, writes and page faults of the file are locked out.
+///
+/// # Invariants
+///
+/// Both locks are held by the current task, and so is write access to the superblock, except while
+/// a core file is being dumped.
+#[must_use = "the lock unlocks when the guard is dropped"]
+pub(crate) struct LayoutLock<'a, F: FileSystem> {
+    inode: &'a INode<F>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a, F: FileSystem> LayoutLock<'a, F> {
+    /// Waits for direct I/O in flight, then for the invalidate lock.
+    ///
+    /// The callers are `setattr` and `fallocate`, which the VFS calls with write access to the
+    /// superblock held; the one exception, a truncate by the core dumper, tells itself by
+    /// `PF_DUMPCORE`.
+    pub(crate) fn new(locked: &'a mut impl ExclusiveInode<Fs = F>) -> Self {
+        let inode = locked.inode();
+        // SAFETY: The inode is initialised, and its i_rwsem is held, so that no new direct I/O
+        // starts.
+        unsafe {
+            bindings::inode_dio_wait(inode.as_ptr());
+            bindings::pinfs_helper_invalidate_lock(inode.as_ptr());
+        }
+        // INVARIANT: The mutable borrow of the evidence keeps the i_rwsem held.
+        Self {
+            inode,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Runs `wait` with both locks and the write access given up, and takes them again, so that
+    /// reads, writes, faults and a freeze of the file system go on meanwhile.
+    ///
+    /// Whatever was known about the file before the call has to be looked at again after it.
+    pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> R) -> R {
+        let inode = self.inode.as_ptr();
+        // SAFETY: By the type's invariant.
+        let write_access = unsafe {
+            bindings::pinfs_helper_invalidate_unlock(inode);
+            bindings::pinfs_helper_inode_unlock(inode);
+            bindings::pinfs_helper_suspend_write(inode)
+        };
+        let result = wait();
+        // SAFETY: The inode is referenced by whoever lent it to us. What was given up is taken
+        // back in the lock order, so the invariant holds again.
+        unsafe {
+            bindings::pinfs_helper_resume_write(inode, write_access);
+            bindings::pinfs_helper_inode_lock(inode);
+            bindings::inode_dio_wait(inode);
+            bindings::pinfs_helper_invalidate_lock(inode);
+        }
+        result
+    }
+}
+
+impl<F: FileSystem> ExclusiveInode for LayoutLock<'_, F> {
+    type Fs = F;
+
+    fn inode(&self) -> &INode<F> {
+        self.inode
+    }
+}
+
+impl<F: FileSystem> Drop for LayoutLock<'_, F> {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::pinfs_helper_invalidate_unlock(self.inode.as_ptr()) };
+    }
+}
+
+/// Write access to a superblock below the mmap lock, which a freeze waits for, until the value is
+/// dropped.
+///
+/// # Invariants
+///
+/// `sb_start_pagefault()` was called for the inode's superblock.
+#[must_use = "write access ends when the guard is dropped"]
+pub(crate) struct FaultWriteAccess<'a>(&'a Inode, NotThreadSafe);
+
+impl<'a> FaultWriteAccess<'a> {
+    /// Waits until the file system is not frozen (`sb_start_pagefault()`).
+    pub(crate) fn new(inode: &'a Inode) -> Self {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::pinfs_helper_sb_start_pagefault(inode.as_ptr()) };
+        // INVARIANT: Just called.
+        Self(inode, NotThreadSafe)
+    }
+}
+
+impl Drop for FaultWriteAccess<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::pinfs_helper_sb_end_pagefault(self.0.as_ptr()) };
+    }
+}
+
+/// `mapping->invalidate_lock` held shared, which keeps the layout from changing under a page
+/// fault or an allocation that does not hold `i_rwsem`.
+///
+/// # Invariants
+///
+/// The lock is held by the current task.
+#[must_use = "the lock unlocks when the guard is dropped"]
+pub(crate) struct FaultLock<'a>(&'a Inode, NotThreadSafe);
+
+impl<'a> FaultLock<'a> {
+    /// Waits for the lock (`filemap_invalidate_lock_shared()`).
+    pub(crate) fn new(inode: &'a Inode) -> Self {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::pinfs_helper_invalidate_lock_shared(inode.as_ptr()) };
+        // INVARIANT: Just taken.
+        Self(inode, NotThreadSafe)
+    }
+}
+
+impl Drop for FaultLock<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The lock is held, by the type's invariant.
+        unsafe { bindings::pinfs_helper_invalidate_unlock_shared(self.0.as_ptr()) };
+    }
+}
+
+/// A reader-writer lock that sleeps (`struct rw_semaphore`), guarding nothing in memory: what it
+/// protects lies on the device.
+#[pin_data]
+pub(crate) struct RwSemaphore {
+    #[pin]
+    inner: Opaque<bindings::rw_semaphore>,
+}
+
+// SAFETY: A lock is made to be shared.
+unsafe impl Send for RwSemaphore {}
+// SAFETY: As above.
+unsafe impl Sync for RwSemaphore {}
+
+impl RwSemaphore {
+    /// Returns an initialiser. `class` tells lockdep which locks are of one kind.
+    pub(crate) fn new(
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- Opaque::ffi_init(|slot| {
+                // SAFETY: The slot is ours to initialise; name and class are static.
+                unsafe { bindings::__init_rwsem(slot, name.as_char_ptr(), class.as_ptr()) }
+            }),
+        })
+    }
+
+    /// Waits for the lock with other readers (`down_read()`).
+    pub(crate) fn read(&self) -> ReadGuard<'_> {
+        // SAFETY: The lock is initialised.
+        unsafe { bindings::down_read(self.inner.get()) };
+        ReadGuard(self, NotThreadSafe)
+    }
+
+    /// Waits for the lock alone (`down_write()`).
+    pub(crate) fn write(&self) -> WriteGuard<'_> {
+        self.write_nested(0)
+    }
+
+    /// Waits for the lock alone, while `depth` others of its kind are held that come before it.
+    pub(crate) fn write_nested(&self, depth: i32) -> WriteGuard<'_> {
+        // SAFETY: The lock is initialised.
+        unsafe { bindings::pinfs_helper_down_write_nested(self.inner.get(), depth) };
+        WriteGuard(self, NotThreadSafe)
+    }
+}
+
+/// An [`RwSemaphore`] held shared.
+#[must_use = "the lock unlocks when the guard is dropped"]
+pub(crate) struct ReadGuard<'a>(&'a RwSemaphore, NotThreadSafe);
+
+impl Drop for ReadGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The guard exists, so the lock is held.
+        unsafe { bindings::up_read(self.0.inner.get()) };
+    }
+}
+
+/// An [`RwSemaphore`] held exclusively.
+#[must_use = "the lock unlocks when the guard is dropped"]
+pub(crate) struct WriteGuard<'a>(&'a RwSemaphore, NotThreadSafe);
+
+impl Drop for WriteGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The guard exists, so the lock is held.
+        unsafe { bindings::up_write(self.0.inner.get()) };
+    }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Persistent memory as bytes: copies in and out, write-back of cache lines, store fences.
+//!
+//! C headers: [`include/linux/dax.h`](srctree/include/linux/dax.h),
+//! [`include/linux/libnvdimm.h`](srctree/include/linux/libnvdimm.h)
+
+use crate::{
+    bindings,
+    dax::Device, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    ffi::c_void,
+    prelude::*, //
+};
+
+/// The bytes of a DAX device.
+///
+/// Every access copies: the memory is shared with user space, devices and other processors, so no
+/// reference into it is ever made. The DAX read lock is held around each, so that a device that is
+/// taken away turns into `EIO` and not into a stray access.
+///
+/// # Invariants
+///
+/// `base` is the kernel's address of `len` contiguous bytes, as long as the device is alive.
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    len: u64,
+    device: Device,
+}
+
+// SAFETY: The region is plain memory that any task may access.
+unsafe impl Send for Region {}
+// SAFETY: All methods tolerate concurrent access to the memory; see the type's documentation.
+unsafe impl Sync for Region {}
+
+impl AsRef<Device> for Region {
+    fn as_ref(&self) -> &Device {
+        &self.device
+    }
+}
+
+impl Region {
+    /// Maps the whole of a device.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if a part of the device cannot be accessed, for instance because of a bad block;
+    /// `EOPNOTSUPP` if it has no addresses in the kernel.
+    pub(crate) fn map(device: Device) -> Result<Self> {
+        let pages = device.len() >> bindings::PAGE_SHIFT;
+        let count = pages.try_into().map_err(|_| EOVERFLOW)?;
+        let mut base: *mut c_void = core::ptr::null_mut();
+        // SAFETY: The device is referenced by the type's invariant.
+        let mapped = unsafe {
+            let id = bindings::dax_read_lock();
+            let mapped = bindings::dax_direct_access(
+                device.as_ptr(),
+                (device.offset() >> bindings::PAGE_SHIFT) as usize,
+                count,
+                bindings::dax_access_mode_DAX_ACCESS,
+                &mut base,
+                core::ptr::null_mut(),
+            );
+            bindings::dax_read_unlock(id);
+            mapped
+        };
+        if mapped < 0 {
+            return Err(Error::from_errno(mapped as i32));
+        }
+        if (mapped as u64) < pages {
+            return Err(EIO);
+        }
+        // INVARIANT: `dax_direct_access` gave the address of `pages` contiguous pages.
+        Ok(Self {
+            base: NonNull::new(base.cast()).ok_or(ENXIO)?,
+            len: pages << bindings::PAGE_SHIFT,
+            device,
+        })
+    }
+
+    /// Returns the size in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn with<R>(&self, offset: u64, len: u64, f: impl FnOnce(*mut u8) -> R) -> Result<R> {
+        let end = offset.checked_add(len).ok_or(EINVAL)?;
+        if end > self.len {
+            return Err(EINVAL);
+        }
+        // SAFETY: A pure SRCU read lock.
+        let id = unsafe { bindings::dax_read_lock() };
+        // SAFETY: The device is referenced.
+        let result = if unsafe { bindings::dax_alive(self.device.as_ptr()) } {
+            // SAFETY: The offset was just checked against the length.
+            Ok(f(unsafe { self.base.as_ptr().add(offset as usize) }))
+        } else {
+            Err(EIO)
+        };
+        // SAFETY: `id` is from `dax_read_lock`.
+        unsafe { bindings::dax_read_unlock(id) };
+        result
+    }
+
+    /// Copies bytes out of the device.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` outside of the device, `EIO` for a device that is gone or memory that is poisoned.
+    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result {
+        let len = u32::try_from(out.len()).map_err(|_| EINVAL)?;
+        // SAFETY: `with` gives an address of as many bytes as asked for. `copy_mc_to_kernel`
+        // survives a machine check, and tells how many bytes it did not copy.
+        let left = self.with(offset, len.into(), |src| unsafe {
+            bindings::copy_mc_to_kernel(out.as_mut_ptr().cast(), src.cast(), len)
+        })?;
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
+    }
+
+    /// Stores bytes in the device. They are durable after [`Region::flush`] and
+    /// [`Region::fence`]. Aligned stores of eight bytes are atomic.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
+    pub(crate) fn write(&self, offset: u64, data: &[u8]) -> Result {
+        // SAFETY: `with` gives an address of as many bytes as asked for.
+        self.with(offset, data.len() as u64, |dst| unsafe {
+            bindings::pinfs_helper_pmem_write(dst.cast(), data.as_ptr().cast(), data.len())
+        })
+    }
+
+    /// Stores zeroes in the device. They are durable after [`Region::flush`] and
+    /// [`Region::fence`].
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
+    pub(crate) fn zero(&self, offset: u64, len: u64) -> Result {
+        // SAFETY: `with` gives an address of as many bytes as asked for.
+        self.with(offset, len, |dst| unsafe {
+            core::ptr::write_bytes(dst, 0, len as usize)
+        })
+    }
+
+    /// Writes the cache lines of a range back to the device (`arch_wb_cache_pmem()`).
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
+    pub(crate) fn flush(&self, offset: u64, len: u64) -> Result {
+        // SAFETY: `with` gives an address of as many bytes as asked for.
+        self.with(offset, len, |addr| unsafe {
+            bindings::arch_wb_cache_pmem(addr.cast(), len as usize)
+        })
+    }
+
+    /// Orders what was flushed before against every later store (`pmem_wmb()`).
+    pub(crate) fn fence(&self) {
+        // SAFETY: A store fence.
+        unsafe { bindings::pinfs_helper_pmem_wmb() };
+    }
+}
+
+/// Continues a CRC-32C over `data`, without inversion before or after (`crc32c()`).
+pub(crate) fn crc32c(crc: u32, data: &[u8]) -> u32 {
+    // SAFETY: The slice is valid for the call.
+    unsafe { bindings::crc32c(crc, data.as_ptr().cast(), data.len()) }
+}

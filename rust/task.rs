@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The current task.
+//!
+//! C header: [`include/linux/sched/signal.h`](srctree/include/linux/sched/signal.h)
+
+use crate::bindings;
+
+/// Says whether a signal waits that will end the current task, so that long work should stop.
+pub(crate) fn fatal_signal_pending() -> bool {
+    // SAFETY: Looks at the current task only.
+    unsafe { bindings::pinfs_helper_fatal_signal_pending() }
+}
+
+/// Says whether a line may go to the kernel log that user space can provoke again and again.
+pub(crate) fn log_ratelimit() -> bool {
+    // SAFETY: May be called in any context.
+    unsafe { bindings::pinfs_helper_log_ratelimit() }
+}

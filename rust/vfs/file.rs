@@ -1,0 +1,606 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Open files of a DAX file system.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/mm.h`](srctree/include/linux/mm.h)
+
+use super::{
+    errno::eopnotsupp,
+    inode::Type,
+    iomap,
+    FileSystem,
+    INode, //
+};
+use crate::{
+    bindings,
+    identity::FileId,
+    lock::FaultLock, //
+};
+use core::{
+    marker::PhantomData,
+    ops::Range,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::{
+        from_result,
+        to_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    ffi::{
+        c_int,
+        c_uint, //
+    },
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    prelude::*,
+    types::NotThreadSafe, //
+};
+
+/// A read or write in progress on a file of `F` (`struct kiocb`).
+///
+/// # Invariants
+///
+/// Points at a valid `struct kiocb` for a file of `F`.
+pub(crate) struct Iocb<'a, F: FileSystem> {
+    inner: NonNull<bindings::kiocb>,
+    _fs: PhantomData<&'a F>,
+}
+
+impl<'a, F: FileSystem> Iocb<'a, F> {
+    /// Returns the wrapped `struct kiocb`.
+    pub(crate) fn as_ptr(&self) -> *mut bindings::kiocb {
+        self.inner.as_ptr()
+    }
+
+    /// Returns the file's inode.
+    pub(crate) fn inode(&self) -> &'a INode<F> {
+        // SAFETY: By the type's invariant; the open file holds the inode.
+        unsafe {
+            let file = (*self.as_ptr()).ki_filp;
+            INode::from_raw((*file).f_inode)
+        }
+    }
+
+    /// Returns the position in the file, in bytes. It moves as bytes are copied.
+    pub(crate) fn position(&self) -> u64 {
+        // SAFETY: By the type's invariant. The VFS has checked that it is not negative.
+        unsafe { (*self.as_ptr()).ki_pos.try_into().unwrap_or(0) }
+    }
+
+    /// Says whether the caller must not be made to wait (`RWF_NOWAIT`).
+    pub(crate) fn is_nowait(&self) -> bool {
+        // SAFETY: By the type's invariant.
+        unsafe { (*self.as_ptr()).ki_flags & bindings::pinfs_iocb_nowait != 0 }
+    }
+
+    /// Updates the access time (`file_accessed()`).
+    pub(crate) fn accessed(&self) {
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::pinfs_helper_file_accessed((*self.as_ptr()).ki_filp) };
+    }
+
+    /// Checks a write against the limits and sets the position for appends
+    /// (`generic_write_checks()`). Returns the number of bytes to write; zero ends the write.
+    ///
+    /// The i_rwsem is held exclusively.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG`, `EINVAL` …
+    pub(crate) fn write_checks(&mut self, from: &mut IovIterSource<'_>) -> Result<usize> {
+        // SAFETY: Both pointers are valid for the call.
+        let ret = unsafe { bindings::generic_write_checks(self.as_ptr(), from.as_raw()) };
+        usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+    }
+
+    /// Strips set-user-id bits and updates the times before a write (`kiocb_modified()`).
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` where that would block and must not.
+    pub(crate) fn modified(&self) -> Result {
+        // SAFETY: By the type's invariant.
+        to_result(unsafe { bindings::kiocb_modified(self.as_ptr()) })
+    }
+
+    /// Makes a write of `written` bytes durable if the file or the call asks for it
+    /// (`generic_write_sync()`). No lock is held.
+    pub(crate) fn write_sync(&mut self, written: usize) -> Result<usize> {
+        // SAFETY: By the type's invariant.
+        let ret =
+            unsafe { bindings::pinfs_helper_generic_write_sync(self.as_ptr(), written as isize) };
+        usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+    }
+}
+
+/// An open file of `F`.
+///
+/// # Invariants
+///
+/// Points at a valid `struct file` of `F`, for `'a`.
+pub(crate) struct OpenFile<'a, F: FileSystem> {
+    inner: NonNull<bindings::file>,
+    _fs: PhantomData<&'a F>,
+}
+
+impl<'a, F: FileSystem> OpenFile<'a, F> {
+    /// Returns the file's inode.
+    pub(crate) fn inode(&self) -> &'a INode<F> {
+        // SAFETY: By the type's invariant; the open file holds the inode.
+        unsafe { INode::from_raw((*self.inner.as_ptr()).f_inode) }
+    }
+
+    /// Returns which open file it is.
+    pub(crate) fn id(&self) -> FileId {
+        FileId::of_raw(self.inner.as_ptr())
+    }
+
+    /// Strips set-user-id bits and updates the times before a change (`file_modified()`).
+    pub(crate) fn modified(&self) -> Result {
+        // SAFETY: By the type's invariant.
+        to_result(unsafe { bindings::file_modified(self.inner.as_ptr()) })
+    }
+
+    /// Writes the file's dirty pages in a range and waits (`file_write_and_wait_range()`).
+    pub(crate) fn write_and_wait(&self, start: i64, end: i64) -> Result {
+        // SAFETY: By the type's invariant.
+        to_result(unsafe { bindings::file_write_and_wait_range(self.inner.as_ptr(), start, end) })
+    }
+}
+
+/// What `fallocate()` is asked to do to a range of bytes.
+#[derive(Clone)]
+pub(crate) struct Fallocate {
+    mode: c_int,
+    /// The range of the file.
+    pub(crate) range: Range<u64>,
+}
+
+/// The kinds of `fallocate()`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FallocateMode {
+    /// Allocate blocks for holes in the range.
+    Allocate,
+    /// Free the blocks of the range.
+    PunchHole,
+}
+
+impl Fallocate {
+    /// Returns what is asked for, or `None` for a mode that this file system does not have.
+    pub(crate) fn mode(&self) -> Option<FallocateMode> {
+        const KEEP_SIZE: u32 = bindings::FALLOC_FL_KEEP_SIZE;
+        const PUNCH: u32 = bindings::FALLOC_FL_PUNCH_HOLE | KEEP_SIZE;
+        match self.mode as u32 {
+            0 | KEEP_SIZE => Some(FallocateMode::Allocate),
+            PUNCH => Some(FallocateMode::PunchHole),
+            _ => None,
+        }
+    }
+
+    /// Says whether the file's size must stay as it is.
+    pub(crate) fn keeps_size(&self) -> bool {
+        self.mode as u32 & bindings::FALLOC_FL_KEEP_SIZE != 0
+    }
+}
+
+/// Where `readdir()` puts the entries of a directory (`struct dir_context`).
+///
+/// # Invariants
+///
+/// `ctx` is valid for `'a`; `file` is the open directory.
+pub(crate) struct DirEmitter<'a, F: FileSystem> {
+    file: NonNull<bindings::file>,
+    ctx: NonNull<bindings::dir_context>,
+    _fs: PhantomData<&'a F>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a, F: FileSystem> DirEmitter<'a, F> {
+    /// Returns the directory.
+    pub(crate) fn inode(&self) -> &'a INode<F> {
+        // SAFETY: By the type's invariant; the open file holds the inode.
+        unsafe { INode::from_raw((*self.file.as_ptr()).f_inode) }
+    }
+
+    /// Returns where the next entry is to be taken from: 0 and 1 are `.` and `..`.
+    pub(crate) fn position(&self) -> u64 {
+        // SAFETY: By the type's invariant.
+        unsafe { (*self.ctx.as_ptr()).pos.try_into().unwrap_or(u64::MAX) }
+    }
+
+    /// Sets where the next entry is to be taken from.
+    pub(crate) fn set_position(&mut self, position: u64) {
+        // SAFETY: By the type's invariant.
+        unsafe { (*self.ctx.as_ptr()).pos = i64::try_from(position).unwrap_or(i64::MAX) };
+    }
+
+    /// Emits `.` and `..` if the position is before or at them. Returns false if the buffer is
+    /// full.
+    pub(crate) fn emit_dots(&mut self) -> bool {
+        // SAFETY: By the type's invariant; the directory's i_rwsem is held, so the parent is
+        // stable enough for its inode number to be read.
+        unsafe { bindings::pinfs_helper_dir_emit_dots(self.file.as_ptr(), self.ctx.as_ptr()) }
+    }
+
+    /// Emits one entry. Returns false if the buffer is full.
+    ///
+    /// `mode_type` is the upper four bits of the mode (`S_DT(mode)`).
+    pub(crate) fn emit(&mut self, name: &[u8], ino: u64, mode_type: u8) -> bool {
+        // SAFETY: By the type's invariant; the name is valid for the call.
+        unsafe {
+            bindings::pinfs_helper_dir_emit(
+                self.ctx.as_ptr(),
+                name.as_ptr().cast(),
+                name.len() as c_int,
+                ino,
+                mode_type.into(),
+            )
+        }
+    }
+}
+
+/// The functions of an open file (`struct file_operations`) and of its mappings
+/// (`struct vm_operations_struct`).
+#[vtable]
+pub(crate) trait Operations: Sized + 'static {
+    /// The file system whose files these are.
+    type Fs: FileSystem;
+
+    /// The block map of the files: page faults and SEEK_HOLE go to it directly.
+    const MAP: iomap::Table<Self::Fs>;
+
+    /// Reads. No lock is held.
+    fn read_iter(_iocb: &mut Iocb<'_, Self::Fs>, _to: &mut IovIterDest<'_>) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes. Write access to the superblock is held (`file_start_write()`).
+    fn write_iter(_iocb: &mut Iocb<'_, Self::Fs>, _from: &mut IovIterSource<'_>) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Allocates or frees blocks. Write access to the superblock is held.
+    fn fallocate(_file: &OpenFile<'_, Self::Fs>, _what: &Fallocate) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a range durable (bytes, `end` inclusive). No lock is held.
+    fn fsync(_file: &OpenFile<'_, Self::Fs>, _start: i64, _end: i64, _datasync: bool) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Is told that the file is closed for the last time: no descriptor and no mapping is left.
+    fn release(_file: &OpenFile<'_, Self::Fs>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Lists a directory. Its i_rwsem is held at least shared.
+    fn iterate(_emitter: &mut DirEmitter<'_, Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// A filled `struct file_operations` of `F` with what belongs to it.
+pub(crate) struct Table<F: FileSystem> {
+    operations: *const bindings::file_operations,
+    address_space: *const bindings::address_space_operations,
+    _fs: PhantomData<F>,
+}
+
+impl<F: FileSystem> Clone for Table<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: FileSystem> Copy for Table<F> {}
+
+impl<F: FileSystem> Table<F> {
+    /// Returns the tables that call `T`, for regular files.
+    pub(crate) const fn regular<T: Operations<Fs = F>>() -> Self {
+        Self {
+            operations: &Thunks::<T>::REGULAR,
+            address_space: &Thunks::<T>::ADDRESS_SPACE,
+            _fs: PhantomData,
+        }
+    }
+
+    /// Returns the tables that call `T`, for directories.
+    pub(crate) const fn directory<T: Operations<Fs = F>>() -> Self {
+        Self {
+            operations: &Thunks::<T>::DIRECTORY,
+            address_space: &Thunks::<T>::ADDRESS_SPACE,
+            _fs: PhantomData,
+        }
+    }
+
+    pub(super) fn operations(self) -> *const bindings::file_operations {
+        self.operations
+    }
+
+    pub(super) fn address_space(self) -> *const bindings::address_space_operations {
+        self.address_space
+    }
+}
+
+struct Thunks<T: Operations>(PhantomData<T>);
+
+impl<T: Operations> Thunks<T> {
+    const REGULAR: bindings::file_operations = bindings::file_operations {
+        // The module is held by the file system type as long as a superblock is mounted, and a
+        // file holds its mount; the VFS wants the owner all the same for `fops_get()`.
+        owner: crate::THIS_MODULE.as_ptr(),
+        fop_flags: bindings::pinfs_fop_mmap_sync,
+        llseek: Some(Self::llseek),
+        read_iter: Some(Self::read_iter),
+        write_iter: Some(Self::write_iter),
+        fallocate: Some(Self::fallocate),
+        fsync: Some(Self::fsync),
+        mmap_prepare: Some(Self::mmap_prepare),
+        get_unmapped_area: Some(bindings::thp_get_unmapped_area),
+        open: Some(bindings::generic_file_open),
+        release: if T::HAS_RELEASE {
+            Some(Self::release)
+        } else {
+            None
+        },
+        splice_read: Some(bindings::copy_splice_read),
+        splice_write: Some(bindings::iter_file_splice_write),
+        // Classic leases and delegations; layout leases come by fcntl's hook.
+        setlease: Some(bindings::generic_setlease),
+        ..pin_init::zeroed()
+    };
+
+    const DIRECTORY: bindings::file_operations = bindings::file_operations {
+        owner: crate::THIS_MODULE.as_ptr(),
+        llseek: Some(bindings::generic_file_llseek),
+        read: Some(bindings::generic_read_dir),
+        iterate_shared: Some(Self::iterate),
+        fsync: Some(Self::fsync),
+        setlease: Some(bindings::generic_setlease),
+        ..pin_init::zeroed()
+    };
+
+    const ADDRESS_SPACE: bindings::address_space_operations = bindings::address_space_operations {
+        writepages: Some(Self::writepages),
+        dirty_folio: Some(bindings::noop_dirty_folio),
+        direct_IO: Some(bindings::noop_direct_IO),
+        ..pin_init::zeroed()
+    };
+
+    const VM: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::fault),
+        huge_fault: Some(Self::huge_fault),
+        page_mkwrite: Some(Self::fault),
+        pfn_mkwrite: Some(Self::fault),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `llseek`.
+    unsafe extern "C" fn llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        // SAFETY: By this function's requirements.
+        unsafe {
+            let inode = (*file).f_inode;
+            let found = match whence as u32 {
+                bindings::SEEK_HOLE => bindings::iomap_seek_hole(inode, offset, T::MAP.as_ptr()),
+                bindings::SEEK_DATA => bindings::iomap_seek_data(inode, offset, T::MAP.as_ptr()),
+                _ => return bindings::generic_file_llseek(file, offset, whence),
+            };
+            if found < 0 {
+                return found;
+            }
+            bindings::vfs_setpos(file, found, bindings::pinfs_max_lfs_filesize)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `read_iter`.
+    unsafe extern "C" fn read_iter(
+        iocb: *mut bindings::kiocb,
+        to: *mut bindings::iov_iter,
+    ) -> isize {
+        from_result(|| {
+            let mut iocb = Iocb {
+                inner: NonNull::new(iocb).ok_or(EINVAL)?,
+                _fs: PhantomData,
+            };
+            // SAFETY: The iterator is one to copy to.
+            let to = unsafe { IovIterDest::from_raw(to) };
+            Ok(T::read_iter(&mut iocb, to)? as isize)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `write_iter`.
+    unsafe extern "C" fn write_iter(
+        iocb: *mut bindings::kiocb,
+        from: *mut bindings::iov_iter,
+    ) -> isize {
+        from_result(|| {
+            let mut iocb = Iocb {
+                inner: NonNull::new(iocb).ok_or(EINVAL)?,
+                _fs: PhantomData,
+            };
+            // SAFETY: The iterator is one to copy from.
+            let from = unsafe { IovIterSource::from_raw(from) };
+            Ok(T::write_iter(&mut iocb, from)? as isize)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `fallocate`.
+    unsafe extern "C" fn fallocate(
+        file: *mut bindings::file,
+        mode: c_int,
+        offset: bindings::loff_t,
+        len: bindings::loff_t,
+    ) -> isize {
+        from_result(|| {
+            let file = OpenFile::<T::Fs> {
+                inner: NonNull::new(file).ok_or(EINVAL)?,
+                _fs: PhantomData,
+            };
+            if Type::of_mode(file.inode().mode()) != Type::Regular {
+                return Err(eopnotsupp());
+            }
+            let start = u64::try_from(offset).map_err(|_| EINVAL)?;
+            let len = u64::try_from(len).map_err(|_| EINVAL)?;
+            let range = start..start.checked_add(len).ok_or(EFBIG)?;
+            T::fallocate(&file, &Fallocate { mode, range })?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `fsync`.
+    unsafe extern "C" fn fsync(
+        file: *mut bindings::file,
+        start: bindings::loff_t,
+        end: bindings::loff_t,
+        datasync: c_int,
+    ) -> c_int {
+        from_result(|| {
+            let file = OpenFile::<T::Fs> {
+                inner: NonNull::new(file).ok_or(EINVAL)?,
+                _fs: PhantomData,
+            };
+            T::fsync(&file, start, end, datasync != 0)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `release`.
+    unsafe extern "C" fn release(
+        _inode: *mut bindings::inode,
+        file: *mut bindings::file,
+    ) -> c_int {
+        if let Some(inner) = NonNull::new(file) {
+            T::release(&OpenFile {
+                inner,
+                _fs: PhantomData,
+            });
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `iterate_shared`.
+    unsafe extern "C" fn iterate(
+        file: *mut bindings::file,
+        ctx: *mut bindings::dir_context,
+    ) -> c_int {
+        from_result(|| {
+            let mut emitter = DirEmitter {
+                file: NonNull::new(file).ok_or(EINVAL)?,
+                ctx: NonNull::new(ctx).ok_or(EINVAL)?,
+                _fs: PhantomData,
+                _not_send: NotThreadSafe,
+            };
+            T::iterate(&mut emitter)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the kernel's call of `writepages`, for a file of `T::Fs`.
+    unsafe extern "C" fn writepages(
+        mapping: *mut bindings::address_space,
+        wbc: *mut bindings::writeback_control,
+    ) -> c_int {
+        // SAFETY: By this function's requirements.
+        unsafe {
+            let inode = INode::<T::Fs>::from_raw((*mapping).host);
+            let dax = inode.super_block().dax();
+            bindings::dax_writeback_mapping_range(mapping, dax.as_ptr(), wbc)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The argument must be as in the kernel's call of `mmap_prepare`.
+    unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
+        // SAFETY: By this function's requirements; the file is of `T::Fs`.
+        unsafe {
+            let file = (*desc).file;
+            let inode = INode::<T::Fs>::from_raw((*file).f_inode);
+            let dax = inode.super_block().dax();
+            if !bindings::pinfs_helper_daxdev_mapping_supported(desc, inode.as_ptr(), dax.as_ptr())
+            {
+                return eopnotsupp().to_errno();
+            }
+            bindings::pinfs_helper_file_accessed(file);
+            (*desc).vm_ops = &Self::VM;
+            bindings::pinfs_helper_vma_desc_set_hugepage(desc);
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// The argument must be as in the kernel's call of `fault`.
+    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: By this function's requirements.
+        unsafe { Self::huge_fault(vmf, 0) }
+    }
+
+    /// Maps a page, or 2 MiB of them.
+    ///
+    /// A write to a private mapping becomes a copy and does not change the file, so only writes to
+    /// shared ones are writes here. For those the superblock must not freeze and the times change,
+    /// both before the invalidate lock, which shuts out whatever frees blocks.
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be as in the kernel's call of `huge_fault`.
+    unsafe extern "C" fn huge_fault(
+        vmf: *mut bindings::vm_fault,
+        order: c_uint,
+    ) -> bindings::vm_fault_t {
+        // SAFETY: By this function's requirements: the VMA is stable during the fault, and its
+        // file is of `T::Fs`.
+        unsafe {
+            let file = bindings::pinfs_helper_vmf_file(vmf);
+            let inode = INode::<T::Fs>::from_raw((*file).f_inode);
+            let write = bindings::pinfs_helper_vmf_is_shared_write(vmf);
+            if write {
+                bindings::pinfs_helper_sb_start_pagefault(inode.as_ptr());
+                bindings::file_update_time(file);
+            }
+            let lock = FaultLock::new(inode);
+            let mut pfn = 0;
+            let mut result = bindings::dax_iomap_fault(
+                vmf,
+                order,
+                &mut pfn,
+                core::ptr::null_mut(),
+                T::MAP.as_ptr(),
+            );
+            if result & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC as bindings::vm_fault_t != 0 {
+                result = bindings::dax_finish_sync_fault(vmf, order, pfn);
+            }
+            drop(lock);
+            if write {
+                bindings::pinfs_helper_sb_end_pagefault(inode.as_ptr());
+            }
+            result
+        }
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The virtual file system, as one trait for each of its C tables of functions.
+//!
+//! | trait | C table |
+//! | --- | --- |
+//! | [`FileSystem`] | `file_system_type`, `fs_context_operations`, `super_operations` |
+//! | [`inode::Operations`] | `inode_operations` |
+//! | [`file::Operations`] | `file_operations` |
+//! | [`iomap::Operations`] | `iomap_ops` |
+//!
+//! A type that implements a trait with [`macro@vtable`] fills just the slots that it defines. The
+//! private functions behind the slots turn raw pointers into references whose types say what the
+//! kernel guarantees there (which locks are held, which object is still unpublished), and turn
+//! `Result` into an errno.
+//!
+//! [`macro@vtable`]: kernel::prelude::vtable
+
+pub(crate) mod file;
+pub(crate) mod inode;
+pub(crate) mod iomap;
+pub(crate) mod super_block;
+
+mod dentry;
+
+pub(crate) use self::{
+    dentry::{
+        Dentry,
+        Path, //
+    },
+    inode::{
+        INode,
+        Inode, //
+    },
+    super_block::{
+        FileSystem,
+        Registration,
+        SuperBlock, //
+    }, //
+};
+
+use kernel::error::Error;
+
+/// Errors that file systems need and [`kernel::error::code`] does not name.
+pub(crate) mod errno {
+    use super::Error;
+    use kernel::bindings;
+
+    macro_rules! errors {
+        ($($name:ident = $value:ident: $doc:literal,)*) => {
+            $(
+                #[doc = $doc]
+                pub(crate) fn $name() -> Error {
+                    Error::from_errno(-(bindings::$value as i32))
+                }
+            )*
+        };
+    }
+
+    errors! {
+        eopnotsupp = EOPNOTSUPP: "Operation not supported on transport endpoint (`EOPNOTSUPP`).",
+        edeadlk = EDEADLK: "Resource deadlock would occur (`EDEADLK`).",
+        enametoolong = ENAMETOOLONG: "File name too long (`ENAMETOOLONG`).",
+        euclean = EUCLEAN: "Structure needs cleaning (`EUCLEAN`).",
+    }
+}

@@ -1,0 +1,627 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! File system types and superblocks.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h)
+
+use super::{
+    inode::{
+        free_link,
+        Container, //
+    },
+    INode,
+    Inode, //
+};
+use crate::{
+    bindings,
+    dax, //
+};
+use core::{
+    marker::PhantomData,
+    mem::offset_of,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    prelude::*,
+    seq_file::SeqFile,
+    str::CStr,
+    sync::aref::ARef,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
+};
+
+/// What statfs reports of a superblock.
+pub(crate) struct Statistics {
+    /// Magic number (`f_type`).
+    pub(crate) magic: u32,
+    /// Block size in bytes.
+    pub(crate) block_size: u32,
+    /// Blocks that files and metadata can use.
+    pub(crate) blocks: u64,
+    /// Those of them that are free.
+    pub(crate) free_blocks: u64,
+    /// Inodes that could exist.
+    pub(crate) inodes: u64,
+    /// Inodes that could still be made.
+    pub(crate) free_inodes: u64,
+    /// Unique identification, for `f_fsid`.
+    pub(crate) uuid: [u8; 16],
+    /// Longest name in bytes.
+    pub(crate) name_max: u32,
+}
+
+/// A mount option as the user gave it.
+pub(crate) struct MountOption<'a> {
+    /// The name before the `=`.
+    pub(crate) name: &'a [u8],
+    /// The value after the `=`, if there is one.
+    pub(crate) value: Option<&'a [u8]>,
+}
+
+/// Whether [`FileSystem::parse_option`] knew the option.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It did, and took it.
+    Yes,
+    /// It is none of the file system's; the VFS says so to the user.
+    No,
+}
+
+/// A file system on a DAX-capable block device.
+pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
+    /// The name that mount(8) uses.
+    const NAME: &'static CStr;
+
+    /// Granularity of the times in inodes, in nanoseconds.
+    const TIME_GRANULARITY: u32;
+
+    /// What the file system keeps for a superblock.
+    type Super: AsRef<dax::Device> + Send + Sync + 'static;
+
+    /// What the file system keeps beside each inode.
+    type Inode: Send + Sync + 'static;
+
+    /// Mount options.
+    type Options: Default + Send + Sync + 'static;
+
+    /// Initialises the file system's part of an inode that is about to be read or created.
+    fn new_inode() -> impl PinInit<Self::Inode>;
+
+    /// Takes one mount option.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a value that is not acceptable, after saying why in the kernel log.
+    fn parse_option(options: &mut Self::Options, option: MountOption<'_>) -> Result<Known>;
+
+    /// Opens the file system on the superblock's device.
+    fn open(sb: &NewSuperBlock, options: &Self::Options) -> Result<Pin<KBox<Self::Super>>>;
+
+    /// Returns the root directory of a superblock that was opened.
+    fn root(sb: &SuperBlock<Self>) -> Result<ARef<INode<Self>>>;
+
+    /// Prepares for a change of the options, `read_only` among them.
+    fn reconfigure(sb: &SuperBlock<Self>, options: &Self::Options, read_only: bool) -> Result;
+
+    /// Shows the mount options as `,name=value`.
+    fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile);
+
+    /// Returns what statfs reports.
+    fn statistics(sb: &SuperBlock<Self>) -> Statistics;
+
+    /// Makes everything durable that was written so far.
+    fn sync(sb: &SuperBlock<Self>) -> Result;
+
+    /// Writes the inode's attributes to the device. The inode may be locked or not.
+    fn write_inode(inode: &INode<Self>) -> Result;
+
+    /// Lets go of an inode that has left memory; without links, of the file.
+    fn evict(inode: &INode<Self>);
+
+    /// Ends a mount: no inode is left, the device is still there.
+    fn put_super(sb: &SuperBlock<Self>);
+}
+
+/// A superblock of the file system `F`, opened.
+///
+/// Wraps `struct super_block`.
+///
+/// # Invariants
+///
+/// `s_fs_info` owns a `Pin<KBox<F::Super>>`.
+#[repr(transparent)]
+pub(crate) struct SuperBlock<F: FileSystem>(Opaque<bindings::super_block>, PhantomData<F>);
+
+impl<F: FileSystem> SuperBlock<F> {
+    /// # Safety
+    ///
+    /// `ptr` must point at a superblock of `F` that was opened and stays active for `'a`.
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::super_block) -> &'a Self {
+        // SAFETY: `SuperBlock` is transparent to `struct super_block`.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Returns the wrapped `struct super_block`.
+    pub(crate) fn as_ptr(&self) -> *mut bindings::super_block {
+        self.0.get()
+    }
+
+    /// Returns what the file system keeps for the superblock.
+    pub(crate) fn data(&self) -> &F::Super {
+        // SAFETY: By the type's invariant; the box lives as long as the superblock is active.
+        unsafe { &*(*self.as_ptr()).s_fs_info.cast() }
+    }
+
+    /// Returns the DAX device.
+    pub(crate) fn dax(&self) -> &dax::Device {
+        self.data().as_ref()
+    }
+
+    /// Returns the block device.
+    pub(super) fn bdev(&self) -> *mut bindings::block_device {
+        // SAFETY: Set for the superblock's whole life.
+        unsafe { (*self.as_ptr()).s_bdev }
+    }
+
+    /// Says whether the superblock is mounted read-only.
+    pub(crate) fn is_read_only(&self) -> bool {
+        // SAFETY: A plain load of an aligned field.
+        unsafe { (*self.as_ptr()).s_flags & bindings::pinfs_sb_rdonly != 0 }
+    }
+
+    /// Returns the device's name, for messages.
+    pub(crate) fn id(&self) -> &CStr {
+        // SAFETY: `s_id` is a string that does not change after mount.
+        unsafe { CStr::from_char_ptr((*self.as_ptr()).s_id.as_ptr()) }
+    }
+}
+
+/// A superblock that is being opened: it has a block device and nothing else yet.
+///
+/// # Invariants
+///
+/// Points at a superblock in its `fill_super`.
+pub(crate) struct NewSuperBlock(NonNull<bindings::super_block>);
+
+impl NewSuperBlock {
+    /// Returns the device's name, for messages.
+    pub(crate) fn id(&self) -> &CStr {
+        // SAFETY: By the type's invariant; `s_id` was set when the device was opened.
+        unsafe { CStr::from_char_ptr((*self.0.as_ptr()).s_id.as_ptr()) }
+    }
+
+    /// Returns the DAX side of the block device, or `None` if it has none.
+    pub(crate) fn dax_device(&self) -> Option<dax::Device> {
+        // SAFETY: By the type's invariant the device is open.
+        unsafe { dax::Device::of_bdev((*self.0.as_ptr()).s_bdev) }
+    }
+
+    /// Says whether the device is write-protected.
+    pub(crate) fn is_write_protected(&self) -> bool {
+        // SAFETY: By the type's invariant the device is open.
+        unsafe { bindings::pinfs_helper_bdev_read_only((*self.0.as_ptr()).s_bdev) }
+    }
+
+    /// Says whether the mount is to be read-only, as it must be on a write-protected device.
+    pub(crate) fn is_read_only(&self) -> bool {
+        // SAFETY: By the type's invariant.
+        unsafe { (*self.0.as_ptr()).s_flags & bindings::pinfs_sb_rdonly != 0 }
+    }
+
+    /// Makes the mount read-only.
+    pub(crate) fn set_read_only(&self) {
+        // SAFETY: By the type's invariant nobody else uses the superblock.
+        unsafe { (*self.0.as_ptr()).s_flags |= bindings::pinfs_sb_rdonly };
+    }
+}
+
+/// Says whether an inode belongs to a file system registered as `F`.
+pub(super) fn is_of<F: FileSystem>(inode: &Inode) -> bool {
+    // SAFETY: The superblock outlives its inodes, its type the superblock.
+    let init = unsafe { (*(*(*inode.as_ptr()).i_sb).s_type).init_fs_context };
+    init.is_some_and(|init| init as usize == Thunks::<F>::init_fs_context as usize)
+}
+
+/// A file system type, registered as long as the value lives.
+///
+/// # Invariants
+///
+/// `fs_type` is registered and `cache` valid, until drop.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Registration<F: FileSystem> {
+    #[pin]
+    fs_type: Opaque<bindings::file_system_type>,
+    cache: NonNull<bindings::kmem_cache>,
+    _fs: PhantomData<F>,
+}
+
+// SAFETY: Registration and its end may happen in different tasks.
+unsafe impl<F: FileSystem> Send for Registration<F> {}
+// SAFETY: There are no methods on a shared registration.
+unsafe impl<F: FileSystem> Sync for Registration<F> {}
+
+impl<F: FileSystem> Registration<F> {
+    /// Registers the file system. The module cannot be unloaded while one is mounted.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if the name is taken, `ENOMEM`.
+    pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            cache: {
+                // SAFETY: The constructor fits the size that it is registered with.
+                let cache = unsafe {
+                    bindings::pinfs_helper_inode_cache_create(
+                        F::NAME.as_char_ptr(),
+                        size_of::<Container<F>>() as u32,
+                        align_of::<Container<F>>() as u32,
+                        Some(Thunks::<F>::init_once),
+                    )
+                };
+                NonNull::new(cache).ok_or(ENOMEM)?
+            },
+            fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
+                // SAFETY: The slot is ours to write. The module data that it is in is static, as
+                // lockdep wants of the lock classes in it, and outlives the registration.
+                let ret = unsafe {
+                    slot.write(bindings::file_system_type {
+                        name: F::NAME.as_char_ptr(),
+                        fs_flags: bindings::FS_REQUIRES_DEV as c_int,
+                        init_fs_context: Some(Thunks::<F>::init_fs_context),
+                        kill_sb: Some(Thunks::<F>::kill_sb),
+                        owner: module.as_ptr(),
+                        ..pin_init::zeroed()
+                    });
+                    bindings::register_filesystem(slot)
+                };
+                if ret != 0 {
+                    // SAFETY: Nothing was allocated from the cache.
+                    unsafe { bindings::kmem_cache_destroy(cache.as_ptr()) };
+                }
+                to_result(ret)
+            }),
+            _fs: PhantomData,
+        })
+    }
+}
+
+#[pinned_drop]
+impl<F: FileSystem> PinnedDrop for Registration<F> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Registered by the type's invariant; no superblock is left, or the module would
+        // still be in use. Inodes are freed after a grace period, which has to end before the
+        // cache and the code that frees into it may go.
+        unsafe {
+            bindings::unregister_filesystem(self.fs_type.get());
+            bindings::rcu_barrier();
+            bindings::kmem_cache_destroy(self.cache.as_ptr());
+        }
+    }
+}
+
+struct Thunks<F: FileSystem>(PhantomData<F>);
+
+impl<F: FileSystem> Thunks<F> {
+    const SUPER: bindings::super_operations = bindings::super_operations {
+        alloc_inode: Some(Self::alloc_inode),
+        free_inode: Some(Self::free_inode),
+        evict_inode: Some(Self::evict_inode),
+        write_inode: Some(Self::write_inode),
+        drop_inode: None,
+        put_super: Some(Self::put_super),
+        sync_fs: Some(Self::sync_fs),
+        statfs: Some(Self::statfs),
+        show_options: Some(Self::show_options),
+        ..pin_init::zeroed()
+    };
+
+    const CONTEXT: bindings::fs_context_operations = bindings::fs_context_operations {
+        free: Some(Self::free_context),
+        dup: None,
+        parse_param: Some(Self::parse_param),
+        parse_monolithic: None,
+        get_tree: Some(Self::get_tree),
+        reconfigure: Some(Self::reconfigure),
+    };
+
+    /// # Safety
+    ///
+    /// `fc` must be a context that the VFS is initialising.
+    unsafe extern "C" fn init_fs_context(fc: *mut kernel::bindings::fs_context) -> c_int {
+        from_result(|| {
+            let fc = fc.cast::<bindings::fs_context>();
+            let options = KBox::new(F::Options::default(), GFP_KERNEL)?;
+            // SAFETY: The context is ours to fill; `free_context` takes the box back.
+            unsafe {
+                (*fc).fs_private = options.into_foreign();
+                (*fc).ops = &Self::CONTEXT;
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must have been through `init_fs_context`.
+    unsafe extern "C" fn free_context(fc: *mut bindings::fs_context) {
+        // SAFETY: `init_fs_context` put the box there, and the VFS frees a context once.
+        unsafe {
+            if !(*fc).fs_private.is_null() {
+                drop(KBox::<F::Options>::from_foreign((*fc).fs_private));
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must have been through `init_fs_context`, `param` must be valid.
+    unsafe extern "C" fn parse_param(
+        fc: *mut bindings::fs_context,
+        param: *mut bindings::fs_parameter,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By this function's requirements.
+            let ret = unsafe { bindings::vfs_parse_fs_param_source(fc, param) };
+            if ret != -(bindings::ENOPARAM as c_int) {
+                return to_result(ret).map(|()| 0);
+            }
+            // SAFETY: The key is a string, and so is the value if its type says so.
+            let option = unsafe {
+                MountOption {
+                    name: CStr::from_char_ptr((*param).key).to_bytes(),
+                    value: if (*param).type_() == bindings::fs_value_type_fs_value_is_string {
+                        Some(CStr::from_char_ptr((*param).__bindgen_anon_1.string).to_bytes())
+                    } else {
+                        None
+                    },
+                }
+            };
+            // SAFETY: `init_fs_context` put the box there; contexts are used by one task at a
+            // time.
+            let options = unsafe { &mut *(*fc).fs_private.cast::<F::Options>() };
+            match F::parse_option(options, option)? {
+                Known::Yes => Ok(0),
+                Known::No => Ok(-(bindings::ENOPARAM as c_int)),
+            }
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must have been through `init_fs_context`.
+    unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
+        // SAFETY: By this function's requirements.
+        unsafe { bindings::get_tree_bdev(fc, Some(Self::fill_super)) }
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must be a context to reconfigure a superblock of `F` with.
+    unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
+        from_result(|| {
+            // SAFETY: A context for reconfiguration has a root; its superblock is opened and held
+            // by the caller.
+            let (sb, read_only) = unsafe {
+                let sb = SuperBlock::<F>::from_raw((*(*fc).root).d_sb);
+                (
+                    sb,
+                    (*fc).sb_flags as usize & bindings::pinfs_sb_rdonly as usize != 0,
+                )
+            };
+            // SAFETY: The superblock's s_umount is held by the VFS.
+            to_result(unsafe { bindings::sync_filesystem(sb.as_ptr()) })?;
+            // SAFETY: As in `parse_param`.
+            let options = unsafe { &*(*fc).fs_private.cast::<F::Options>() };
+            F::reconfigure(sb, options, read_only)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the call of `get_tree_bdev()`.
+    unsafe extern "C" fn fill_super(
+        sb: *mut bindings::super_block,
+        fc: *mut bindings::fs_context,
+    ) -> c_int {
+        from_result(|| {
+            let new = NewSuperBlock(NonNull::new(sb).ok_or(EINVAL)?);
+            // SAFETY: As in `parse_param`.
+            let options = unsafe { &*(*fc).fs_private.cast::<F::Options>() };
+            let data = F::open(&new, options)?;
+            // SAFETY: The superblock is ours to fill. `kill_sb` takes the box back.
+            // INVARIANT: From here on it is an opened superblock of `F`.
+            let sb = unsafe {
+                (*sb).s_fs_info = data.into_foreign();
+                (*sb).s_op = &Self::SUPER;
+                (*sb).s_maxbytes = bindings::pinfs_max_lfs_filesize;
+                (*sb).s_time_gran = F::TIME_GRANULARITY;
+                (*sb).s_time_min = i64::MIN;
+                (*sb).s_time_max = i64::MAX;
+                SuperBlock::<F>::from_raw(sb)
+            };
+            let statistics = F::statistics(sb);
+            // SAFETY: As above.
+            unsafe {
+                (*sb.as_ptr()).s_magic = statistics.magic as usize;
+                if bindings::sb_set_blocksize(sb.as_ptr(), statistics.block_size as c_int) == 0 {
+                    return Err(EINVAL);
+                }
+                bindings::pinfs_helper_super_set_uuid(sb.as_ptr(), statistics.uuid.as_ptr());
+                bindings::pinfs_helper_super_set_sysfs_name(sb.as_ptr());
+            }
+            let root = F::root(sb)?;
+            // SAFETY: `d_make_root` takes over the reference, also when it fails.
+            let root = unsafe { bindings::d_make_root(ARef::into_raw(root).as_ref().as_ptr()) };
+            if root.is_null() {
+                return Err(ENOMEM);
+            }
+            // SAFETY: As above.
+            unsafe { (*sb.as_ptr()).s_root = root };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `sb` must be a superblock of `F` that is going away.
+    unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
+        // SAFETY: By this function's requirements. `kill_block_super` is the last to use the
+        // superblock's operations; `s_fs_info` is null if `open` failed.
+        unsafe {
+            bindings::kill_block_super(sb);
+            let data = (*sb).s_fs_info;
+            if !data.is_null() {
+                (*sb).s_fs_info = core::ptr::null_mut();
+                drop(Pin::<KBox<F::Super>>::from_foreign(data));
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `ptr` must point at memory for a `Container<F>`.
+    unsafe extern "C" fn init_once(ptr: *mut c_void) {
+        // SAFETY: The inode is the container's first field.
+        unsafe { bindings::inode_init_once(ptr.cast()) };
+    }
+
+    /// # Safety
+    ///
+    /// `sb` must be a superblock of `F`.
+    unsafe extern "C" fn alloc_inode(sb: *mut bindings::super_block) -> *mut bindings::inode {
+        // SAFETY: `s_type` is the field of a registration, which outlives the superblock.
+        let container = unsafe {
+            let registration = (*sb)
+                .s_type
+                .byte_sub(offset_of!(Registration<F>, fs_type))
+                .cast::<Registration<F>>();
+            bindings::pinfs_helper_inode_cache_alloc(sb, (*registration).cache.as_ptr())
+                .cast::<Container<F>>()
+        };
+        if container.is_null() {
+            return core::ptr::null_mut();
+        }
+        // SAFETY: The memory is ours, `data` is uninitialised. Inodes never move. The initialiser
+        // cannot fail.
+        unsafe {
+            let Ok(()) = F::new_inode().__pinned_init(&raw mut (*container).data);
+            Opaque::cast_into(&raw const (*container).inode)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `F` that nobody can reach any more.
+    unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
+        let container = inode.cast::<Container<F>>();
+        // SAFETY: Nobody uses the inode; the data was initialised by `alloc_inode`.
+        unsafe {
+            free_link(inode);
+            core::ptr::drop_in_place(&raw mut (*container).data);
+            let registration = (*(*inode).i_sb)
+                .s_type
+                .byte_sub(offset_of!(Registration<F>, fs_type))
+                .cast::<Registration<F>>();
+            bindings::kmem_cache_free((*registration).cache.as_ptr(), container.cast());
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `F` that the VFS evicts.
+    unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
+        // SAFETY: The inode is in state `I_FREEING`: nobody else uses it.
+        unsafe {
+            // Blocks must not be freed under a page reference.
+            bindings::dax_break_layout_final(inode);
+            bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
+            if !bindings::is_bad_inode(inode) {
+                F::evict(INode::from_raw(inode));
+            }
+            bindings::clear_inode(inode);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `write_inode`.
+    unsafe extern "C" fn write_inode(
+        inode: *mut bindings::inode,
+        _wbc: *mut bindings::writeback_control,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The inode is of `F` and held by the caller.
+            F::write_inode(unsafe { INode::from_raw(inode) })?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `sb` must be an opened superblock of `F`.
+    unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
+        // SAFETY: By this function's requirements.
+        F::put_super(unsafe { SuperBlock::from_raw(sb) });
+    }
+
+    /// # Safety
+    ///
+    /// `sb` must be an opened superblock of `F`.
+    unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_int {
+        from_result(|| {
+            if wait != 0 {
+                // SAFETY: By this function's requirements.
+                F::sync(unsafe { SuperBlock::from_raw(sb) })?;
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be of an opened superblock of `F`, `statfs` valid.
+    unsafe extern "C" fn statfs(
+        dentry: *mut bindings::dentry,
+        statfs: *mut kernel::bindings::kstatfs,
+    ) -> c_int {
+        // SAFETY: By this function's requirements.
+        unsafe {
+            let statistics = F::statistics(SuperBlock::from_raw((*dentry).d_sb));
+            let out = &mut *statfs.cast::<bindings::kstatfs>();
+            out.f_type = statistics.magic as isize;
+            out.f_bsize = statistics.block_size as isize;
+            out.f_blocks = statistics.blocks;
+            out.f_bfree = statistics.free_blocks;
+            out.f_bavail = statistics.free_blocks;
+            out.f_files = statistics.inodes;
+            out.f_ffree = statistics.free_inodes;
+            out.f_namelen = statistics.name_max as isize;
+            out.f_fsid = bindings::pinfs_helper_uuid_to_fsid(statistics.uuid.as_ptr());
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `seq` must be valid and `dentry` of an opened superblock of `F`.
+    unsafe extern "C" fn show_options(
+        seq: *mut bindings::seq_file,
+        dentry: *mut bindings::dentry,
+    ) -> c_int {
+        // SAFETY: By this function's requirements.
+        unsafe { F::show_options(SuperBlock::from_raw((*dentry).d_sb), SeqFile::from_raw(seq)) };
+        0
+    }
+}

@@ -1,0 +1,639 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories.
+//!
+//! The tree of a directory maps cookies to leaves: a leaf holds the names whose cookies are not
+//! below its key and below the next leaf's. In a leaf, names stand in the order they came in,
+//! growing up from the start of its body; an array of 2-byte slots, in the order of the cookies,
+//! grows down from the end. So adding a name changes few words, and finding one is a binary search.
+//!
+//! Names of equal hash are always in one leaf.
+//!
+//! Locks: the inode lock of the directory, shared for [`lookup`] and [`read`], exclusive for the
+//! rest.
+
+use core::ops::Range;
+
+use zerocopy::{
+    little_endian::{
+        U16,
+        U64, //
+    },
+    FromBytes,
+    FromZeros,
+    IntoBytes, //
+};
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+    Unaligned, //
+};
+
+use super::{
+    inode::S_IFMT,
+    name::{
+        siphash,
+        NAME_MAX, //
+    },
+    tree::{
+        self,
+        Entry, //
+    },
+    volume::{
+        Object,
+        Reader,
+        Seal, //
+    },
+    Error,
+    Geometry,
+    Inode,
+    Medium,
+    Name,
+    Result,
+    Tx,
+    Volume,
+    BLOCK_SIZE, //
+};
+
+/// Bits of a cookie that tell names of equal hash apart.
+const SERIAL_BITS: u32 = 7;
+
+/// The largest cookie: cookies are positive signed 64-bit numbers.
+const COOKIE_MAX: u64 = i64::MAX as u64;
+
+/// Bytes of a leaf for names and slots.
+const BODY: usize = BLOCK_SIZE as usize - size_of::<LeafHead>();
+
+/// The position for [`read`] of the first name; the ones below are for `.` and `..`.
+pub const FIRST: u64 = 2;
+
+/// The start of a leaf.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct LeafHead {
+    seal: Seal,
+    owner: U64,
+    count: U16,
+    /// Bytes of the body up to the end of the last name.
+    end: U16,
+    /// Bytes among them that removed names have left.
+    dead: U16,
+    reserved: [u8; 10],
+}
+
+impl LeafHead {
+    /// The number of names, if this is a leaf of `owner`.
+    pub(super) fn count(&self, owner: u64) -> Result<usize> {
+        if self.owner.get() != owner {
+            return Err(Error::Corrupt("directory leaf belongs to another inode"));
+        }
+        if !self.sane() {
+            return Err(Error::Corrupt(Leaf::DAMAGED));
+        }
+        Ok(usize::from(self.count.get()))
+    }
+
+    fn sane(&self) -> bool {
+        let count = usize::from(self.count.get());
+        let end = usize::from(self.end.get());
+        end + 2 * count <= BODY && self.dead.get() <= self.end.get()
+    }
+}
+
+/// A leaf.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Leaf {
+    pub(super) head: LeafHead,
+    body: [u8; BODY],
+}
+
+const _: () = assert!(size_of::<Leaf>() == BLOCK_SIZE as usize);
+
+impl Object for Leaf {
+    const MAGIC: u32 = u32::from_le_bytes(*b"pDir");
+    const DAMAGED: &'static str = "directory leaf is damaged";
+
+    fn sane(&self) -> bool {
+        self.head.sane()
+    }
+}
+
+/// A name in a leaf; its bytes follow.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct NameHead {
+    cookie: U64,
+    ino: U64,
+    /// The bits of the mode under `S_IFMT`, shifted to the right as in `DT_*`.
+    kind: u8,
+    len: u8,
+}
+
+const NAME_HEAD: usize = size_of::<NameHead>();
+
+impl NameHead {
+    fn size(&self) -> usize {
+        NAME_HEAD + usize::from(self.len)
+    }
+
+    fn found(&self) -> Found {
+        Found {
+            ino: self.ino.get(),
+            kind: self.kind,
+            cookie: self.cookie.get(),
+        }
+    }
+}
+
+/// A directory entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The inode it names.
+    pub ino: u64,
+    /// File type, as in `DT_*` of readdir.
+    pub kind: u8,
+    /// Its position for [`read`]; never changes while the entry exists.
+    pub cookie: u64,
+}
+
+/// Where in the tree an entry stands.
+struct Place {
+    /// Key and block of the leaf.
+    leaf: Entry,
+    index: usize,
+    /// Offset in the leaf's body.
+    at: usize,
+    found: Found,
+}
+
+/// The file type of a mode as readdir gives it.
+pub(super) fn kind_of(mode: u32) -> u8 {
+    ((mode & S_IFMT) >> 12) as u8
+}
+
+/// The lowest cookie that a name can have.
+fn first_cookie(geometry: &Geometry, name: Name<'_>) -> u64 {
+    let hash = siphash(geometry.hash_key, name.bytes()) >> (64 - 63 + SERIAL_BITS);
+    // Hash 0 would reach into the positions of `.` and `..`.
+    core::cmp::max(hash, 1) << SERIAL_BITS
+}
+
+fn same_hash(a: u64, b: u64) -> bool {
+    a >> SERIAL_BITS == b >> SERIAL_BITS
+}
+
+const BAD_SLOT: Error = Error::Corrupt("directory leaf has a bad slot");
+
+impl Leaf {
+    /// The range of `len` body bytes from `at`, if there is one.
+    pub(super) fn check_range(at: usize, len: usize) -> Result<Range<usize>> {
+        match at.checked_add(len) {
+            Some(end) if end <= BODY => Ok(at..end),
+            _ => Err(BAD_SLOT),
+        }
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.head.count.get())
+    }
+
+    /// Where slot `index` stands, for indices below what fits into a body.
+    fn slot_range(index: usize) -> Result<Range<usize>> {
+        let at = BODY.checked_sub(2 * (index + 1)).ok_or(BAD_SLOT)?;
+        Ok(at..at + 2)
+    }
+
+    fn slot(&self, index: usize) -> Result<usize> {
+        let bytes = self.body.get(Self::slot_range(index)?).ok_or(BAD_SLOT)?;
+        let slot = U16::read_from_bytes(bytes).map_err(|_| BAD_SLOT)?;
+        Ok(usize::from(slot.get()))
+    }
+
+    fn set_slot(&mut self, index: usize, at: usize) -> Result {
+        let bytes = self.body.get_mut(Self::slot_range(index)?);
+        let slot = U16::new(at as u16);
+        bytes.ok_or(BAD_SLOT)?.copy_from_slice(slot.as_bytes());
+        Ok(())
+    }
+
+    fn name_head(&self, at: usize) -> Result<NameHead> {
+        let bytes = self.body.get(at..).ok_or(BAD_SLOT)?;
+        let (head, _) = NameHead::read_from_prefix(bytes).map_err(|_| BAD_SLOT)?;
+        if at + head.size() > usize::from(self.head.end.get()) {
+            return Err(BAD_SLOT);
+        }
+        Ok(head)
+    }
+
+    /// Bytes between the names and the slots.
+    fn gap(&self) -> usize {
+        BODY - usize::from(self.head.end.get()) - 2 * self.len()
+    }
+
+    /// Whether a name of `size` bytes, head included, would fit after [`Leaf::compact`].
+    fn has_room(&self, size: usize) -> bool {
+        self.gap() + usize::from(self.head.dead.get()) >= size + 2
+    }
+
+    /// Adds a name as slot `index`; the room must be there.
+    fn insert(&mut self, index: usize, head: NameHead, name: Name<'_>) -> Result {
+        if self.gap() < head.size() + 2 {
+            self.compact()?;
+        }
+        let at = usize::from(self.head.end.get());
+        let end = at + head.size();
+        if self.gap() < head.size() + 2 || index > self.len() {
+            return Err(BAD_SLOT);
+        }
+        let bytes = self.body.get_mut(at..end).ok_or(BAD_SLOT)?;
+        let (to_head, to_name) = bytes.split_at_mut(NAME_HEAD);
+        to_head.copy_from_slice(head.as_bytes());
+        to_name.copy_from_slice(name.bytes());
+        for i in (index..self.len()).rev() {
+            let moved = self.slot(i)?;
+            self.set_slot(i + 1, moved)?;
+        }
+        self.set_slot(index, at)?;
+        self.head.count.set(self.head.count.get() + 1);
+        self.head.end.set(end as u16);
+        Ok(())
+    }
+
+    /// Removes the name of slot `index`.
+    fn remove(&mut self, index: usize) -> Result {
+        let at = self.slot(index)?;
+        let size = self.name_head(at)?.size();
+        for i in index + 1..self.len() {
+            let moved = self.slot(i)?;
+            self.set_slot(i - 1, moved)?;
+        }
+        self.head.count.set(self.head.count.get() - 1);
+        let end = usize::from(self.head.end.get());
+        let dead = usize::from(self.head.dead.get());
+        if at + size == end && dead <= at {
+            self.head.end.set(at as u16);
+        } else if dead + size <= end {
+            self.head.dead.set((dead + size) as u16);
+        } else {
+            // Names that overlap; they cannot be ours.
+            return Err(BAD_SLOT);
+        }
+        Ok(())
+    }
+
+    /// Moves the names together. They are found in the order of their places by looking for the
+    /// next one each time: there is no memory for a sorted list, and it is rare.
+    fn compact(&mut self) -> Result {
+        let (mut from, mut to) = (0, 0);
+        for _ in 0..self.len() {
+            let mut next = None;
+            for index in 0..self.len() {
+                let at = self.slot(index)?;
+                if at >= from && next.is_none_or(|(_, best)| at < best) {
+                    next = Some((index, at));
+                }
+            }
+            let (index, at) = next.ok_or(BAD_SLOT)?;
+            let size = self.name_head(at)?.size();
+            self.body.copy_within(at..at + size, to);
+            self.set_slot(index, to)?;
+            from = at + size;
+            to += size;
+        }
+        self.head.end.set(to as u16);
+        self.head.dead.set(0);
+        Ok(())
+    }
+
+    /// Keeps the slots in `range` only.
+    fn keep(&mut self, range: Range<usize>) -> Result {
+        for (to, from) in range.clone().enumerate() {
+            let moved = self.slot(from)?;
+            self.set_slot(to, moved)?;
+        }
+        self.head.count.set(range.len() as u16);
+        self.compact()
+    }
+
+    /// Where to split: near the middle of the bytes, but not between names of equal hash.
+    fn middle(&self) -> Result<usize> {
+        let len = self.len();
+        let live = usize::from(self.head.end.get()) - usize::from(self.head.dead.get());
+        let mut middle = 0;
+        let mut bytes = 0;
+        while middle < len && bytes < live / 2 {
+            bytes += self.name_head(self.slot(middle)?)?.size();
+            middle += 1;
+        }
+        for distance in 0..len {
+            for index in [middle.checked_sub(distance), middle.checked_add(distance)] {
+                let Some(index) = index.filter(|index| (1..len).contains(index)) else {
+                    continue;
+                };
+                let left = self.name_head(self.slot(index - 1)?)?.cookie.get();
+                let right = self.name_head(self.slot(index)?)?.cookie.get();
+                if !same_hash(left, right) {
+                    return Ok(index);
+                }
+            }
+        }
+        Err(Error::NoSpace)
+    }
+}
+
+/// Reads the head of name `index` of a leaf, and its place.
+fn name_at<R: Reader>(r: &mut R, block: u64, index: usize) -> Result<(NameHead, usize)> {
+    let mut slot = U16::ZERO;
+    r.leaf_bytes(block, Leaf::slot_range(index)?.start, slot.as_mut_bytes())?;
+    let at = usize::from(slot.get());
+    let mut head = NameHead::new_zeroed();
+    r.leaf_bytes(block, at, head.as_mut_bytes())?;
+    Ok((head, at))
+}
+
+/// The first of `count` names whose cookie is not below `cookie`.
+fn search<R: Reader>(r: &mut R, block: u64, count: usize, cookie: u64) -> Result<usize> {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if name_at(r, block, middle)?.0.cookie.get() < cookie {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+fn is_name<R: Reader>(
+    r: &mut R,
+    block: u64,
+    (head, at): (NameHead, usize),
+    name: Name<'_>,
+) -> Result<bool> {
+    if usize::from(head.len) != name.bytes().len() {
+        return Ok(false);
+    }
+    let mut buf = [0u8; NAME_MAX];
+    let buf = buf.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
+    r.leaf_bytes(block, at + NAME_HEAD, buf)?;
+    Ok(buf == name.bytes())
+}
+
+/// Finds a name. `Err(Error::NoEntry)` if there is none.
+fn find<R: Reader>(r: &mut R, dir: &Inode, name: Name<'_>) -> Result<Place> {
+    dir.check_dir()?;
+    let cookie = first_cookie(r.geometry(), name);
+    let (leaf, _) = tree::floor(r, dir.ino(), &dir.root, cookie)?;
+    let leaf = leaf.ok_or(Error::NoEntry)?;
+    let count = r.leaf(leaf.value, dir.ino())?;
+    for index in search(r, leaf.value, count, cookie)?..count {
+        let (head, at) = name_at(r, leaf.value, index)?;
+        if !same_hash(head.cookie.get(), cookie) {
+            break;
+        }
+        if is_name(r, leaf.value, (head, at), name)? {
+            return Ok(Place {
+                leaf,
+                index,
+                at,
+                found: head.found(),
+            });
+        }
+    }
+    Err(Error::NoEntry)
+}
+
+/// Finds a name.
+///
+/// # Errors
+/// [`Error::NoEntry`], [`Error::NotDirectory`].
+pub fn lookup<M: Medium>(volume: &Volume<M>, dir: &Inode, name: Name<'_>) -> Result<Found> {
+    Ok(find(&mut &*volume, dir, name)?.found)
+}
+
+/// The same as [`lookup`], with the transaction's own changes.
+pub(super) fn lookup_tx<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) -> Result<Found> {
+    let dir = tx.inode(dir)?.clone();
+    Ok(find(tx, &dir, name)?.found)
+}
+
+/// Calls `emit` with the entries at or behind position `from`, in the order of their cookies, until
+/// it returns false. To go on later, pass the cookie of the last entry taken plus one. Names that
+/// are added or removed meanwhile do not disturb the others. `.` and `..` are the caller's.
+pub fn read<M: Medium>(
+    volume: &Volume<M>,
+    dir: &Inode,
+    from: u64,
+    mut emit: impl FnMut(&Found, &[u8]) -> bool,
+) -> Result {
+    dir.check_dir()?;
+    let r = &mut &*volume;
+    let mut from = core::cmp::max(from, FIRST);
+    let mut name = [0u8; NAME_MAX];
+    while from <= COOKIE_MAX {
+        let (leaf, above) = tree::floor(r, dir.ino(), &dir.root, from)?;
+        if let Some(leaf) = leaf {
+            let count = r.leaf(leaf.value, dir.ino())?;
+            for index in search(r, leaf.value, count, from)?..count {
+                let (head, at) = name_at(r, leaf.value, index)?;
+                let name = name.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
+                r.leaf_bytes(leaf.value, at + NAME_HEAD, name)?;
+                let found = head.found();
+                // A reader that starts again behind this one must always get on.
+                if found.cookie < from || found.cookie > COOKIE_MAX {
+                    return Err(Error::Corrupt("directory entries out of order"));
+                }
+                from = found.cookie + 1;
+                if !emit(&found, name) {
+                    return Ok(());
+                }
+            }
+        }
+        match above {
+            Some(above) if above >= from => from = above,
+            Some(_) => return Err(Error::Corrupt("directory entries out of order")),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// Whether an entry with this cookie can have this name.
+pub(super) fn has_hash(geometry: &Geometry, name: Name<'_>, cookie: u64) -> bool {
+    same_hash(first_cookie(geometry, name), cookie)
+}
+
+/// Calls `emit` with every entry of one leaf.
+pub(super) fn read_leaf<M: Medium>(
+    volume: &Volume<M>,
+    dir: &Inode,
+    block: u64,
+    mut emit: impl FnMut(&Found, &[u8]),
+) -> Result {
+    let r = &mut &*volume;
+    let mut last = 0;
+    let mut name = [0u8; NAME_MAX];
+    for index in 0..r.leaf(block, dir.ino())? {
+        let (head, at) = name_at(r, block, index)?;
+        let name = name.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
+        r.leaf_bytes(block, at + NAME_HEAD, name)?;
+        let found = head.found();
+        if found.cookie <= last {
+            return Err(Error::Corrupt("directory entries out of order"));
+        }
+        last = found.cookie;
+        emit(&found, name);
+    }
+    Ok(())
+}
+
+/// Adds a name.
+///
+/// # Errors
+/// [`Error::Exists`], [`Error::NoSpace`].
+pub(super) fn add<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    dir: u64,
+    name: Name<'_>,
+    ino: u64,
+    mode: u32,
+) -> Result {
+    tx.inode(dir)?.check_dir()?;
+    let cookie = first_cookie(tx.geometry(), name);
+    let size = NAME_HEAD + name.bytes().len();
+    // After one split there is room, unless many names share a hash; then it may take a few.
+    for _ in 0..4 {
+        let leaf = leaf_for(tx, dir, cookie)?;
+        let (index, cookie) = vacancy(tx, dir, leaf.value, cookie, name)?;
+        let target = tx.leaf_mut(leaf.value, dir)?;
+        if target.has_room(size) {
+            let head = NameHead {
+                cookie: U64::new(cookie),
+                ino: U64::new(ino),
+                kind: kind_of(mode),
+                len: name.bytes().len() as u8,
+            };
+            target.insert(index, head, name)?;
+            return tx.inode_mut(dir)?.add_entries(1);
+        }
+        split(tx, dir, leaf)?;
+    }
+    Err(Error::NoSpace)
+}
+
+/// The leaf that a new name with `cookie` belongs into, made now if there is none.
+fn leaf_for<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, cookie: u64) -> Result<Entry> {
+    let root = tx.inode(dir)?.root;
+    if let (Some(leaf), _) = tree::floor(tx, dir, &root, cookie)? {
+        return Ok(leaf);
+    }
+    if let Some(first) = tree::ceiling(tx, dir, &root, 0)? {
+        // The first leaf takes what is below it too.
+        let leaf = Entry { key: 0, ..first };
+        tree::change(tx, dir, first.key, leaf)?;
+        return Ok(leaf);
+    }
+    let block = tx.alloc_for(dir, dir / super::INODE_SLOTS)?;
+    tx.place::<Leaf>(block)?.head.owner.set(dir);
+    let leaf = Entry {
+        key: 0,
+        value: block,
+        len: 0,
+        flags: 0,
+    };
+    tree::insert(tx, dir, leaf)?;
+    Ok(leaf)
+}
+
+/// The slot and the cookie for a new name: the lowest cookie of its hash that is not taken.
+fn vacancy<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    dir: u64,
+    block: u64,
+    first: u64,
+    name: Name<'_>,
+) -> Result<(usize, u64)> {
+    let count = tx.leaf(block, dir)?;
+    let start = search(tx, block, count, first)?;
+    let mut vacant = None;
+    let mut next = first;
+    let mut end = start;
+    for index in start..count {
+        let (head, at) = name_at(tx, block, index)?;
+        if !same_hash(head.cookie.get(), first) {
+            break;
+        }
+        if is_name(tx, block, (head, at), name)? {
+            return Err(Error::Exists);
+        }
+        if head.cookie.get() != next {
+            vacant = vacant.or(Some((index, next)));
+        }
+        next = head.cookie.get() + 1;
+        end = index + 1;
+    }
+    match vacant {
+        Some(vacant) => Ok(vacant),
+        None if same_hash(next, first) => Ok((end, next)),
+        None => Err(Error::NoSpace),
+    }
+}
+
+/// Moves the upper half of a leaf into a new one.
+fn split<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, leaf: Entry) -> Result {
+    let middle = tx.leaf_mut(leaf.value, dir)?.middle()?;
+    let right = tx.alloc_for(dir, leaf.value)?;
+    let upper = tx.duplicate::<Leaf>(leaf.value, right)?;
+    upper.keep(middle..upper.len())?;
+    let key = upper.name_head(upper.slot(0)?)?.cookie.get();
+    tx.leaf_mut(leaf.value, dir)?.keep(0..middle)?;
+    let entry = Entry {
+        key: key >> SERIAL_BITS << SERIAL_BITS,
+        value: right,
+        len: 0,
+        flags: 0,
+    };
+    tree::insert(tx, dir, entry)
+}
+
+/// Removes a name and returns what it named.
+pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) -> Result<Found> {
+    let inode = tx.inode(dir)?.clone();
+    let place = find(tx, &inode, name)?;
+    let leaf = tx.leaf_mut(place.leaf.value, dir)?;
+    leaf.remove(place.index)?;
+    if leaf.len() == 0 {
+        tree::remove(tx, dir, place.leaf.key)?;
+        tx.free_for(dir, place.leaf.value)?;
+    }
+    tx.inode_mut(dir)?.add_entries(-1)?;
+    Ok(place.found)
+}
+
+/// Makes a name stand for another inode and returns what it named before.
+pub(super) fn replace<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    dir: u64,
+    name: Name<'_>,
+    ino: u64,
+    mode: u32,
+) -> Result<Found> {
+    let inode = tx.inode(dir)?.clone();
+    let place = find(tx, &inode, name)?;
+    let leaf = tx.leaf_mut(place.leaf.value, dir)?;
+    let mut head = leaf.name_head(place.at)?;
+    head.ino.set(ino);
+    head.kind = kind_of(mode);
+    let bytes = leaf.body.get_mut(place.at..place.at + NAME_HEAD);
+    bytes.ok_or(BAD_SLOT)?.copy_from_slice(head.as_bytes());
+    Ok(place.found)
+}
+
+/// Whether a directory has no names.
+pub fn is_empty(dir: &Inode) -> bool {
+    dir.root.is_empty()
+}

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes: their form, and how one is found, made and freed.
+
+use zerocopy::{
+    little_endian::{
+        I64,
+        U32,
+        U64, //
+    },
+    FromZeros, //
+};
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+    Unaligned, //
+};
+
+use super::{
+    offset_of,
+    space::Request,
+    tree::Root,
+    tx::Tx,
+    volume::{
+        inode_offset,
+        Object,
+        Seal, //
+    },
+    Error,
+    Medium,
+    Result,
+    INODE_SLOTS, //
+};
+
+/// Mask of the file type in a mode.
+pub const S_IFMT: u32 = 0o170_000;
+/// A FIFO.
+pub const S_IFIFO: u32 = 0o010_000;
+/// A character device.
+pub const S_IFCHR: u32 = 0o020_000;
+/// A directory.
+pub const S_IFDIR: u32 = 0o040_000;
+/// A block device.
+pub const S_IFBLK: u32 = 0o060_000;
+/// A regular file.
+pub const S_IFREG: u32 = 0o100_000;
+/// A symbolic link.
+pub const S_IFLNK: u32 = 0o120_000;
+/// A socket.
+pub const S_IFSOCK: u32 = 0o140_000;
+
+/// The most names an inode may have, and the most subdirectories of a directory plus two.
+pub const LINK_MAX: u32 = i32::MAX as u32;
+
+/// [`Inode::flags`]: the target of the symbolic link stands in the place of the tree's root.
+pub const INLINE_TARGET: u32 = 1 << 0;
+
+/// [`Inode::flags`]: the inode is on the orphan list.
+pub const ORPHAN: u32 = 1 << 1;
+
+/// A point in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Seconds since 1970.
+    pub sec: i64,
+    /// Nanoseconds, below 10^9.
+    pub nsec: u32,
+}
+
+/// An inode as it stands on the medium.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Inode {
+    seal: Seal,
+    ino: U64,
+    /// File type and permissions.
+    pub mode: U32,
+    /// [`INLINE_TARGET`], [`ORPHAN`].
+    pub flags: U32,
+    /// Owner.
+    pub uid: U32,
+    /// Group.
+    pub gid: U32,
+    /// Names; for a directory 2 plus its subdirectories.
+    pub nlink: U32,
+    /// Tells two inodes apart that had the same number one after the other.
+    pub generation: U32,
+    /// Bytes; for a directory the number of its entries.
+    pub size: U64,
+    /// Blocks that the inode owns: data, tree nodes, directory leaves, link target.
+    pub blocks: U64,
+    atime_sec: I64,
+    mtime_sec: I64,
+    ctime_sec: I64,
+    btime_sec: I64,
+    atime_nsec: U32,
+    mtime_nsec: U32,
+    ctime_nsec: U32,
+    btime_nsec: U32,
+    /// Device number of a special file, as the kernel encodes it for user space.
+    pub rdev: U64,
+    /// Directories: the directory that this one is in; the root is in itself.
+    pub parent: U64,
+    /// Zero; kept for extended attributes.
+    pub xattr: U64,
+    pub(super) root: Root,
+    /// The next older inode on the orphan list, or 0. This and the field behind it are outside the
+    /// checksum, because they change when a neighbour leaves the list, whose inode lock is another.
+    pub(super) orphan_next: U64,
+    /// The next newer one, or 0 for the head of the list.
+    pub(super) orphan_prev: U64,
+    reserved: U64,
+}
+
+const _: () = assert!(size_of::<Inode>() == super::INODE_SIZE as usize);
+
+impl Object for Inode {
+    const MAGIC: u32 = u32::from_le_bytes(*b"pIno");
+    const SEALED: usize = core::mem::offset_of!(Inode, orphan_next);
+    const DAMAGED: &'static str = "inode is damaged";
+
+    fn sane(&self) -> bool {
+        let type_known = matches!(
+            self.mode.get() & S_IFMT,
+            S_IFIFO | S_IFCHR | S_IFDIR | S_IFBLK | S_IFREG | S_IFLNK | S_IFSOCK
+        );
+        let inline = self.flags.get() & INLINE_TARGET != 0;
+        type_known && self.root.sane() && (!inline || self.root.is_empty())
+    }
+}
+
+/// The times of an inode that can be set one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// Last access.
+    Access,
+    /// Last change of the contents.
+    Modify,
+    /// Last change of the inode.
+    Change,
+    /// Creation.
+    Birth,
+}
+
+impl Inode {
+    /// The inode's number.
+    pub fn ino(&self) -> u64 {
+        self.ino.get()
+    }
+
+    /// The file type: the bits of the mode under [`S_IFMT`].
+    pub fn kind(&self) -> u32 {
+        self.mode.get() & S_IFMT
+    }
+
+    /// Whether this is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind() == S_IFDIR
+    }
+
+    /// One of the times.
+    pub fn time(&self, stamp: Stamp) -> Time {
+        let (sec, nsec) = match stamp {
+            Stamp::Access => (self.atime_sec, self.atime_nsec),
+            Stamp::Modify => (self.mtime_sec, self.mtime_nsec),
+            Stamp::Change => (self.ctime_sec, self.ctime_nsec),
+            Stamp::Birth => (self.btime_sec, self.btime_nsec),
+        };
+        Time {
+            sec: sec.get(),
+            nsec: nsec.get(),
+        }
+    }
+
+    /// Sets one of the times.
+    pub fn set_time(&mut self, stamp: Stamp, time: Time) {
+        let (sec, nsec) = match stamp {
+            Stamp::Access => (&mut self.atime_sec, &mut self.atime_nsec),
+            Stamp::Modify => (&mut self.mtime_sec, &mut self.mtime_nsec),
+            Stamp::Change => (&mut self.ctime_sec, &mut self.ctime_nsec),
+            Stamp::Birth => (&mut self.btime_sec, &mut self.btime_nsec),
+        };
+        sec.set(time.sec);
+        nsec.set(time.nsec);
+    }
+
+    /// Sets the times of a change of the contents.
+    pub(super) fn touch(&mut self, now: Time) {
+        self.set_time(Stamp::Modify, now);
+        self.set_time(Stamp::Change, now);
+    }
+
+    /// Whether the inode is on the orphan list.
+    pub fn is_orphan(&self) -> bool {
+        self.flags.get() & ORPHAN != 0
+    }
+
+    pub(super) fn check_number(&self, ino: u64) -> Result {
+        if self.ino() == ino {
+            Ok(())
+        } else {
+            Err(Error::Corrupt("inode has another's number"))
+        }
+    }
+
+    pub(super) fn check_dir(&self) -> Result {
+        self.is_dir().then_some(()).ok_or(Error::NotDirectory)
+    }
+
+    /// Adds `delta` to the link count.
+    pub(super) fn add_links(&mut self, delta: i32) -> Result {
+        let links = self
+            .nlink
+            .get()
+            .checked_add_signed(delta)
+            .ok_or(Error::Corrupt("link count below zero"))?;
+        if delta > 0 && links > LINK_MAX {
+            return Err(Error::TooManyLinks);
+        }
+        self.nlink.set(links);
+        Ok(())
+    }
+
+    /// Adds `delta` to the number of owned blocks.
+    pub(super) fn add_blocks(&mut self, delta: i64) -> Result {
+        let blocks = self
+            .blocks
+            .get()
+            .checked_add_signed(delta)
+            .ok_or(Error::Corrupt("block count below zero"))?;
+        self.blocks.set(blocks);
+        Ok(())
+    }
+
+    /// Adds `delta` to the number of directory entries.
+    pub(super) fn add_entries(&mut self, delta: i64) -> Result {
+        let size = self
+            .size
+            .get()
+            .checked_add_signed(delta)
+            .ok_or(Error::Corrupt("directory size below zero"))?;
+        self.size.set(size);
+        Ok(())
+    }
+}
+
+/// The first slot of an inode block.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct InodeHead {
+    seal: Seal,
+    /// Bit `n`: slot `n` is in use. Bit 0 is never set.
+    pub(super) used: U64,
+    reserved: [u8; 240],
+}
+
+const _: () = assert!(size_of::<InodeHead>() == super::INODE_SIZE as usize);
+
+impl InodeHead {
+    /// Bits of the slots that can hold inodes.
+    const SLOTS: u64 = (1 << INODE_SLOTS) - 2;
+
+    /// Where readers without the journal lock find [`InodeHead::used`].
+    pub(super) const USED_OFFSET: u64 = core::mem::offset_of!(InodeHead, used) as u64;
+}
+
+impl Object for InodeHead {
+    const MAGIC: u32 = u32::from_le_bytes(*b"pIbk");
+    const DAMAGED: &'static str = "inode block header is damaged";
+
+    fn sane(&self) -> bool {
+        self.used.get() & !Self::SLOTS == 0
+    }
+}
+
+/// What a new inode starts with.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes {
+    /// File type and permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number of a special file.
+    pub rdev: u64,
+    /// A random number, for [`Inode::generation`].
+    pub generation: u32,
+    /// The time for all four stamps.
+    pub now: Time,
+}
+
+/// How many inode blocks are looked into before a new one is made.
+const CANDIDATES: usize = 4;
+
+/// Makes an inode with no names, in the block of inode `near` if there is room.
+pub(super) fn alloc<M: Medium>(tx: &mut Tx<'_, M>, near: u64, attr: &Attributes) -> Result<u64> {
+    let ino = match free_slot(tx, near / INODE_SLOTS)? {
+        Some(ino) => ino,
+        None => new_block(tx, near / INODE_SLOTS)?,
+    };
+    let status = tx.status_mut()?;
+    let inodes = status.inodes.get().checked_add(1);
+    status
+        .inodes
+        .set(inodes.ok_or(Error::Corrupt("inode count"))?);
+
+    let inode = tx.fresh::<Inode>(inode_offset(ino))?;
+    init(inode, ino, attr);
+    if !inode.sane() {
+        return Err(Error::Invalid);
+    }
+    Ok(ino)
+}
+
+/// Fills in an inode that is all zero.
+pub(super) fn init(inode: &mut Inode, ino: u64, attr: &Attributes) {
+    inode.ino.set(ino);
+    inode.mode.set(attr.mode);
+    inode.uid.set(attr.uid);
+    inode.gid.set(attr.gid);
+    inode.rdev.set(attr.rdev);
+    inode.generation.set(attr.generation);
+    for stamp in [Stamp::Access, Stamp::Modify, Stamp::Change, Stamp::Birth] {
+        inode.set_time(stamp, attr.now);
+    }
+}
+
+/// Takes a slot in an inode block that exists.
+fn free_slot<M: Medium>(tx: &mut Tx<'_, M>, near: u64) -> Result<Option<u64>> {
+    for _ in 0..CANDIDATES {
+        let Some(block) = tx.space().hinted(near) else {
+            break;
+        };
+        let free = !tx.inode_head(block)?.used.get() & InodeHead::SLOTS;
+        if free == 0 {
+            tx.space().hint(block, false);
+            continue;
+        }
+        let slot = u64::from(free.trailing_zeros());
+        let head = tx.inode_head_mut(block)?;
+        head.used.set(head.used.get() | 1 << slot);
+        return Ok(Some(block * INODE_SLOTS + slot));
+    }
+    Ok(None)
+}
+
+/// Makes an inode block and takes its first slot.
+fn new_block<M: Medium>(tx: &mut Tx<'_, M>, near: u64) -> Result<u64> {
+    let run = tx.alloc_blocks(Request {
+        goal: Some(near),
+        min: 1,
+        max: 1,
+        aligned: false,
+    })?;
+    // Whatever stood here may be in the cache only; the log records differences to what is durable.
+    tx.zero_blocks(run)?;
+    tx.mark_inode_block(run.start)?;
+    let head = tx.fresh::<InodeHead>(offset_of(run.start))?;
+    head.used.set(1 << 1);
+    Ok(run.start * INODE_SLOTS + 1)
+}
+
+/// Frees inode `ino`, and its block with the last one in it.
+pub(super) fn free<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
+    let block = ino / INODE_SLOTS;
+    let bit = 1 << (ino % INODE_SLOTS);
+    let head = tx.inode_head_mut(block)?;
+    if head.used.get() & bit == 0 {
+        return Err(Error::Corrupt("freeing a free inode"));
+    }
+    let left = head.used.get() & !bit;
+    head.used.set(left);
+
+    let status = tx.status_mut()?;
+    let inodes = status.inodes.get().checked_sub(1);
+    status
+        .inodes
+        .set(inodes.ok_or(Error::Corrupt("inode count"))?);
+
+    tx.forget(inode_offset(ino), super::INODE_SIZE);
+    if left == 0 {
+        tx.free_inode_block(block)
+    } else {
+        tx.space().hint(block, true);
+        Ok(())
+    }
+}
+
+/// An inode that is all zero but for what [`init`] sets; mkfs has no transaction yet.
+pub(super) fn new(ino: u64, attr: &Attributes) -> Inode {
+    let mut inode = Inode::new_zeroed();
+    init(&mut inode, ino, attr);
+    inode
+}
+
+/// The header of an inode block of which only slot 1 is in use.
+pub(super) fn first_head() -> InodeHead {
+    let mut head = InodeHead::new_zeroed();
+    head.used.set(1 << 1);
+    head
+}

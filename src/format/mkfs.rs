@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making a file system.
+
+use zerocopy::{
+    little_endian::U64,
+    IntoBytes, //
+};
+
+use super::{
+    inode::{
+        self,
+        Attributes,
+        S_IFDIR, //
+    },
+    mount::{
+        first_status,
+        STATUS, //
+    },
+    offset_of,
+    space::{
+        mark_on_medium,
+        Run, //
+    },
+    superblock::{
+        Superblock,
+        LABEL_MAX,
+        MAX_BLOCKS, //
+    },
+    volume::inode_offset,
+    Error,
+    Geometry,
+    Medium,
+    Refusal,
+    Result,
+    Time,
+    Volume,
+    BLOCK_SIZE,
+    INODE_SLOTS, //
+};
+
+/// What is chosen for a new file system.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Identity.
+    pub uuid: [u8; 16],
+    /// NULs behind a shorter one.
+    pub label: [u8; LABEL_MAX],
+    /// Random, so that nobody can tell which names collide.
+    pub hash_key: (u64, u64),
+    /// The present.
+    pub now: Time,
+    /// Owner of the root directory.
+    pub uid: u32,
+    /// Group of the root directory.
+    pub gid: u32,
+}
+
+/// Where everything would be on a medium of `size` bytes.
+///
+/// # Errors
+/// [`Error::NoSpace`] below the minimum, [`Error::Overflow`] above the maximum.
+pub fn plan<M: Medium>(medium: &M, options: &Options) -> Result<(Superblock, Geometry)> {
+    let blocks = medium.size() / BLOCK_SIZE;
+    if blocks > MAX_BLOCKS {
+        return Err(Error::Overflow);
+    }
+    let mut sb = Superblock::for_blocks(blocks).ok_or(Error::NoSpace)?;
+    // The root directory is the first inode of the first block.
+    sb.root_ino.set(sb.data_start.get() * INODE_SLOTS + 1);
+    sb.uuid = options.uuid;
+    sb.label = options.label;
+    sb.hash_key = [U64::new(options.hash_key.0), U64::new(options.hash_key.1)];
+    sb.created_sec.set(options.now.sec);
+    sb.created_nsec.set(options.now.nsec);
+    sb.crc.set(sb.checksum(medium));
+    match sb.validate(medium) {
+        Ok(geometry) => Ok((sb, geometry)),
+        Err(Refusal::Io) => Err(Error::Io),
+        Err(_) => Err(Error::NoSpace),
+    }
+}
+
+/// Writes an empty file system. The old superblock goes first and the new one comes last, so that
+/// an interrupted run leaves neither an old nor a new file system.
+///
+/// # Errors
+/// Those of [`plan`], and [`Error::Io`].
+pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
+    let (sb, geometry) = plan(medium, options)?;
+    let volume = Volume::with_geometry(medium, geometry);
+
+    medium.zero(0, BLOCK_SIZE)?;
+    medium.flush(0, BLOCK_SIZE)?;
+    medium.fence();
+
+    // Of the journal only the header counts; the bitmaps end where the data area begins.
+    let journal = offset_of(geometry.journal_start);
+    let bitmaps = offset_of(geometry.bitmap_start);
+    let data = offset_of(geometry.data_start);
+    for (start, end) in [
+        (STATUS, STATUS + BLOCK_SIZE),
+        (journal, journal + BLOCK_SIZE),
+        (bitmaps, data + BLOCK_SIZE),
+    ] {
+        medium.zero(start, end - start)?;
+        medium.flush(start, end - start)?;
+    }
+    let used = Run {
+        start: 0,
+        len: geometry.data_start + 1,
+    };
+    let inodes = Run {
+        start: geometry.data_start,
+        len: 1,
+    };
+    mark_on_medium(&volume, geometry.bitmap_start, used, true)?;
+    mark_on_medium(&volume, geometry.inode_bitmap_start, inodes, true)?;
+    volume.store(data, &mut inode::first_head())?;
+    volume.store(
+        inode_offset(geometry.root_ino),
+        &mut root(&geometry, options),
+    )?;
+    volume.store(STATUS, &mut first_status(options.now))?;
+    medium.fence();
+
+    medium.write(0, sb.as_bytes())?;
+    medium.flush(0, BLOCK_SIZE)?;
+    medium.fence();
+    Ok(geometry)
+}
+
+fn root(geometry: &Geometry, options: &Options) -> inode::Inode {
+    let attr = Attributes {
+        mode: S_IFDIR | 0o755,
+        uid: options.uid,
+        gid: options.gid,
+        rdev: 0,
+        generation: 0,
+        now: options.now,
+    };
+    let mut root = inode::new(geometry.root_ino, &attr);
+    root.nlink.set(2);
+    root.parent.set(geometry.root_ino);
+    root
+}

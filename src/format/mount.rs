@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What changes for the file system as a whole: mount state, orphan list, inode count.
+//!
+//! To mount: [`Volume::open`], [`journal::recover`](super::journal::recover), [`Space::load`],
+//! [`Journal::new`], [`mounted`] and [`orphan::step`](super::orphan::step) until there is nothing
+//! left, each in a transaction. To unmount: [`unmounted`], then [`Journal::retire`].
+//!
+//! [`Space::load`]: super::Space::load
+//! [`Journal::new`]: super::Journal::new
+//! [`Journal::retire`]: super::Journal::retire
+
+use zerocopy::{
+    little_endian::{
+        I64,
+        U32,
+        U64, //
+    },
+    FromZeros, //
+};
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+    Unaligned, //
+};
+
+use super::{
+    offset_of,
+    superblock::STATUS_BLOCK,
+    volume::{
+        Object,
+        Seal, //
+    },
+    Error,
+    Medium,
+    Result,
+    Time,
+    Tx,
+    Volume, //
+};
+
+/// [`Status::flags`]: mounted for writing, or not unmounted.
+const MOUNTED: u32 = 1 << 0;
+
+/// Where the status stands.
+pub(super) const STATUS: u64 = offset_of(STATUS_BLOCK);
+
+/// The changing part of what mkfs wrote into the superblock.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Status {
+    seal: Seal,
+    flags: U32,
+    changed_nsec: U32,
+    /// Seconds of the last mount or umount.
+    changed_sec: I64,
+    /// Mounts for writing so far.
+    pub(super) mounts: U64,
+    /// Inodes in use.
+    pub(super) inodes: U64,
+    /// The newest inode on the orphan list, or 0.
+    pub(super) orphans: U64,
+    reserved: [u8; 208],
+}
+
+const _: () = assert!(size_of::<Status>() == 256);
+
+impl Object for Status {
+    const MAGIC: u32 = u32::from_le_bytes(*b"pSta");
+    const DAMAGED: &'static str = "status block is damaged";
+}
+
+impl Status {
+    /// Inodes in use.
+    pub fn inodes(&self) -> u64 {
+        self.inodes.get()
+    }
+
+    /// Mounts for writing so far.
+    pub fn mounts(&self) -> u64 {
+        self.mounts.get()
+    }
+
+    /// Whether the last mount for writing was not undone by an umount.
+    pub fn is_dirty(&self) -> bool {
+        self.flags.get() & MOUNTED != 0
+    }
+
+    /// Whether inodes wait on the orphan list.
+    pub fn has_orphans(&self) -> bool {
+        self.orphans.get() != 0
+    }
+
+    /// The time of the last mount or umount.
+    pub fn changed(&self) -> Time {
+        Time {
+            sec: self.changed_sec.get(),
+            nsec: self.changed_nsec.get(),
+        }
+    }
+
+    fn change(&mut self, flags: u32, now: Time) {
+        self.flags.set(flags);
+        self.changed_sec.set(now.sec);
+        self.changed_nsec.set(now.nsec);
+    }
+}
+
+/// The status as it is on the medium. Locks: the journal lock, or nobody writes.
+pub fn status<M: Medium>(volume: &Volume<M>) -> Result<Status> {
+    volume.load(STATUS)
+}
+
+/// The status of a new file system with one inode.
+pub(super) fn first_status(now: Time) -> Status {
+    let mut status = Status::new_zeroed();
+    status.inodes.set(1);
+    status.change(0, now);
+    status
+}
+
+/// Records a mount for writing.
+pub fn mounted<M: Medium>(tx: &mut Tx<'_, M>, now: Time) -> Result {
+    let status = tx.status_mut()?;
+    let mounts = status.mounts.get().checked_add(1);
+    status
+        .mounts
+        .set(mounts.ok_or(Error::Corrupt("mount count"))?);
+    status.change(MOUNTED, now);
+    Ok(())
+}
+
+/// Records an umount.
+pub fn unmounted<M: Medium>(tx: &mut Tx<'_, M>, now: Time) -> Result {
+    tx.status_mut()?.change(0, now);
+    Ok(())
+}

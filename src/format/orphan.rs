@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes that have work left: those without a name that someone still has open, and files that
+//! are being truncated in several transactions. They are on a list in the status block, newest
+//! first, so that a mount after a crash can finish the work without looking for it.
+//!
+//! The list is linked both ways through the inodes, in fields that belong to the journal lock.
+
+use super::{
+    dir,
+    file::{
+        self,
+        Progress,
+        MAX_BLOCKS, //
+    },
+    inode::{
+        self,
+        ORPHAN,
+        S_IFDIR,
+        S_IFLNK,
+        S_IFREG, //
+    },
+    symlink,
+    Error,
+    Medium,
+    Result,
+    Tx,
+    BLOCK_SIZE, //
+};
+
+/// Puts an inode on the list; one that is there stays.
+///
+/// Locks: its inode lock, exclusive.
+pub fn add<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
+    if tx.inode(ino)?.is_orphan() {
+        return Ok(());
+    }
+    let next = tx.status()?.orphans.get();
+    let inode = tx.inode_mut(ino)?;
+    inode.flags.set(inode.flags.get() | ORPHAN);
+    inode.orphan_next.set(next);
+    inode.orphan_prev.set(0);
+    if next != 0 {
+        on_list(tx, next)?.orphan_prev.set(ino);
+    }
+    tx.status_mut()?.orphans.set(ino);
+    Ok(())
+}
+
+/// Takes an inode off the list, if it is there.
+///
+/// Locks: its inode lock, exclusive.
+pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
+    let inode = tx.inode(ino)?;
+    if !inode.is_orphan() {
+        return Ok(());
+    }
+    let (next, prev) = (inode.orphan_next.get(), inode.orphan_prev.get());
+    if prev == 0 {
+        let status = tx.status_mut()?;
+        if status.orphans.get() != ino {
+            return Err(Error::Corrupt("orphan list is broken"));
+        }
+        status.orphans.set(next);
+    } else {
+        on_list(tx, prev)?.orphan_next.set(next);
+    }
+    if next != 0 {
+        on_list(tx, next)?.orphan_prev.set(prev);
+    }
+    let inode = tx.inode_mut(ino)?;
+    inode.flags.set(inode.flags.get() & !ORPHAN);
+    inode.orphan_next.set(0);
+    inode.orphan_prev.set(0);
+    Ok(())
+}
+
+fn on_list<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64) -> Result<&'t mut inode::Inode> {
+    match tx.inode_mut(ino) {
+        Ok(inode) if inode.is_orphan() => Ok(inode),
+        Ok(_) | Err(Error::Stale) => Err(Error::Corrupt("orphan list is broken")),
+        Err(error) => Err(error),
+    }
+}
+
+/// Frees a part of an inode without names, and with the last part the inode itself. To be called
+/// in one transaction after the other until it returns true.
+///
+/// Locks: nobody else may use the inode any more.
+pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
+    let inode = tx.inode(ino)?;
+    if inode.nlink.get() != 0 || !inode.is_orphan() {
+        return Err(Error::Invalid);
+    }
+    match inode.kind() {
+        S_IFREG => {
+            if let Progress::More(_) = file::remove(tx, ino, 0, MAX_BLOCKS)? {
+                return Ok(false);
+            }
+        }
+        S_IFLNK => symlink::free(tx, ino)?,
+        S_IFDIR if !dir::is_empty(inode) => {
+            return Err(Error::Corrupt("unlinked directory is not empty"));
+        }
+        _ => {}
+    }
+    remove(tx, ino)?;
+    if tx.inode(ino)?.blocks.get() != 0 {
+        return Err(Error::Corrupt("block count of an empty inode"));
+    }
+    inode::free(tx, ino)?;
+    Ok(true)
+}
+
+/// Removes a part of what a file has past its size, and with the last part takes it off the list.
+/// To be called in one transaction after the other until it returns true.
+///
+/// To truncate: set the size and [`add`] in one transaction, then this.
+///
+/// Locks: the inode lock, exclusive, from before the size was set.
+pub fn trim<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
+    let inode = tx.inode(ino)?;
+    let from = inode.size.get().div_ceil(BLOCK_SIZE);
+    let named = inode.nlink.get() != 0;
+    if from < MAX_BLOCKS {
+        if let Progress::More(_) = file::remove(tx, ino, from, MAX_BLOCKS)? {
+            return Ok(false);
+        }
+    }
+    if named {
+        remove(tx, ino)?;
+    }
+    Ok(true)
+}
+
+/// Does a part of the work that the list holds, at mount, and returns whether there was any. To be
+/// called in one transaction after the other until it returns false.
+///
+/// Locks: nobody else may use the file system yet.
+pub fn step<M: Medium>(tx: &mut Tx<'_, M>) -> Result<bool> {
+    let ino = tx.status()?.orphans.get();
+    if ino == 0 {
+        return Ok(false);
+    }
+    let inode = on_list(tx, ino)?;
+    match (inode.nlink.get(), inode.kind()) {
+        (0, _) => reap(tx, ino)?,
+        (_, S_IFREG) => trim(tx, ino)?,
+        _ => return Err(Error::Corrupt("orphan that is no file has names")),
+    };
+    Ok(true)
+}

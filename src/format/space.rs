@@ -1,0 +1,612 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Free space, in memory.
+//!
+//! While a file system is mounted, the bitmaps in memory are the truth for allocation; the ones on
+//! the medium follow with each commit. Blocks that a transaction allocates are marked here at once
+//! and given back if it is dropped; blocks that it frees are marked free only after its commit, so
+//! that nobody stores to them while a crash could still bring their old owner back.
+//!
+//! The unit for huge pages is the *group*, 512 blocks aligned to 2 MiB. Large requests get whole
+//! free groups; small ones fill groups that are broken already and break another only when none is
+//! left.
+
+use core::{
+    cmp,
+    ops::{
+        DerefMut,
+        Range, //
+    }, //
+};
+
+use zerocopy::{
+    little_endian::U64,
+    FromBytes,
+    IntoBytes, //
+};
+
+use super::{
+    offset_of,
+    Error,
+    Medium,
+    Result,
+    Volume,
+    CHUNK,
+    GROUP_BLOCKS, //
+};
+
+const BITS: u64 = u64::BITS as u64;
+
+/// Broken groups that are searched for a long enough run before a shorter one is taken.
+const TRIES: u32 = 8;
+
+/// The bitmaps of a mounted file system. `S` is the memory, of [`words_needed`] words.
+///
+/// Locks: the journal lock for everything.
+pub struct Space<S> {
+    words: S,
+    map: Map,
+}
+
+/// How many words of memory a [`Space`] for `blocks` blocks needs.
+pub const fn words_needed(blocks: u64) -> u64 {
+    3 * blocks.div_ceil(BITS) + blocks.div_ceil(GROUP_BLOCKS)
+}
+
+/// What statfs wants to know, in blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Blocks that data and metadata can use, used or not.
+    pub total: u64,
+    /// Blocks that are free.
+    pub free: u64,
+    /// Blocks that hold inodes.
+    pub inode_blocks: u64,
+    /// Groups that are free as a whole: the huge pages that can still be given out.
+    pub free_groups: u64,
+}
+
+/// What to allocate.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Where the caller would like it to start.
+    pub goal: Option<u64>,
+    /// The fewest blocks that are of use.
+    pub min: u64,
+    /// The most blocks wanted.
+    pub max: u64,
+    /// Whether to start on a 2 MiB boundary if there is a free group.
+    pub aligned: bool,
+}
+
+/// A run of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first.
+    pub start: u64,
+    /// How many.
+    pub len: u64,
+}
+
+/// The bitmaps that share the memory.
+#[derive(Clone, Copy)]
+enum Plane {
+    /// Set: the block is in use.
+    Used,
+    /// Set: the block holds inodes.
+    Inodes,
+    /// Set: the block holds inodes and one of them may be free. A hint, never wrong about "none".
+    Hints,
+}
+
+struct Map {
+    blocks: u64,
+    data_start: u64,
+    plane_words: u64,
+    groups: u64,
+    free: u64,
+    inode_blocks: u64,
+    hints: u64,
+    /// Groups of which every block is free.
+    whole: u64,
+    /// Groups of which some are free.
+    broken: u64,
+    /// Where the next small request looks first.
+    small_group: u64,
+    /// Where the next large request looks first.
+    large_group: u64,
+    /// Where the search for a block with a free inode starts.
+    inode_word: u64,
+}
+
+impl<S: DerefMut<Target = [u64]>> Space<S> {
+    /// Reads the bitmaps of `volume`, whose journal has been recovered, into `words`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if `words` is too short, [`Error::Corrupt`] if the bitmaps contradict the
+    /// geometry or each other.
+    pub fn load<M: Medium>(volume: &Volume<M>, words: S) -> Result<Self> {
+        let geometry = volume.geometry();
+        let blocks = geometry.blocks;
+        if (words.len() as u64) < words_needed(blocks) {
+            return Err(Error::Invalid);
+        }
+        let mut space = Space {
+            words,
+            map: Map {
+                blocks,
+                data_start: geometry.data_start,
+                plane_words: blocks.div_ceil(BITS),
+                groups: blocks.div_ceil(GROUP_BLOCKS),
+                free: 0,
+                inode_blocks: 0,
+                hints: 0,
+                whole: 0,
+                broken: 0,
+                small_group: 0,
+                large_group: 0,
+                inode_word: 0,
+            },
+        };
+        space.view().load(volume)?;
+        Ok(space)
+    }
+
+    /// The numbers for statfs.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            total: self.map.blocks - self.map.data_start,
+            free: self.map.free,
+            inode_blocks: self.map.inode_blocks,
+            free_groups: self.map.whole,
+        }
+    }
+
+    /// Whether `block` is in use.
+    pub fn is_used(&mut self, block: u64) -> bool {
+        self.view().get(Plane::Used, block)
+    }
+
+    pub(super) fn view(&mut self) -> SpaceMut<'_> {
+        SpaceMut {
+            words: &mut self.words,
+            map: &mut self.map,
+        }
+    }
+}
+
+/// A [`Space`] at work; it is apart from it to be free of the memory's type.
+pub(super) struct SpaceMut<'a> {
+    words: &'a mut [u64],
+    map: &'a mut Map,
+}
+
+impl SpaceMut<'_> {
+    fn load<M: Medium>(&mut self, volume: &Volume<M>) -> Result {
+        let geometry = volume.geometry();
+        self.words.fill(0);
+        for (plane, start) in [
+            (Plane::Used, geometry.bitmap_start),
+            (Plane::Inodes, geometry.inode_bitmap_start),
+        ] {
+            let mut chunk = [0u8; CHUNK];
+            for first in (0..self.map.plane_words).step_by(CHUNK / 8) {
+                volume
+                    .medium()
+                    .read(offset_of(start) + first * 8, &mut chunk)?;
+                for (word, bytes) in (first..self.map.plane_words).zip(chunk.chunks_exact(8)) {
+                    let value = U64::read_from_bytes(bytes).map_or(0, |value| value.get());
+                    self.set_word(plane, word, value);
+                }
+            }
+        }
+
+        let m = &self.map;
+        for word in 0..m.plane_words {
+            // What the bitmap says about blocks past the end does not count.
+            let valid = mask(word, 0..m.blocks);
+            let metadata = mask(word, 0..m.data_start);
+            let used = self.word(Plane::Used, word);
+            let inodes = self.word(Plane::Inodes, word);
+            if used & metadata != metadata {
+                return Err(Error::Corrupt("bitmap shows metadata as free"));
+            }
+            if inodes & !(used & valid & !metadata) != 0 {
+                return Err(Error::Corrupt("bitmap shows inodes outside used blocks"));
+            }
+        }
+        for group in 0..self.map.groups {
+            let mut free = 0;
+            for word in group * (GROUP_BLOCKS / BITS)..(group + 1) * (GROUP_BLOCKS / BITS) {
+                let used = self.word(Plane::Used, word) | !mask(word, 0..self.map.blocks);
+                self.set_word(Plane::Used, word, used);
+                let inodes = self.word(Plane::Inodes, word);
+                self.set_word(Plane::Hints, word, inodes);
+                self.map.inode_blocks += u64::from(inodes.count_ones());
+                free += u64::from(used.count_zeros());
+            }
+            self.set_group(group, free);
+            self.map.free += free;
+        }
+        self.map.hints = self.map.inode_blocks;
+        self.map.small_group = self.map.data_start / GROUP_BLOCKS;
+        self.map.large_group = self.map.small_group;
+        Ok(())
+    }
+
+    fn index(&self, plane: Plane, word: u64) -> usize {
+        let base = match plane {
+            Plane::Used => 0,
+            Plane::Inodes => self.map.plane_words,
+            Plane::Hints => 2 * self.map.plane_words,
+        };
+        (base + word) as usize
+    }
+
+    /// A word of a bitmap. What lies outside is in use and holds no inodes.
+    fn word(&self, plane: Plane, word: u64) -> u64 {
+        let outside = match plane {
+            Plane::Used => !0,
+            Plane::Inodes | Plane::Hints => 0,
+        };
+        if word >= self.map.plane_words {
+            return outside;
+        }
+        let index = self.index(plane, word);
+        self.words.get(index).copied().unwrap_or(outside)
+    }
+
+    fn set_word(&mut self, plane: Plane, word: u64, value: u64) {
+        if word < self.map.plane_words {
+            let index = self.index(plane, word);
+            if let Some(slot) = self.words.get_mut(index) {
+                *slot = value;
+            }
+        }
+    }
+
+    fn get(&self, plane: Plane, block: u64) -> bool {
+        self.word(plane, block / BITS) >> (block % BITS) & 1 != 0
+    }
+
+    /// Sets or clears one bit and returns whether that changed it.
+    fn put(&mut self, plane: Plane, block: u64, set: bool) -> bool {
+        let word = block / BITS;
+        let old = self.word(plane, word);
+        let bit = 1 << (block % BITS);
+        let new = if set { old | bit } else { old & !bit };
+        self.set_word(plane, word, new);
+        old != new
+    }
+
+    fn group_index(&self, group: u64) -> usize {
+        (3 * self.map.plane_words + group) as usize
+    }
+
+    /// Free blocks of a group.
+    fn group(&self, group: u64) -> u64 {
+        let index = self.group_index(group);
+        self.words.get(index).copied().unwrap_or(0)
+    }
+
+    fn set_group(&mut self, group: u64, free: u64) {
+        let old = self.group(group);
+        self.map.whole -= u64::from(old == GROUP_BLOCKS);
+        self.map.broken -= u64::from(old != 0 && old != GROUP_BLOCKS);
+        self.map.whole += u64::from(free == GROUP_BLOCKS);
+        self.map.broken += u64::from(free != 0 && free != GROUP_BLOCKS);
+        let index = self.group_index(group);
+        if let Some(slot) = self.words.get_mut(index) {
+            *slot = free;
+        }
+    }
+
+    /// Marks a run used or free. Blocks that are so already are left out of the counts.
+    fn mark(&mut self, run: Run, used: bool) {
+        let end = cmp::min(run.start.saturating_add(run.len), self.map.blocks);
+        let mut at = run.start;
+        while at < end {
+            let group = at / GROUP_BLOCKS;
+            let stop = cmp::min(end, (group + 1) * GROUP_BLOCKS);
+            let mut changed = 0;
+            for word in at / BITS..stop.div_ceil(BITS) {
+                let bits = mask(word, at..stop);
+                let old = self.word(Plane::Used, word);
+                let new = if used { old | bits } else { old & !bits };
+                changed += u64::from((old ^ new).count_ones());
+                self.set_word(Plane::Used, word, new);
+            }
+            let free = self.group(group);
+            if used {
+                self.set_group(group, free - changed);
+                self.map.free -= changed;
+            } else {
+                self.set_group(group, free + changed);
+                self.map.free += changed;
+            }
+            at = stop;
+        }
+    }
+
+    /// Whether all of `run` is in use and can be freed.
+    pub(super) fn all_used(&self, run: Run) -> bool {
+        let end = run.start.saturating_add(run.len);
+        run.start >= self.map.data_start
+            && end <= self.map.blocks
+            && (run.start / BITS..end.div_ceil(BITS)).all(|word| {
+                let bits = mask(word, run.start..end);
+                self.word(Plane::Used, word) & bits == bits
+            })
+    }
+
+    /// Makes a run allocatable.
+    pub(super) fn release(&mut self, run: Run) {
+        self.mark(run, false);
+    }
+
+    pub(super) fn is_inode_block(&self, block: u64) -> bool {
+        self.get(Plane::Inodes, block)
+    }
+
+    /// Says that `block` holds inodes from now on, or no longer.
+    pub(super) fn set_inode_block(&mut self, block: u64, holds: bool) {
+        if self.put(Plane::Inodes, block, holds) {
+            if holds {
+                self.map.inode_blocks += 1;
+            } else {
+                self.map.inode_blocks -= 1;
+            }
+        }
+        self.hint(block, holds);
+    }
+
+    /// Says that a free inode may be found in `block`, or that there is none.
+    pub(super) fn hint(&mut self, block: u64, free: bool) {
+        if self.put(Plane::Hints, block, free) {
+            if free {
+                self.map.hints += 1;
+            } else {
+                self.map.hints -= 1;
+            }
+        }
+    }
+
+    /// An inode block that may have a free inode: `near` if it may, else any.
+    pub(super) fn hinted(&mut self, near: u64) -> Option<u64> {
+        if self.map.hints == 0 {
+            return None;
+        }
+        if self.get(Plane::Hints, near) {
+            return Some(near);
+        }
+        let words = self.map.plane_words;
+        for step in 0..words {
+            let word = (self.map.inode_word + step) % words;
+            let bits = self.word(Plane::Hints, word);
+            if bits != 0 {
+                self.map.inode_word = word;
+                return Some(word * BITS + u64::from(bits.trailing_zeros()));
+            }
+        }
+        None
+    }
+
+    /// Takes free blocks and marks them used.
+    ///
+    /// The answer starts at the goal if that is free and does not break a group for a small
+    /// request; else a large or aligned one starts a free group, and a small one comes from a
+    /// broken group.
+    pub(super) fn alloc(&mut self, request: Request) -> Option<Run> {
+        let want = cmp::min(request.max, self.map.free);
+        if want == 0 || want < request.min {
+            return None;
+        }
+        let request = Request {
+            max: want,
+            ..request
+        };
+        let run = self
+            .at_goal(request)
+            .or_else(|| self.in_whole_groups(request))
+            .or_else(|| self.in_broken_group(request))
+            .or_else(|| self.break_group(request))?;
+        self.mark(run, true);
+        Some(run)
+    }
+
+    fn at_goal(&self, request: Request) -> Option<Run> {
+        let start = request.goal?;
+        let boundary = start % GROUP_BLOCKS == 0;
+        let breaks = self.group(start / GROUP_BLOCKS) == GROUP_BLOCKS;
+        let large = request.max >= GROUP_BLOCKS;
+        if start < self.map.data_start
+            || (request.aligned && !boundary)
+            || (breaks && !large && !request.aligned)
+        {
+            return None;
+        }
+        let len = self.free_run(start, request.max);
+        (len > 0 && len >= request.min).then_some(Run { start, len })
+    }
+
+    /// The first run of free groups that is long enough, else the longest.
+    fn in_whole_groups(&mut self, request: Request) -> Option<Run> {
+        let large = request.max >= GROUP_BLOCKS;
+        if self.map.whole == 0 || !(large || request.aligned) {
+            return None;
+        }
+        let want = cmp::max(request.max / GROUP_BLOCKS, 1);
+        let groups = self.map.groups;
+        let mut best = Run { start: 0, len: 0 };
+        let mut run = best;
+        for step in 0..groups {
+            let group = (self.map.large_group + step) % groups;
+            if self.group(group) != GROUP_BLOCKS {
+                run.len = 0;
+                continue;
+            }
+            // A run does not go round from the last group to the first.
+            if run.len == 0 || group == 0 {
+                run = Run {
+                    start: group,
+                    len: 0,
+                };
+            }
+            run.len += 1;
+            if run.len > best.len {
+                best = run;
+            }
+            if best.len == want {
+                break;
+            }
+        }
+        self.map.large_group = best.start;
+        let len = cmp::min(best.len * GROUP_BLOCKS, request.max);
+        // A tail shorter than a group is left for a request of its own, which need not break one.
+        let len = if large { len - len % GROUP_BLOCKS } else { len };
+        (len > 0 && len >= request.min).then_some(Run {
+            start: best.start * GROUP_BLOCKS,
+            len,
+        })
+    }
+
+    fn in_broken_group(&mut self, request: Request) -> Option<Run> {
+        if self.map.broken == 0 {
+            return None;
+        }
+        let groups = self.map.groups;
+        let mut best = None::<Run>;
+        let mut tries = 0;
+        for step in 0..groups {
+            let group = (self.map.small_group + step) % groups;
+            if matches!(self.group(group), 0 | GROUP_BLOCKS) {
+                continue;
+            }
+            let run = self.run_in_group(group, request.max);
+            if run.is_some_and(|run| run.len > best.map_or(0, |best| best.len)) {
+                best = run;
+            }
+            tries += 1;
+            let len = best.map_or(0, |best| best.len);
+            if len >= request.max || (len >= request.min && tries >= TRIES) {
+                break;
+            }
+        }
+        if let Some(best) = best {
+            self.map.small_group = best.start / GROUP_BLOCKS;
+        }
+        best.filter(|run| run.len >= request.min)
+    }
+
+    fn break_group(&mut self, request: Request) -> Option<Run> {
+        if self.map.whole == 0 {
+            return None;
+        }
+        let groups = self.map.groups;
+        let first = request
+            .goal
+            .map_or(self.map.small_group, |goal| goal / GROUP_BLOCKS);
+        let group = (0..groups)
+            .map(|step| (first.saturating_add(step)) % groups)
+            .find(|&group| self.group(group) == GROUP_BLOCKS)?;
+        self.map.small_group = group;
+        let start = group * GROUP_BLOCKS;
+        let len = self.free_run(start, request.max);
+        (len >= request.min).then_some(Run { start, len })
+    }
+
+    /// The first free run in a group of at least `max` blocks, else the longest.
+    fn run_in_group(&self, group: u64, max: u64) -> Option<Run> {
+        let end = (group + 1) * GROUP_BLOCKS;
+        let mut at = group * GROUP_BLOCKS;
+        let mut best = None::<Run>;
+        while at < end {
+            let len = self.free_run(at, cmp::min(max, end - at));
+            if len > best.map_or(0, |best| best.len) {
+                best = Some(Run { start: at, len });
+            }
+            if len >= max {
+                break;
+            }
+            at += len;
+            // What stands here is used; go on behind it, a word at most.
+            let used = self.word(Plane::Used, at / BITS) >> (at % BITS);
+            at += cmp::max(u64::from(used.trailing_ones()), 1);
+        }
+        best
+    }
+
+    /// How many blocks from `start` on are free, up to `max`.
+    fn free_run(&self, start: u64, max: u64) -> u64 {
+        let end = cmp::min(start.saturating_add(max), self.map.blocks);
+        let mut at = start;
+        while at < end {
+            let used = self.word(Plane::Used, at / BITS) >> (at % BITS);
+            if used != 0 {
+                at += u64::from(used.trailing_zeros());
+                break;
+            }
+            at += BITS - at % BITS;
+        }
+        cmp::min(at, end).saturating_sub(start)
+    }
+}
+
+/// The bits of word number `word` that stand for `range`.
+pub(super) fn mask(word: u64, range: Range<u64>) -> u64 {
+    let base = word * BITS;
+    let below = |limit: u64| match limit.saturating_sub(base) {
+        0 => 0,
+        n if n >= BITS => !0,
+        n => (1 << n) - 1,
+    };
+    below(range.end) & !below(range.start)
+}
+
+/// Sets or clears a run of bits in the bitmap that starts at block `bitmap` of the medium, and
+/// flushes what it stored.
+pub(super) fn mark_on_medium<M: Medium>(
+    volume: &Volume<M>,
+    bitmap: u64,
+    run: Run,
+    set: bool,
+) -> Result {
+    let end = run.start + run.len;
+    let base = offset_of(bitmap);
+    let fill = [if set { !0u64 } else { 0 }; CHUNK / 8];
+    let last = end.div_ceil(BITS);
+    let mut word = run.start / BITS;
+    while word < last {
+        let off = base + word * 8;
+        let bits = mask(word, run.start..end);
+        if bits != !0 {
+            let old = volume.word(off)?;
+            let new = if set { old | bits } else { old & !bits };
+            volume.medium().write(off, &new.to_le_bytes())?;
+            word += 1;
+            continue;
+        }
+        // Only the first and the last word can be partial.
+        let whole = cmp::min(end / BITS - word, fill.len() as u64);
+        let bytes = fill.as_bytes();
+        let bytes = bytes.get(..whole as usize * 8).unwrap_or(bytes);
+        volume.medium().write(off, bytes)?;
+        word += whole;
+    }
+    let first = run.start / BITS;
+    volume.medium().flush(base + first * 8, (last - first) * 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn masks() {
+        assert_eq!(mask(0, 0..64), !0);
+        assert_eq!(mask(0, 3..5), 0b11000);
+        assert_eq!(mask(1, 3..5), 0);
+        assert_eq!(mask(1, 60..66), 0b11);
+        assert_eq!(mask(1, 70..200), !0 << 6);
+    }
+}

@@ -1,0 +1,654 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Transactions.
+//!
+//! A [`Tx`] keeps, in the journal's arena, copies of the objects that it has looked at, and a list
+//! of changes to the bitmaps. It sees its own changes; nobody else does before [`Tx::commit`]. If
+//! it is dropped instead, nothing has changed and blocks it allocated are free again.
+//!
+//! After an error the transaction may hold half an operation: it must be dropped.
+
+use zerocopy::{
+    little_endian::{
+        U32,
+        U64, //
+    },
+    FromBytes,
+    IntoBytes, //
+};
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+    Unaligned, //
+};
+
+use super::{
+    dir::{
+        Leaf,
+        LeafHead, //
+    },
+    inode::{
+        Inode,
+        InodeHead, //
+    },
+    journal::{
+        self,
+        State, //
+    },
+    mount::{
+        Status,
+        STATUS, //
+    },
+    offset_of,
+    persist::{
+        Durable,
+        Flushed,
+        Fresh, //
+    },
+    space::{
+        Request,
+        Run,
+        SpaceMut, //
+    },
+    tree::{
+        Entry,
+        Node, //
+    },
+    volume::{
+        inode_offset,
+        Object,
+        Reader, //
+    },
+    Error,
+    Geometry,
+    Medium,
+    Result,
+    Volume,
+    BLOCK_SIZE,
+    INODE_SLOTS, //
+};
+
+/// Objects that a transaction can hold.
+const SLOTS: usize = 96;
+
+/// Runs of bitmap bits that a transaction can change.
+const CHANGES: usize = 160;
+
+/// The object differs from the medium, or may.
+const DIRTY: u32 = 1 << 0;
+
+/// The object is in a block that nothing refers to yet: it goes to its place before the log.
+const PLACED: u32 = 1 << 1;
+
+/// The object's block was freed: it must not be written.
+const GONE: u32 = 1 << 2;
+
+/// A copy of an object.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct Slot {
+    /// Byte offset on the medium.
+    off: U64,
+    /// Offset in the arena.
+    at: U32,
+    len: U32,
+    /// Bytes under the checksum.
+    sealed: U32,
+    flags: U32,
+}
+
+/// A change of a bitmap.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct Change {
+    start: U64,
+    len: U64,
+    /// One of [`journal`]'s record kinds.
+    kind: U32,
+    pad: U32,
+}
+
+/// The arena, divided.
+struct Memory<'a> {
+    slots: &'a mut [Slot],
+    changes: &'a mut [Change],
+    objects: &'a mut [u8],
+}
+
+impl<'a> Memory<'a> {
+    fn divide(arena: &'a mut [u8]) -> Result<Self> {
+        let (slots, rest) =
+            <[Slot]>::mut_from_prefix_with_elems(arena, SLOTS).map_err(|_| Error::Invalid)?;
+        let (changes, objects) =
+            <[Change]>::mut_from_prefix_with_elems(rest, CHANGES).map_err(|_| Error::Invalid)?;
+        Ok(Memory {
+            slots,
+            changes,
+            objects,
+        })
+    }
+}
+
+/// A transaction.
+///
+/// Locks: the journal lock, for its whole life; the inode locks named in [the overview](super).
+#[must_use = "a transaction that is not committed changes nothing"]
+pub struct Tx<'a, M: Medium> {
+    volume: &'a Volume<M>,
+    state: &'a mut State,
+    memory: Memory<'a>,
+    space: SpaceMut<'a>,
+    slots: usize,
+    changes: usize,
+    used: usize,
+    /// Upper bound of what the log record will take.
+    log_bytes: u64,
+    /// Something outside the log has been stored and flushed.
+    stored: bool,
+    committed: bool,
+}
+
+impl<'a, M: Medium> Tx<'a, M> {
+    pub(super) fn new(
+        volume: &'a Volume<M>,
+        state: &'a mut State,
+        arena: &'a mut [u8],
+        space: SpaceMut<'a>,
+    ) -> Result<Self> {
+        Ok(Tx {
+            volume,
+            state,
+            memory: Memory::divide(arena)?,
+            space,
+            slots: 0,
+            changes: 0,
+            used: 0,
+            log_bytes: 0,
+            stored: false,
+            committed: false,
+        })
+    }
+
+    /// The volume that is being changed. What is read through it lacks this transaction's changes.
+    pub fn volume(&self) -> &'a Volume<M> {
+        self.volume
+    }
+
+    /// Inode `ino`, which may come from anywhere.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if no inode of that number is in use.
+    pub fn inode(&mut self, ino: u64) -> Result<&Inode> {
+        self.check_inode(ino)?;
+        let inode = self.object::<Inode>(inode_offset(ino))?;
+        inode.check_number(ino)?;
+        Ok(inode)
+    }
+
+    /// Inode `ino`, to be changed. Locks: its inode lock, exclusive.
+    pub fn inode_mut(&mut self, ino: u64) -> Result<&mut Inode> {
+        self.check_inode(ino)?;
+        let inode = self.object_mut::<Inode>(inode_offset(ino))?;
+        inode.check_number(ino)?;
+        Ok(inode)
+    }
+
+    fn check_inode(&mut self, ino: u64) -> Result {
+        // One that this transaction holds is in use, even if the medium does not know it yet.
+        let block = ino / INODE_SLOTS;
+        let known = self.space.is_inode_block(block)
+            && (self.find(inode_offset(ino)).is_some() || self.volume.inode_in_use(ino)?);
+        known.then_some(()).ok_or(Error::Stale)
+    }
+
+    /// Allocates blocks, to be used by this transaction.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`].
+    pub fn alloc_blocks(&mut self, request: Request) -> Result<Run> {
+        self.need_change()?;
+        let run = self.space.alloc(request).ok_or(Error::NoSpace)?;
+        self.change(journal::BLOCKS_USED, run)?;
+        Ok(run)
+    }
+
+    /// Frees blocks. They can be allocated again after the commit.
+    pub fn free_blocks(&mut self, run: Run) -> Result {
+        if run.len == 0 || !self.space.all_used(run) {
+            return Err(Error::Corrupt("freeing blocks that are free"));
+        }
+        self.change(journal::BLOCKS_FREE, run)?;
+        self.forget(offset_of(run.start), run.len * BLOCK_SIZE);
+        Ok(())
+    }
+
+    /// Stores zeroes into blocks that this transaction has allocated; they are durable before the
+    /// commit is.
+    pub fn zero_blocks(&mut self, run: Run) -> Result {
+        let (off, len) = (offset_of(run.start), run.len * BLOCK_SIZE);
+        self.volume.medium().zero(off, len)?;
+        self.volume.medium().flush(off, len)?;
+        self.stored = true;
+        Ok(())
+    }
+
+    /// Says that the caller itself has stored to, and flushed, blocks that this transaction has
+    /// allocated: they must be durable before the commit is.
+    pub fn blocks_stored(&mut self) {
+        self.stored = true;
+    }
+
+    /// Bytes of the arena that objects can still use.
+    pub fn room(&self) -> usize {
+        self.memory.objects.len() - self.used
+    }
+
+    pub(super) fn space(&mut self) -> &mut SpaceMut<'a> {
+        &mut self.space
+    }
+
+    pub(super) fn status(&mut self) -> Result<&Status> {
+        self.object(STATUS)
+    }
+
+    pub(super) fn status_mut(&mut self) -> Result<&mut Status> {
+        self.object_mut(STATUS)
+    }
+
+    pub(super) fn inode_head(&mut self, block: u64) -> Result<&InodeHead> {
+        self.check_inode_block(block)?;
+        self.object(offset_of(block))
+    }
+
+    pub(super) fn inode_head_mut(&mut self, block: u64) -> Result<&mut InodeHead> {
+        self.check_inode_block(block)?;
+        self.object_mut(offset_of(block))
+    }
+
+    fn check_inode_block(&self, block: u64) -> Result {
+        self.space
+            .is_inode_block(block)
+            .then_some(())
+            .ok_or(Error::Stale)
+    }
+
+    pub(super) fn mark_inode_block(&mut self, block: u64) -> Result {
+        self.change(
+            journal::INODES_HERE,
+            Run {
+                start: block,
+                len: 1,
+            },
+        )?;
+        self.space.set_inode_block(block, true);
+        Ok(())
+    }
+
+    pub(super) fn free_inode_block(&mut self, block: u64) -> Result {
+        let run = Run {
+            start: block,
+            len: 1,
+        };
+        self.change(journal::INODES_GONE, run)?;
+        self.space.hint(block, false);
+        self.free_blocks(run)
+    }
+
+    /// Allocates one block of metadata for inode `ino`.
+    pub(super) fn alloc_for(&mut self, ino: u64, near: u64) -> Result<u64> {
+        let run = self.alloc_blocks(Request {
+            goal: Some(near),
+            min: 1,
+            max: 1,
+            aligned: false,
+        })?;
+        self.inode_mut(ino)?.add_blocks(1)?;
+        Ok(run.start)
+    }
+
+    /// Frees one block of metadata of inode `ino`.
+    pub(super) fn free_for(&mut self, ino: u64, block: u64) -> Result {
+        self.free_blocks(Run {
+            start: block,
+            len: 1,
+        })?;
+        self.inode_mut(ino)?.add_blocks(-1)
+    }
+
+    /// A tree node of inode `owner`, to be changed.
+    pub(super) fn node_mut(&mut self, block: u64, owner: u64) -> Result<&mut Node> {
+        self.check_block(block)?;
+        let node = self.object_mut::<Node>(offset_of(block))?;
+        node.head.check_owner(owner)?;
+        Ok(node)
+    }
+
+    /// A leaf of directory `owner`, to be changed.
+    pub(super) fn leaf_mut(&mut self, block: u64, owner: u64) -> Result<&mut Leaf> {
+        self.check_block(block)?;
+        let leaf = self.object_mut::<Leaf>(offset_of(block))?;
+        leaf.head.count(owner)?;
+        Ok(leaf)
+    }
+
+    /// Whether `block` can hold a node or a leaf. That no inode can stand there too keeps objects
+    /// in the arena from overlapping.
+    fn check_block(&self, block: u64) -> Result {
+        if self.volume.geometry().in_data(block, 1) && !self.space.is_inode_block(block) {
+            Ok(())
+        } else {
+            Err(Error::Corrupt("pointer to a block that cannot be metadata"))
+        }
+    }
+
+    fn find(&self, off: u64) -> Option<usize> {
+        self.memory
+            .slots
+            .iter()
+            .take(self.slots)
+            .position(|slot| slot.off.get() == off && slot.flags.get() & GONE == 0)
+    }
+
+    /// Makes room for an object.
+    fn reserve<T: Object>(&mut self, off: u64) -> Result<usize> {
+        let len = size_of::<T>();
+        let log_bytes = self.log_bytes + journal::bound(len as u64);
+        let slot = self.memory.slots.get_mut(self.slots).ok_or(Error::TxFull)?;
+        if len > self.memory.objects.len() - self.used
+            || log_bytes > journal::capacity(self.volume.geometry())
+        {
+            return Err(Error::TxFull);
+        }
+        *slot = Slot {
+            off: U64::new(off),
+            at: U32::new(self.used as u32),
+            len: U32::new(len as u32),
+            sealed: U32::new(T::SEALED as u32),
+            flags: U32::new(0),
+        };
+        Ok(self.slots)
+    }
+
+    /// Keeps the object that [`Tx::reserve`] made room for.
+    fn keep(&mut self, len: usize) {
+        self.slots += 1;
+        self.used += len;
+        self.log_bytes += journal::bound(len as u64);
+    }
+
+    fn bytes(&mut self, index: usize) -> Result<(&mut Slot, &mut [u8])> {
+        let slot = self.memory.slots.get_mut(index).ok_or(Error::TxFull)?;
+        let at = slot.at.get() as usize;
+        let bytes = self
+            .memory
+            .objects
+            .get_mut(at..at + slot.len.get() as usize)
+            .ok_or(Error::TxFull)?;
+        Ok((slot, bytes))
+    }
+
+    /// The copy of the object at `off`, made now if there is none.
+    fn open<T: Object>(&mut self, off: u64, flags: u32) -> Result<&mut T> {
+        let index = match self.find(off) {
+            Some(index) => index,
+            None => {
+                let volume = self.volume;
+                let index = self.reserve::<T>(off)?;
+                let (_, bytes) = self.bytes(index)?;
+                volume.medium().read(off, bytes)?;
+                volume.verify::<T>(off, bytes)?;
+                if !T::ref_from_bytes(bytes).is_ok_and(T::sane) {
+                    return Err(Error::Corrupt(T::DAMAGED));
+                }
+                self.keep(size_of::<T>());
+                index
+            }
+        };
+        let (slot, bytes) = self.bytes(index)?;
+        slot.flags.set(slot.flags.get() | flags);
+        // Two uses of one place: the lengths differ, or else the magic does.
+        let magic = bytes.get(..4).is_some_and(|m| m == T::MAGIC.to_le_bytes());
+        match T::mut_from_bytes(bytes) {
+            Ok(object) if magic => Ok(object),
+            _ => Err(Error::Corrupt(T::DAMAGED)),
+        }
+    }
+
+    fn object<T: Object>(&mut self, off: u64) -> Result<&T> {
+        self.open::<T>(off, 0).map(|object| &*object)
+    }
+
+    fn object_mut<T: Object>(&mut self, off: u64) -> Result<&mut T> {
+        self.open::<T>(off, DIRTY)
+    }
+
+    /// An object of zeroes in a place whose contents do not matter but are durable.
+    pub(super) fn fresh<T: Object>(&mut self, off: u64) -> Result<&mut T> {
+        self.create::<T>(off, DIRTY)
+    }
+
+    /// An object of zeroes in a block that this transaction has allocated.
+    pub(super) fn place<T: Object>(&mut self, block: u64) -> Result<&mut T> {
+        self.create::<T>(offset_of(block), DIRTY | PLACED)
+    }
+
+    fn create<T: Object>(&mut self, off: u64, flags: u32) -> Result<&mut T> {
+        // An object may have stood here that this transaction has freed.
+        self.forget(off, size_of::<T>() as u64);
+        let index = self.reserve::<T>(off)?;
+        self.keep(size_of::<T>());
+        let (slot, bytes) = self.bytes(index)?;
+        slot.flags.set(flags);
+        bytes.fill(0);
+        if let Some(magic) = bytes.get_mut(..4) {
+            magic.copy_from_slice(&T::MAGIC.to_le_bytes());
+        }
+        T::mut_from_bytes(bytes).map_err(|_| Error::Corrupt(T::DAMAGED))
+    }
+
+    /// A copy of the object in block `from`, in block `to` that this transaction has allocated.
+    pub(super) fn duplicate<T: Object>(&mut self, from: u64, to: u64) -> Result<&mut T> {
+        self.object::<T>(offset_of(from))?;
+        self.place::<T>(to)?;
+        let source = self.arena_offset(offset_of(from))?;
+        let target = self.arena_offset(offset_of(to))?;
+        let end = source + size_of::<T>();
+        if target < end {
+            return Err(Error::Corrupt("block allocated twice"));
+        }
+        // The copy was placed behind the original.
+        self.memory.objects.copy_within(source..end, target);
+        self.object_mut::<T>(offset_of(to))
+    }
+
+    fn arena_offset(&self, off: u64) -> Result<usize> {
+        self.find(off)
+            .and_then(|index| self.memory.slots.get(index))
+            .map(|slot| slot.at.get() as usize)
+            .ok_or(Error::TxFull)
+    }
+
+    /// Drops the copies of objects in a range that is being freed: the log must not say anything
+    /// about it, because others may store there after the commit.
+    pub(super) fn forget(&mut self, off: u64, len: u64) {
+        for slot in self.memory.slots.iter_mut().take(self.slots) {
+            let at = slot.off.get();
+            if at >= off && at - off < len {
+                slot.flags.set(GONE);
+            }
+        }
+    }
+
+    fn need_change(&self) -> Result {
+        let log_bytes = self.log_bytes + journal::bound(0);
+        if self.changes < CHANGES && log_bytes <= journal::capacity(self.volume.geometry()) {
+            Ok(())
+        } else {
+            Err(Error::TxFull)
+        }
+    }
+
+    fn change(&mut self, kind: u32, run: Run) -> Result {
+        // A run that continues the last one joins it.
+        if let Some(last) = self.changes.checked_sub(1) {
+            if let Some(last) = self.memory.changes.get_mut(last) {
+                if last.kind.get() == kind && last.start.get() + last.len.get() == run.start {
+                    last.len.set(last.len.get() + run.len);
+                    return Ok(());
+                }
+            }
+        }
+        self.need_change()?;
+        let slot = self
+            .memory
+            .changes
+            .get_mut(self.changes)
+            .ok_or(Error::TxFull)?;
+        *slot = Change {
+            start: U64::new(run.start),
+            len: U64::new(run.len),
+            kind: U32::new(kind),
+            pad: U32::new(0),
+        };
+        self.changes += 1;
+        self.log_bytes += journal::bound(0);
+        Ok(())
+    }
+
+    /// Makes the changes durable, all or none, and visible in their places.
+    ///
+    /// # Errors
+    /// [`Error::Aborted`] if an earlier commit failed. Any other error aborts the journal: whether
+    /// the changes are durable is then known only after the next recovery.
+    pub fn commit(mut self) -> Result {
+        if self.state.is_aborted() {
+            return Err(Error::Aborted);
+        }
+        let result = self.write();
+        match result {
+            Ok(()) => self.settle(),
+            Err(_) => self.state.abort(),
+        }
+        result
+    }
+
+    fn write(&mut self) -> Result {
+        let ready = self.write_placed()?;
+        let volume = self.volume;
+        let mut log = journal::Writer::new(volume);
+        for index in 0..self.slots {
+            let (slot, bytes) = self.bytes(index)?;
+            if slot.flags.get() & (DIRTY | PLACED | GONE) == DIRTY {
+                log.object(slot.off.get(), bytes)?;
+            }
+        }
+        for change in self.memory.changes.iter().take(self.changes) {
+            let run = Run {
+                start: change.start.get(),
+                len: change.len.get(),
+            };
+            log.run(change.kind.get(), run)?;
+        }
+        if log.is_empty() {
+            return Ok(());
+        }
+        let log = log.finish(ready, self.state)?.flush()?.fence();
+        let home = journal::apply(volume, log)?.fence();
+        self.state.settled(home);
+        Ok(())
+    }
+
+    /// Computes checksums, and stores the objects that are in new blocks.
+    fn write_placed(&mut self) -> Result<Durable<Fresh>> {
+        let volume = self.volume;
+        let mut stored = self.stored;
+        for index in 0..self.slots {
+            let (slot, bytes) = self.bytes(index)?;
+            let flags = slot.flags.get();
+            if flags & GONE != 0 || flags & DIRTY == 0 {
+                continue;
+            }
+            let off = slot.off.get();
+            volume.reseal(off, slot.sealed.get() as usize, bytes)?;
+            if flags & PLACED != 0 {
+                volume.medium().write(off, bytes)?;
+                volume.medium().flush(off, bytes.len() as u64)?;
+                stored = true;
+            }
+        }
+        Ok(if stored {
+            Flushed::<M, Fresh>::new(volume.medium()).fence()
+        } else {
+            Durable::nothing()
+        })
+    }
+
+    /// Lets others have what this transaction freed.
+    fn settle(&mut self) {
+        self.committed = true;
+        for change in self.memory.changes.iter().take(self.changes) {
+            let run = Run {
+                start: change.start.get(),
+                len: change.len.get(),
+            };
+            match change.kind.get() {
+                journal::BLOCKS_FREE => self.space.release(run),
+                journal::INODES_GONE => self.space.set_inode_block(run.start, false),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl<M: Medium> Drop for Tx<'_, M> {
+    fn drop(&mut self) {
+        // After an abort nothing is allocated any more, and what is on the medium is not known.
+        if self.committed || self.state.is_aborted() {
+            return;
+        }
+        for change in self.memory.changes.iter().take(self.changes) {
+            let run = Run {
+                start: change.start.get(),
+                len: change.len.get(),
+            };
+            match change.kind.get() {
+                journal::BLOCKS_USED => self.space.release(run),
+                journal::INODES_HERE => self.space.set_inode_block(run.start, false),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl<M: Medium> Reader for Tx<'_, M> {
+    fn geometry(&self) -> &Geometry {
+        self.volume.geometry()
+    }
+
+    fn node(&mut self, block: u64, owner: u64, level: u8) -> Result<usize> {
+        self.check_block(block)?;
+        self.object::<Node>(offset_of(block))?
+            .head
+            .count(owner, level)
+    }
+
+    fn node_entry(&mut self, block: u64, index: usize) -> Result<Entry> {
+        self.object::<Node>(offset_of(block))?.entry(index)
+    }
+
+    fn leaf(&mut self, block: u64, owner: u64) -> Result<usize> {
+        self.check_block(block)?;
+        self.object::<Leaf>(offset_of(block))?.head.count(owner)
+    }
+
+    fn leaf_bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result {
+        let range = Leaf::check_range(at, buf.len())?;
+        let leaf = self.object::<Leaf>(offset_of(block))?;
+        let bytes = leaf.as_bytes().get(size_of::<LeafHead>()..);
+        let bytes = bytes.and_then(|body| body.get(range));
+        buf.copy_from_slice(bytes.ok_or(Error::Corrupt(Leaf::DAMAGED))?);
+        Ok(())
+    }
+}

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading the medium, with every checksum verified.
+
+use zerocopy::{
+    little_endian::U32,
+    FromBytes,
+    FromZeros,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+    Unaligned, //
+};
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+    Unaligned, //
+};
+
+use super::{
+    dir::{
+        Leaf,
+        LeafHead, //
+    },
+    inode::{
+        Inode,
+        InodeHead, //
+    },
+    offset_of,
+    superblock::Superblock,
+    tree::{
+        Entry,
+        Node,
+        NodeHead,
+        RawEntry, //
+    },
+    Error,
+    Geometry,
+    Medium,
+    Refusal,
+    Result,
+    BLOCK_SIZE,
+    CHUNK,
+    INODE_SIZE,
+    INODE_SLOTS, //
+};
+
+/// How every checksummed object begins.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Seal {
+    /// The kind of the object.
+    pub magic: U32,
+    /// CRC-32C of the file system's seed, the object's byte offset, the magic, and what follows
+    /// this field.
+    pub crc: U32,
+}
+
+/// A structure of fixed size that stands at a multiple of [`CHUNK`] bytes and begins with a [`Seal`].
+pub trait Object: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned + Sized {
+    /// What [`Seal::magic`] must be.
+    const MAGIC: u32;
+
+    /// How many bytes the checksum covers, from the first.
+    const SEALED: usize = size_of::<Self>();
+
+    /// What to say when the object is damaged.
+    const DAMAGED: &'static str;
+
+    /// Whether the fields are in their domains; looked at after the checksum is found right.
+    fn sane(&self) -> bool {
+        true
+    }
+}
+
+/// A file system on a medium, for reading. Shared by all who read; writing goes through
+/// [`Tx`](super::Tx).
+pub struct Volume<M> {
+    medium: M,
+    geometry: Geometry,
+}
+
+impl<M: Medium> Volume<M> {
+    /// Reads and checks the superblock.
+    ///
+    /// The journal must have been recovered ([`journal::recover`](super::journal::recover)) before
+    /// anything else is believed.
+    pub fn open(medium: M) -> core::result::Result<Self, Refusal> {
+        let (_, geometry) = Superblock::read(&medium)?;
+        Ok(Volume { medium, geometry })
+    }
+
+    /// A volume whose superblock is not written yet.
+    pub(super) fn with_geometry(medium: M, geometry: Geometry) -> Self {
+        Volume { medium, geometry }
+    }
+
+    /// The medium.
+    pub fn medium(&self) -> &M {
+        &self.medium
+    }
+
+    /// Positions and identity.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Reads inode `ino`, which may come from anywhere.
+    ///
+    /// Locks: the inode lock of `ino`, shared, unless nobody else can know the number yet.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if no inode of that number is in use, [`Error::Corrupt`] if it is damaged.
+    pub fn inode(&self, ino: u64) -> Result<Inode> {
+        if !self.inode_in_use(ino)? {
+            return Err(Error::Stale);
+        }
+        let inode: Inode = self.load(inode_offset(ino))?;
+        inode.check_number(ino)?;
+        Ok(inode)
+    }
+
+    /// Whether the bitmaps say that there is an inode `ino`. Reads single words, so it needs no
+    /// lock to be either the answer before a commit or after it.
+    pub(super) fn inode_in_use(&self, ino: u64) -> Result<bool> {
+        let block = ino / INODE_SLOTS;
+        let slot = ino % INODE_SLOTS;
+        if slot == 0 || !self.geometry.in_data(block, 1) {
+            return Ok(false);
+        }
+        let word = offset_of(self.geometry.inode_bitmap_start) + block / 64 * 8;
+        if self.word(word)? >> (block % 64) & 1 == 0 {
+            return Ok(false);
+        }
+        let used = self.word(offset_of(block) + InodeHead::USED_OFFSET)?;
+        Ok(used >> slot & 1 != 0)
+    }
+
+    /// Reads an object of at most [`CHUNK`] bytes.
+    pub(super) fn load<T: Object>(&self, off: u64) -> Result<T> {
+        let mut object = T::new_zeroed();
+        self.medium.read(off, object.as_mut_bytes())?;
+        self.verify::<T>(off, object.as_bytes())?;
+        if !object.sane() {
+            return Err(Error::Corrupt(T::DAMAGED));
+        }
+        Ok(object)
+    }
+
+    /// Stores an object that nothing refers to yet and flushes it.
+    pub(super) fn store<T: Object>(&self, off: u64, object: &mut T) -> Result {
+        self.seal::<T>(off, object.as_mut_bytes())?;
+        self.medium.write(off, object.as_bytes())?;
+        self.medium.flush(off, size_of::<T>() as u64)
+    }
+
+    /// Writes magic and checksum into `bytes`, an object of type `T` that belongs at `off`.
+    fn seal<T: Object>(&self, off: u64, bytes: &mut [u8]) -> Result {
+        put(bytes, 0, T::MAGIC)?;
+        self.reseal(off, T::SEALED, bytes)
+    }
+
+    /// Writes the checksum into `bytes`, whose magic stands already.
+    pub(super) fn reseal(&self, off: u64, sealed: usize, bytes: &mut [u8]) -> Result {
+        let crc = self.checksum(off, sealed, bytes)?;
+        put(bytes, 4, crc)
+    }
+
+    /// Checks magic and checksum of `bytes`, an object of type `T` read from `off`.
+    pub(super) fn verify<T: Object>(&self, off: u64, bytes: &[u8]) -> Result {
+        let good = Seal::read_from_prefix(bytes).is_ok_and(|(seal, _)| {
+            seal.magic.get() == T::MAGIC
+                && self.checksum(off, T::SEALED, bytes) == Ok(seal.crc.get())
+        });
+        good.then_some(()).ok_or(Error::Corrupt(T::DAMAGED))
+    }
+
+    fn checksum(&self, off: u64, sealed: usize, bytes: &[u8]) -> Result<u32> {
+        let (Some(magic), Some(rest)) = (bytes.get(..4), bytes.get(8..sealed)) else {
+            return Err(Error::Corrupt("object shorter than its seal"));
+        };
+        let crc = self.crc_start(off);
+        let crc = self.medium.crc32c(crc, magic);
+        Ok(self.medium.crc32c(crc, rest))
+    }
+
+    /// The running checksum of an object at `off` before its first byte.
+    pub(super) fn crc_start(&self, off: u64) -> u32 {
+        self.medium
+            .crc32c(self.geometry.crc_seed, &off.to_le_bytes())
+    }
+
+    /// Checks magic and checksum of the whole block that holds a `T`, a piece at a time.
+    pub(super) fn verify_block<T: Object>(&self, block: u64) -> Result {
+        if !self.geometry.in_data(block, 1) {
+            return Err(Error::Corrupt(T::DAMAGED));
+        }
+        let base = offset_of(block);
+        let mut chunk = [0u8; CHUNK];
+        let mut crc = self.crc_start(base);
+        let mut expected = Seal::new_zeroed();
+        for off in (base..base + BLOCK_SIZE).step_by(CHUNK) {
+            self.medium.read(off, &mut chunk)?;
+            if off == base {
+                expected = Seal::read_from_prefix(&chunk).map_or(expected, |(seal, _)| seal);
+                crc = self.medium.crc32c(crc, expected.magic.as_bytes());
+                crc = self.medium.crc32c(crc, &chunk[size_of::<Seal>()..]);
+            } else {
+                crc = self.medium.crc32c(crc, &chunk);
+            }
+        }
+        let good = expected.magic.get() == T::MAGIC && expected.crc.get() == crc;
+        good.then_some(()).ok_or(Error::Corrupt(T::DAMAGED))
+    }
+
+    /// Reads a plain structure without a checksum of its own.
+    pub(super) fn plain<T: FromBytes + IntoBytes>(&self, off: u64) -> Result<T> {
+        let mut value = T::new_zeroed();
+        self.medium.read(off, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    pub(super) fn word(&self, off: u64) -> Result<u64> {
+        let mut bytes = [0; 8];
+        self.medium.read(off, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+}
+
+/// Overwrites the four bytes at `at`.
+fn put(bytes: &mut [u8], at: usize, value: u32) -> Result {
+    bytes
+        .get_mut(at..at + 4)
+        .ok_or(Error::Corrupt("object shorter than its seal"))?
+        .copy_from_slice(&value.to_le_bytes());
+    Ok(())
+}
+
+/// Where inode `ino` stands, for numbers that were checked.
+pub(super) const fn inode_offset(ino: u64) -> u64 {
+    ino * INODE_SIZE
+}
+
+/// Where trees and directories are read from: the medium, or a transaction that sees its own
+/// changes.
+pub trait Reader {
+    /// Positions and identity.
+    fn geometry(&self) -> &Geometry;
+
+    /// Checks that `block` is a tree node of inode `owner` at `level` and returns the number of its
+    /// entries.
+    fn node(&mut self, block: u64, owner: u64, level: u8) -> Result<usize>;
+
+    /// Entry `index` of a node that [`Reader::node`] has checked.
+    fn node_entry(&mut self, block: u64, index: usize) -> Result<Entry>;
+
+    /// Checks that `block` is a leaf of directory `owner` and returns the number of its names.
+    fn leaf(&mut self, block: u64, owner: u64) -> Result<usize>;
+
+    /// Bytes from the body of a leaf that [`Reader::leaf`] has checked.
+    fn leaf_bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result;
+}
+
+impl<M: Medium> Reader for &Volume<M> {
+    fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    fn node(&mut self, block: u64, owner: u64, level: u8) -> Result<usize> {
+        self.verify_block::<Node>(block)?;
+        self.plain::<NodeHead>(offset_of(block))?
+            .count(owner, level)
+    }
+
+    fn node_entry(&mut self, block: u64, index: usize) -> Result<Entry> {
+        let at = size_of::<NodeHead>() + index * size_of::<RawEntry>();
+        let raw: RawEntry = self.plain(offset_of(block) + at as u64)?;
+        Ok(raw.get())
+    }
+
+    fn leaf(&mut self, block: u64, owner: u64) -> Result<usize> {
+        self.verify_block::<Leaf>(block)?;
+        self.plain::<LeafHead>(offset_of(block))?.count(owner)
+    }
+
+    fn leaf_bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result {
+        Leaf::check_range(at, buf.len())?;
+        let at = size_of::<LeafHead>() + at;
+        self.medium.read(offset_of(block) + at as u64, buf)
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file system: the VFS's traits on the metadata engine of [`crate::format`].
+//!
+//! Every change of metadata is one transaction ([`Super::transact`]) and durable when it returns.
+//! What the VFS keeps in memory besides (sizes, link counts, times) is set after the transaction
+//! has committed, so that a failed one changes nothing anywhere.
+//!
+//! # Locks
+//!
+//! The engine wants an *inode lock*, shared to read an inode or its tree and exclusive to change
+//! them. That is the map lock ([`Data::map`]): the VFS's own `i_rwsem` cannot be it, because page
+//! faults and writeback come without `i_rwsem`. The engine's *journal lock* is the mutex in
+//! [`Super`]. The order of all locks is at the head of [`crate::lock`].
+
+mod dir;
+mod file;
+mod inode;
+mod super_block;
+
+use crate::vfs::{
+    INode,
+    Inode, //
+};
+use core::ops::Range;
+use kernel::prelude::*;
+
+pub(crate) use self::super_block::Pinfs;
+#[expect(unused_imports, reason = "for the documentation above")]
+use self::{
+    inode::Data,
+    super_block::Super, //
+};
+
+/// Says whether an inode is one of pinfs.
+pub(crate) fn is_pinfs(inode: &Inode) -> bool {
+    INode::<Pinfs>::try_from(inode).is_some()
+}
+
+/// Gives a range of a file (bytes) blocks of its own where it has none or unwritten ones, so that
+/// a pin of it pins what later writes change.
+///
+/// May sleep; takes the invalidate lock. The caller may hold the mmap lock.
+///
+/// # Errors
+///
+/// `EINVAL` for an inode that is not a regular file of pinfs, `ENOSPC`, `EROFS`.
+pub(crate) fn allocate_for_pin(inode: &Inode, range: Range<u64>) -> Result {
+    file::allocate_for_pin(INode::<Pinfs>::try_from(inode).ok_or(EINVAL)?, range)
+}
+
+/// Turns an error of the engine into the errno that the user sees.
+fn errno(err: crate::format::Error) -> Error {
+    Error::from_errno(err.errno())
+}

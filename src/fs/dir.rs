@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories: looking names up, and every operation that adds, moves or removes one.
+
+use super::{
+    errno,
+    inode::{
+        self,
+        MapLocks,
+        Usage, //
+    },
+    super_block::{
+        report,
+        Pinfs, //
+    }, //
+};
+use crate::{
+    format::{
+        self,
+        dir,
+        inode::Attributes as Owner,
+        namespace::{
+            self,
+            IfExists, //
+        },
+        Name, //
+    },
+    lock::{
+        ExclusiveInode,
+        VfsLocked, //
+    },
+    random,
+    vfs::{
+        file::{
+            self,
+            DirEmitter,
+            OpenFile, //
+        },
+        inode::{
+            Attributes,
+            Draft,
+            Negative,
+            Operations,
+            Params,
+            RenameFlags,
+            Table,
+            Time, //
+        },
+        iomap,
+        Dentry,
+        INode, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// The functions of a directory's inode.
+pub(super) const INODE_TABLE: Table<Pinfs> = Table::of::<DirInode>();
+
+/// The functions of an open directory.
+pub(super) const FILE_TABLE: file::Table<Pinfs> = file::Table::directory::<OpenDir>();
+
+struct DirInode;
+
+fn name<'a>(dentry: &'a Dentry) -> Result<Name<'a>> {
+    Name::new(dentry.name()).map_err(errno)
+}
+
+/// Creates a file under `dentry`, in one transaction, and publishes its inode.
+fn create(
+    dir: &VfsLocked<'_, Pinfs>,
+    dentry: Negative<'_>,
+    draft: Draft<Pinfs>,
+    rdev: u32,
+    target: Option<&[u8]>,
+) -> Result {
+    let parent = dir.inode();
+    let sb = parent.super_block().data();
+    let (uid, gid) = draft.owner();
+    let times = draft.times();
+    let owner = Owner {
+        mode: draft.mode().into(),
+        uid,
+        gid,
+        rdev: rdev.into(),
+        generation: random::u32(),
+        now: times.ctime.to_format(),
+    };
+    let (ino, sectors, usage) = {
+        let _map = MapLocks::new([Some(parent), None, None, None]);
+        let name = name(&dentry)?;
+        sb.transact(|tx| {
+            let ino = namespace::create(tx, parent.ino(), name, &owner, target)?;
+            let sectors = Usage::of(tx.inode(ino)?).sectors;
+            Ok((ino, sectors, Usage::of(tx.inode(parent.ino())?)))
+        })?
+    };
+    let is_dir = draft.is_dir();
+    let mode = draft.mode();
+    let target = target.unwrap_or_default();
+    let new = draft.number(ino)?;
+    new.publish_as(
+        dentry,
+        Params {
+            mode,
+            uid,
+            gid,
+            nlink: if is_dir { 2 } else { 1 },
+            size: target.len() as u64,
+            sectors,
+            generation: owner.generation,
+            rdev,
+            times,
+            kind: inode::kind(mode, target),
+        },
+    )?;
+    if is_dir {
+        parent.inc_nlink();
+    }
+    changed(dir, usage, times.ctime);
+    Ok(())
+}
+
+/// Takes over in memory what a transaction has done to a directory.
+fn changed(dir: &VfsLocked<'_, Pinfs>, usage: Usage, now: Time) {
+    let inode = dir.inode();
+    inode.set_size(dir, usage.size);
+    inode.set_sectors(usage.sectors);
+    inode.set_mtime(now);
+    inode.set_ctime(now);
+}
+
+#[vtable]
+impl Operations for DirInode {
+    type Fs = Pinfs;
+
+    fn lookup(dir: &INode<Pinfs>, name: &[u8]) -> Result<Option<ARef<INode<Pinfs>>>> {
+        let sb = dir.super_block();
+        let name = Name::new(name).map_err(errno)?;
+        let volume = sb.data().volume();
+        let found = {
+            let _map = dir.data().map.read();
+            volume
+                .inode(dir.ino())
+                .and_then(|disk| dir::lookup(volume, &disk, name))
+        };
+        match found {
+            Ok(found) => inode::get(sb, found.ino).map(Some),
+            Err(format::Error::NoEntry) => Ok(None),
+            Err(err) => Err(report(err)),
+        }
+    }
+
+    fn create(
+        dir: &VfsLocked<'_, Pinfs>,
+        dentry: Negative<'_>,
+        draft: Draft<Pinfs>,
+        rdev: u32,
+    ) -> Result {
+        create(dir, dentry, draft, rdev, None)
+    }
+
+    fn symlink(
+        dir: &VfsLocked<'_, Pinfs>,
+        dentry: Negative<'_>,
+        draft: Draft<Pinfs>,
+        target: &[u8],
+    ) -> Result {
+        create(dir, dentry, draft, 0, Some(target))
+    }
+
+    fn unlink(
+        dir: &VfsLocked<'_, Pinfs>,
+        dentry: &Dentry,
+        victim: &VfsLocked<'_, Pinfs>,
+    ) -> Result {
+        let (parent, inode) = (dir.inode(), victim.inode());
+        let name = name(dentry)?;
+        let now = parent.current_time();
+        let usage = {
+            let _map = MapLocks::new([Some(parent), Some(inode), None, None]);
+            let sb = parent.super_block().data();
+            sb.transact(|tx| {
+                namespace::unlink(tx, parent.ino(), name, now.to_format())?;
+                Ok(Usage::of(tx.inode(parent.ino())?))
+            })?
+        };
+        changed(dir, usage, now);
+        inode.set_ctime(now);
+        inode.drop_nlink();
+        Ok(())
+    }
+
+    fn rmdir(dir: &VfsLocked<'_, Pinfs>, dentry: &Dentry, victim: &VfsLocked<'_, Pinfs>) -> Result {
+        let (parent, inode) = (dir.inode(), victim.inode());
+        let name = name(dentry)?;
+        let now = parent.current_time();
+        let usage = {
+            let _map = MapLocks::new([Some(parent), Some(inode), None, None]);
+            let sb = parent.super_block().data();
+            sb.transact(|tx| {
+                namespace::rmdir(tx, parent.ino(), name, now.to_format())?;
+                Ok(Usage::of(tx.inode(parent.ino())?))
+            })?
+        };
+        changed(dir, usage, now);
+        parent.drop_nlink();
+        inode.set_ctime(now);
+        inode.clear_nlink();
+        Ok(())
+    }
+
+    fn rename(
+        from_dir: &VfsLocked<'_, Pinfs>,
+        from: &Dentry,
+        inode: &INode<Pinfs>,
+        to_dir: &VfsLocked<'_, Pinfs>,
+        to: &Dentry,
+        victim: Option<&VfsLocked<'_, Pinfs>>,
+        flags: RenameFlags,
+    ) -> Result {
+        // The VFS itself has refused RENAME_NOREPLACE over something.
+        if !flags.only_noreplace_or_none() {
+            return Err(EINVAL);
+        }
+        let (old, new) = (from_dir.inode(), to_dir.inode());
+        let victim = victim.map(|victim| victim.inode());
+        let (from, to) = (name(from)?, name(to)?);
+        let now = old.current_time();
+        let (old_usage, new_usage) = {
+            let _map = MapLocks::new([Some(old), Some(new), Some(inode), victim]);
+            let sb = old.super_block().data();
+            sb.transact(|tx| {
+                let (from, to) = ((old.ino(), from), (new.ino(), to));
+                namespace::rename(tx, from, to, IfExists::Replace, now.to_format())?;
+                let old = Usage::of(tx.inode(old.ino())?);
+                Ok((old, Usage::of(tx.inode(new.ino())?)))
+            })?
+        };
+        changed(from_dir, old_usage, now);
+        changed(to_dir, new_usage, now);
+        inode.set_ctime(now);
+        if let Some(victim) = victim {
+            victim.set_ctime(now);
+            if victim.is_dir() {
+                victim.clear_nlink();
+                new.drop_nlink();
+            } else {
+                victim.drop_nlink();
+            }
+        }
+        if inode.is_dir() && old.ino() != new.ino() {
+            old.drop_nlink();
+            new.inc_nlink();
+        }
+        Ok(())
+    }
+
+    fn setattr(
+        inode: &mut VfsLocked<'_, Pinfs>,
+        dentry: &Dentry,
+        attributes: Attributes<'_>,
+    ) -> Result {
+        inode::setattr(inode, dentry, attributes)
+    }
+
+    fn birth_time(inode: &INode<Pinfs>) -> Option<Time> {
+        inode::birth_time(inode)
+    }
+}
+
+/// Some entries of a directory, copied out of it.
+///
+/// The names go to user memory, which may fault and wait for anything, so the map lock is not held
+/// while they do.
+struct Batch {
+    names: KVec<u8>,
+    heads: KVec<Head>,
+}
+
+/// An entry of a [`Batch`]; the name is where the one before ends.
+struct Head {
+    ino: u64,
+    cookie: u64,
+    kind: u8,
+    len: u8,
+}
+
+/// An entry as it is emitted.
+struct Entry<'a> {
+    name: &'a [u8],
+    ino: u64,
+    cookie: u64,
+    kind: u8,
+}
+
+impl Batch {
+    const ENTRIES: usize = 64;
+
+    fn new() -> Result<Self> {
+        Ok(Self {
+            names: KVec::with_capacity(Self::ENTRIES * 32, GFP_KERNEL)?,
+            heads: KVec::with_capacity(Self::ENTRIES, GFP_KERNEL)?,
+        })
+    }
+
+    /// Takes the entries at or behind position `from`. Returns false if there are none.
+    fn fill(&mut self, dir: &INode<Pinfs>, from: u64) -> Result<bool> {
+        self.names.clear();
+        self.heads.clear();
+        let volume = dir.super_block().data().volume();
+        let mut result = Ok(());
+        {
+            let _map = dir.data().map.read();
+            volume
+                .inode(dir.ino())
+                .and_then(|disk| {
+                    dir::read(volume, &disk, from, |found, name| {
+                        result = self.push(found, name);
+                        result.is_ok() && self.heads.len() < Self::ENTRIES
+                    })
+                })
+                .map_err(report)?;
+        }
+        result?;
+        Ok(!self.heads.is_empty())
+    }
+
+    fn push(&mut self, found: &dir::Found, name: &[u8]) -> Result {
+        self.names.extend_from_slice(name, GFP_KERNEL)?;
+        let head = Head {
+            ino: found.ino,
+            cookie: found.cookie,
+            kind: found.kind,
+            len: name.len() as u8,
+        };
+        self.heads.push(head, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut names = self.names.as_slice();
+        self.heads.iter().filter_map(move |head| {
+            let (name, rest) = names.split_at_checked(head.len.into())?;
+            names = rest;
+            Some(Entry {
+                name,
+                ino: head.ino,
+                cookie: head.cookie,
+                kind: head.kind,
+            })
+        })
+    }
+}
+
+struct OpenDir;
+
+#[vtable]
+impl file::Operations for OpenDir {
+    type Fs = Pinfs;
+
+    const MAP: iomap::Table<Pinfs> = super::file::MAP;
+
+    fn iterate(emitter: &mut DirEmitter<'_, Pinfs>) -> Result {
+        if !emitter.emit_dots() {
+            return Ok(());
+        }
+        let mut batch = Batch::new()?;
+        while batch.fill(emitter.inode(), emitter.position())? {
+            for entry in batch.entries() {
+                emitter.set_position(entry.cookie);
+                if !emitter.emit(entry.name, entry.ino, entry.kind) {
+                    return Ok(());
+                }
+                emitter.set_position(entry.cookie + 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn fsync(file: &OpenFile<'_, Pinfs>, _start: i64, _end: i64, _datasync: bool) -> Result {
+        super::file::sync_inode(file.inode())
+    }
+}

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mount, umount and what belongs to the file system as a whole.
+
+use super::{
+    errno,
+    inode::{
+        self,
+        Data, //
+    }, //
+};
+use crate::{
+    dax,
+    format::{
+        self,
+        journal::{
+            self,
+            Recovered, //
+        },
+        mount,
+        orphan,
+        space,
+        Geometry,
+        Journal,
+        Medium,
+        Refusal,
+        Space,
+        Time,
+        Tx,
+        Volume, //
+    },
+    pmem::{
+        self,
+        Region, //
+    },
+    task,
+    vfs::{
+        self,
+        super_block::{
+            Known,
+            MountOption,
+            NewSuperBlock,
+            Statistics, //
+        },
+        FileSystem,
+        INode,
+        SuperBlock, //
+    }, //
+};
+use kernel::{
+    c_str,
+    new_mutex,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    str::CStr,
+    sync::{
+        aref::ARef,
+        Mutex, //
+    }, //
+};
+
+/// What statfs(2) says: the bytes "pinf" (`PINFS_SUPER_MAGIC`).
+const MAGIC: u32 = crate::uapi::PINFS_SUPER_MAGIC;
+
+/// The file system type.
+pub(crate) struct Pinfs;
+
+/// The device as the engine sees it.
+pub(super) struct Pmem(Region);
+
+impl Medium for Pmem {
+    fn size(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read(&self, off: u64, buf: &mut [u8]) -> format::Result {
+        self.0.read(off, buf).map_err(|_| format::Error::Io)
+    }
+
+    fn write(&self, off: u64, data: &[u8]) -> format::Result {
+        self.0.write(off, data).map_err(|_| format::Error::Io)
+    }
+
+    fn zero(&self, off: u64, len: u64) -> format::Result {
+        self.0.zero(off, len).map_err(|_| format::Error::Io)
+    }
+
+    fn flush(&self, off: u64, len: u64) -> format::Result {
+        self.0.flush(off, len).map_err(|_| format::Error::Io)
+    }
+
+    fn fence(&self) {
+        self.0.fence();
+    }
+
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        pmem::crc32c(crc, data)
+    }
+}
+
+/// What a transaction needs alone: the journal and the free space.
+struct Writer {
+    journal: Journal<KVVec<u8>>,
+    space: Space<KVVec<u64>>,
+    /// The device says that the file system is in use.
+    active: bool,
+}
+
+/// A mounted file system.
+#[pin_data]
+pub(crate) struct Super {
+    volume: Volume<Pmem>,
+    #[pin]
+    writer: Mutex<Writer>,
+}
+
+impl AsRef<dax::Device> for Super {
+    fn as_ref(&self) -> &dax::Device {
+        self.volume.medium().0.as_ref()
+    }
+}
+
+impl Super {
+    /// What is read without a transaction. The map lock of the inode concerned is held.
+    pub(super) fn volume(&self) -> &Volume<Pmem> {
+        &self.volume
+    }
+
+    /// Runs `operation` as one transaction, which is durable when this returns.
+    ///
+    /// The map locks of the inodes concerned are held exclusively; takes the journal lock.
+    ///
+    /// # Errors
+    ///
+    /// What `operation` says, with nothing changed; `EROFS` after a commit could not be completed.
+    pub(super) fn transact<R>(
+        &self,
+        operation: impl FnOnce(&mut Tx<'_, Pmem>) -> format::Result<R>,
+    ) -> Result<R> {
+        let mut writer = self.writer.lock();
+        let Writer { journal, space, .. } = &mut *writer;
+        journal.run(&self.volume, space, operation).map_err(report)
+    }
+}
+
+/// Says in the kernel log what only an administrator can mend, and returns the errno.
+pub(super) fn report(err: format::Error) -> Error {
+    if let format::Error::Corrupt(what) = err {
+        if task::log_ratelimit() {
+            pr_err!(
+                "{what}: the file system is damaged; unmount it and keep a copy of the device\n"
+            );
+        }
+    }
+    errno(err)
+}
+
+/// Mount options. There are none that change anything: pinfs is always a DAX file system.
+#[derive(Default)]
+pub(crate) struct Options;
+
+fn now() -> Time {
+    let now = vfs::inode::Time::now();
+    Time {
+        sec: now.sec,
+        nsec: now.nsec,
+    }
+}
+
+/// The kernel's own formatting knows only its own traits.
+impl kernel::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Opens the volume on a device, or says in the kernel log why not.
+fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
+    Volume::open(Pmem(region)).map_err(|refusal| {
+        match refusal {
+            Refusal::NotPinfs => {
+                pr_err!("{id}: no pinfs file system found; mkfs.pinfs makes one\n")
+            }
+            refusal => pr_err!("{id}: {refusal}\n"),
+        }
+        Error::from_errno(refusal.errno())
+    })
+}
+
+/// Completes the commit that a crash cut short, and reads what transactions need.
+fn load(id: &CStr, volume: &Volume<Pmem>, writable: bool) -> Result<Writer> {
+    if !writable && journal::needs_recovery(volume).map_err(report)? {
+        pr_err!("{id}: the journal has to be replayed and the device must not be written\n");
+        return Err(EROFS);
+    }
+    if let Recovered::Replayed(bytes) = journal::recover(volume).map_err(report)? {
+        pr_info!("{id}: journal replayed ({bytes} bytes)\n");
+    }
+    let words = usize::try_from(space::words_needed(volume.geometry().blocks))?;
+    let words = KVVec::from_elem(0, words, GFP_KERNEL)?;
+    let arena = KVVec::from_elem(0, journal::ARENA_BYTES, GFP_KERNEL)?;
+    Ok(Writer {
+        space: Space::load(volume, words).map_err(report)?,
+        journal: Journal::new(volume, arena).map_err(report)?,
+        active: false,
+    })
+}
+
+impl Writer {
+    /// Starts writing: marks the file system as in use, and frees the files that had no name left
+    /// at a crash.
+    fn activate(&mut self, volume: &Volume<Pmem>) -> format::Result {
+        if self.active {
+            return Ok(());
+        }
+        let Self { journal, space, .. } = self;
+        journal.run(volume, space, |tx| mount::mounted(tx, now()))?;
+        while journal.run(volume, space, orphan::step)? {}
+        self.active = true;
+        Ok(())
+    }
+
+    /// Ends writing: nothing is left to do for the next mount.
+    fn deactivate(&mut self, volume: &Volume<Pmem>) -> format::Result {
+        if !self.active {
+            return Ok(());
+        }
+        self.active = false;
+        let Self { journal, space, .. } = self;
+        journal.run(volume, space, |tx| mount::unmounted(tx, now()))?;
+        journal.retire(volume)
+    }
+}
+
+impl FileSystem for Pinfs {
+    const NAME: &'static CStr = c_str!("pinfs");
+    const TIME_GRANULARITY: u32 = 1;
+
+    type Super = Super;
+    type Inode = Data;
+    type Options = Options;
+
+    fn new_inode() -> impl PinInit<Data> {
+        Data::new()
+    }
+
+    fn parse_option(_options: &mut Options, option: MountOption<'_>) -> Result<Known> {
+        match (option.name, option.value) {
+            (b"dax", None | Some(b"always")) => Ok(Known::Yes),
+            (b"dax", Some(b"never" | b"inode")) => {
+                pr_err!("pinfs is always mounted with dax=always; leave the dax option out\n");
+                Err(EINVAL)
+            }
+            (b"dax", Some(_)) => {
+                pr_err!("the dax option takes only the value always\n");
+                Err(EINVAL)
+            }
+            _ => Ok(Known::No),
+        }
+    }
+
+    fn open(sb: &NewSuperBlock, _options: &Options) -> Result<Pin<KBox<Super>>> {
+        let id = sb.id();
+        let device = sb.dax_device().ok_or_else(|| {
+            pr_err!(
+                "{id}: the device has no DAX; put its namespace into fsdax mode \
+                 (ndctl create-namespace -f -e NAMESPACE -m fsdax)\n"
+            );
+            EINVAL
+        })?;
+        let region = Region::map(device).inspect_err(|_| {
+            pr_err!(
+                "{id}: the device cannot be mapped as a whole; ndctl list -M shows bad blocks\n"
+            );
+        })?;
+        let volume = open_volume(id, region)?;
+        let geometry: &Geometry = volume.geometry();
+        if geometry.read_only && !sb.is_read_only() {
+            pr_warn!("{id}: unknown read-only compatible features; mounted read-only\n");
+            sb.set_read_only();
+        }
+        let writable = !sb.is_write_protected() && !geometry.read_only;
+        let mut writer = load(id, &volume, writable)?;
+        if !sb.is_read_only() {
+            writer.activate(&volume).map_err(report)?;
+        }
+        KBox::try_pin_init(
+            try_pin_init!(Super {
+                volume,
+                writer <- new_mutex!(writer, "pinfs_journal"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn root(sb: &SuperBlock<Self>) -> Result<ARef<INode<Self>>> {
+        let root = inode::get(sb, sb.data().volume().geometry().root_ino)?;
+        if root.is_dir() {
+            Ok(root)
+        } else {
+            Err(report(format::Error::Corrupt(
+                "root inode is not a directory",
+            )))
+        }
+    }
+
+    fn reconfigure(sb: &SuperBlock<Self>, _options: &Options, read_only: bool) -> Result {
+        let data = sb.data();
+        let volume = data.volume();
+        let mut writer = data.writer.lock();
+        if read_only {
+            return writer.deactivate(volume).map_err(report);
+        }
+        if volume.geometry().read_only {
+            pr_err!(
+                "{}: unknown read-only compatible features forbid writing\n",
+                sb.id()
+            );
+            return Err(EROFS);
+        }
+        writer.activate(volume).map_err(report)
+    }
+
+    fn show_options(_sb: &SuperBlock<Self>, seq: &SeqFile) {
+        seq_print!(seq, ",dax=always");
+    }
+
+    fn statistics(sb: &SuperBlock<Self>) -> Statistics {
+        let volume = sb.data().volume();
+        let writer = sb.data().writer.lock();
+        let counts = writer.space.counts();
+        // Inodes are made of free blocks as they are needed.
+        let used = mount::status(volume).map_or(0, |status| status.inodes());
+        let free_inodes = counts
+            .inode_blocks
+            .saturating_add(counts.free)
+            .saturating_mul(format::INODE_SLOTS - 1)
+            .saturating_sub(used);
+        Statistics {
+            magic: MAGIC,
+            block_size: format::BLOCK_SIZE as u32,
+            blocks: counts.total,
+            free_blocks: counts.free,
+            inodes: used.saturating_add(free_inodes),
+            free_inodes,
+            uuid: volume.geometry().uuid,
+            name_max: format::name::NAME_MAX as u32,
+        }
+    }
+
+    fn sync(sb: &SuperBlock<Self>) -> Result {
+        // Transactions are durable as they return; what is left is the device's own buffering.
+        dax::flush_device(sb)
+    }
+
+    fn write_inode(inode: &INode<Self>) -> Result {
+        inode::write(inode)
+    }
+
+    fn evict(inode: &INode<Self>) {
+        inode::evict(inode);
+    }
+
+    fn put_super(sb: &SuperBlock<Self>) {
+        let data = sb.data();
+        let done = data.writer.lock().deactivate(&data.volume);
+        if let Err(err) = done {
+            pr_err!("{}: not unmounted cleanly: {}\n", sb.id(), err.message());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The on-disk format of pinfs for programs: the sources of the kernel module, compiled for the
+//! host, and what programs and tests need around them.
+
+// As in the kernel, so that nothing from `std` gets into the shared sources.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate std;
+
+#[path = "../../../src"]
+mod kernel_module {
+    pub mod format;
+}
+
+pub mod check;
+pub mod crash;
+pub mod memory;
+
+pub use kernel_module::format::*;

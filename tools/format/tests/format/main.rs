@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of the format as a whole. Random ones say their seed when they fail.
+
+mod allocate;
+mod crash;
+mod directory;
+mod file;
+mod full;
+mod malformed;
+mod names;
+mod superblock;
+mod support;
+mod workload;

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A mounted file system.
+
+use pinfs_format::{
+    check::{
+        self,
+        Contents, //
+    },
+    inode::Attributes,
+    journal::{
+        self,
+        Recovered, //
+    },
+    memory::Memory,
+    mkfs,
+    mount,
+    orphan,
+    space,
+    Inode,
+    Journal,
+    Medium,
+    Name,
+    Result,
+    Space,
+    Time,
+    Tx,
+    Volume, //
+};
+
+/// What blocks hold that nobody has stored to.
+pub const JUNK: u8 = 0xaa;
+
+pub const OPTIONS: mkfs::Options = mkfs::Options {
+    uuid: *b"0123456789abcdef",
+    label: [0; 32],
+    hash_key: (0x0123_4567, 0x89ab_cdef),
+    now: Time { sec: 1, nsec: 2 },
+    uid: 0,
+    gid: 0,
+};
+
+pub fn attributes(mode: u32) -> Attributes {
+    Attributes {
+        mode,
+        uid: 1000,
+        gid: 100,
+        rdev: 0,
+        generation: 7,
+        now: Time { sec: 10, nsec: 20 },
+    }
+}
+
+pub fn name(bytes: &[u8]) -> Name<'_> {
+    Name::new(bytes).expect("a valid name")
+}
+
+pub struct Fs<M: Medium> {
+    pub volume: Volume<M>,
+    pub space: Space<Vec<u64>>,
+    pub journal: Journal<Vec<u8>>,
+}
+
+/// An image of a new file system of so many blocks.
+pub fn image(blocks: u64) -> Vec<u8> {
+    let memory = Memory::new(vec![JUNK; (blocks * 4096) as usize]);
+    mkfs::format(&memory, &OPTIONS).expect("format");
+    memory.image()
+}
+
+impl Fs<Memory> {
+    pub fn new(blocks: u64) -> Self {
+        Fs::mount(Memory::new(image(blocks))).0
+    }
+}
+
+impl<M: Medium> Fs<M> {
+    /// Does what a mount does before it changes anything.
+    pub fn mount(medium: M) -> (Self, Recovered) {
+        let volume = Volume::open(medium).expect("superblock");
+        let recovered = journal::recover(&volume).expect("recovery");
+        let words = space::words_needed(volume.geometry().blocks);
+        let space = Space::load(&volume, vec![0; words as usize]).expect("bitmaps");
+        let journal = Journal::new(&volume, vec![0; journal::ARENA_BYTES]).expect("journal");
+        let fs = Fs {
+            volume,
+            space,
+            journal,
+        };
+        (fs, recovered)
+    }
+
+    pub fn run<R>(&mut self, f: impl FnOnce(&mut Tx<'_, M>) -> Result<R>) -> Result<R> {
+        self.journal.run(&self.volume, &mut self.space, f)
+    }
+
+    pub fn root(&self) -> u64 {
+        self.volume.geometry().root_ino
+    }
+
+    pub fn inode(&self, ino: u64) -> Inode {
+        self.volume.inode(ino).expect("inode")
+    }
+
+    /// The contents, if everything agrees; also what is in memory.
+    #[track_caller]
+    pub fn check(&mut self) -> Contents {
+        let contents = match check::check(&self.volume) {
+            Ok(contents) => contents,
+            Err(problems) => panic!("{}", problems.join("\n")),
+        };
+        let words = space::words_needed(self.volume.geometry().blocks);
+        let mut fresh = Space::load(&self.volume, vec![0; words as usize]).expect("bitmaps");
+        assert_eq!(self.space.counts(), fresh.counts());
+        for block in 0..self.volume.geometry().blocks {
+            assert_eq!(self.space.is_used(block), fresh.is_used(block), "{block}");
+        }
+        contents
+    }
+
+    /// Does what a mount does about the orphan list.
+    pub fn finish_orphans(&mut self) {
+        while self.run(orphan::step).expect("orphan") {}
+    }
+
+    pub fn mark_mounted(&mut self) {
+        self.run(|tx| mount::mounted(tx, Time::default()))
+            .expect("mount");
+    }
+}

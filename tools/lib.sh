@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the scripts of tools/ and qemu/ share: messages, progress, and products, the slow results that live in the cache.
+# A script sources this file first.
+
+# A command in $() that fails ends the script, too.
+shopt -s inherit_errexit
+
+# The checkout that the calling script belongs to.
+# shellcheck disable=SC2034 # used by the scripts that source this
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# Where slow results are kept, outside every checkout.
+cache=${PINFS_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/pinfs}
+mkdir -p -- "$cache"
+cache=$(cd "$cache" && pwd -P)
+export PINFS_CACHE=$cache
+
+say() {
+	printf 'pinfs: %s\n' "$*" >&2
+}
+
+die() {
+	say "$*"
+	exit 1
+}
+
+# Everything that makes something needs mounts, which only root may do: say so instead of failing somewhere inside.
+need_root() {
+	[[ $(id -u) == 0 ]] || die "this needs root (it makes and enters chroots)"
+}
+
+# One hash of everything given: the part of a product's name that says what it was made from.
+key() {
+	printf '%s\n' "$@" | sha256sum | cut -c1-16
+}
+
+# Runs a slow command with its output in a log file, tells every ten seconds that it is still at work, and shows the end
+# of the log when it fails. The command has a process namespace of its own that ends with this script, however that dies:
+# without it, the children of a killed run would go on writing for minutes.
+step() {
+	local what=$1 log=$2 start=$SECONDS said=0 pid status=0
+	shift 2
+	say "$what"
+	setpriv --pdeathsig KILL -- unshare --pid --fork --kill-child --mount-proc -- "$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		if ((SECONDS - start >= said + 10)); then
+			said=$((SECONDS - start))
+			say "  $what: $said s so far"
+		fi
+	done
+	wait "$pid" || status=$?
+	if ((status)); then
+		say "failed with status $status after $((SECONDS - start)) s: $what. The end of $log:"
+		tail -n 25 -- "$log" >&2
+		return "$status"
+	fi
+	((SECONDS - start < 2)) || say "  $what: done in $((SECONDS - start)) s"
+}
+
+# Makes the directory NAME of the cache unless it is there, and prints its path. The rest of the arguments is a command
+# that gets a fresh temporary directory as its last argument. The directory gets its name only when it is complete, so a
+# run that is killed leaves nothing that looks usable, and of two runs at once the second waits for the first.
+product() {
+	local name=$1 dest=$cache/$1 tmp lock old
+	shift
+	if [[ ! -d $dest ]]; then
+		mkdir -p -- "$cache/lock" "$cache/tmp"
+		# Directories that no living run holds the lock of are left over from dead ones.
+		for tmp in "$cache"/tmp/*; do
+			old=${tmp##*/}
+			flock -n "$cache/lock/${old%.*}" rm -rf --one-file-system -- "$tmp" || true
+		done
+		exec {lock}>"$cache/lock/$name"
+		if ! flock -n "$lock"; then
+			say "waiting for another run that makes $name"
+			flock "$lock"
+		fi
+		if [[ ! -d $dest ]]; then
+			tmp=$cache/tmp/$name.$$
+			mkdir -- "$tmp"
+			# Said out loud, as a caller that tests for failure switches off the shell's own check.
+			"$@" "$tmp" >&2 && mv -T -- "$tmp" "$dest" || return 1
+			# Earlier versions of the same product that nobody has used for two weeks only take room.
+			while read -r old; do
+				rm -rf --one-file-system -- "$old"
+			done < <(find "$cache" -mindepth 1 -maxdepth 1 -name "${name%-*}-*" -mtime +14)
+		fi
+		exec {lock}>&-
+	fi
+	touch -- "$dest"
+	printf '%s\n' "$dest"
+}
