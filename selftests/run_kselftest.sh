@@ -1,0 +1,205 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the pinfs tests, on each region of persistent memory.
+#
+#	run_kselftest.sh [REGION|all [PROGRAM...]]
+#
+# REGION is memmap or nvdimm (/dev/pinfs-memmap, /dev/pinfs-nvdimm). Prints
+# KTAP, and writes it to /results/kselftest.ktap. All data on the regions is
+# lost. The status is 0 if every case passed or was skipped.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
+set -uo pipefail
+. "$(dirname "$0")/test_lib.sh"
+
+# Programs that find a mounted pinfs, and those that mount for themselves.
+MOUNTED="fs_basic leases pins_uring layout_ops proc_pins"
+ALONE="persist.sh p9_ext4.sh module.sh bad_input.sh"
+REGIONS="memmap nvdimm"
+RESULTS=${RESULTS:-/results/kselftest.ktap}
+# Seconds for one program; each case has a limit of its own too.
+LIMIT=${LIMIT:-600}
+
+usage() {
+	echo "usage: run_kselftest.sh [memmap|nvdimm|all [PROGRAM...]]" >&2
+	echo "programs: $MOUNTED $ALONE" >&2
+	exit 2
+}
+
+regions=${1:-all}
+shift || :
+[[ $regions != all ]] || regions=$REGIONS
+for region in $regions; do
+	[[ " $REGIONS " == *" $region "* ]] || usage
+done
+programs=${*:-$MOUNTED $ALONE}
+for program in $programs; do
+	[[ " $MOUNTED $ALONE " == *" $program "* ]] || usage
+done
+
+# On an emulated processor everything takes many times as long.
+if [[ -z ${PINFS_TIME_SCALE:-} ]] && grep -q 'QEMU.*TCG\|TCG CPU' /proc/cpuinfo; then
+	export PINFS_TIME_SCALE=5
+fi
+
+cd /
+MNT=$(mktemp -d /tmp/pinfs-test.XXXXXX)
+RAW=$(mktemp /tmp/pinfs-raw.XXXXXX)
+trap 'umount "$MNT" 2>/dev/null; rmdir "$MNT"; rm -f "$RAW"' EXIT
+passed=0 failed=0 skipped=0
+number=0 bad=0
+
+# result ok|not NAME: one line of the outer list.
+result() {
+	number=$((number + 1))
+	if [[ $1 == ok ]]; then
+		echo "ok $number $2"
+	else
+		bad=$((bad + 1))
+		echo "not ok $number $2"
+	fi
+}
+
+# case_result ok|not NAME: one that has no list of its own.
+case_result() {
+	if [[ $1 == ok ]]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+	result "$@"
+}
+
+# A program's output as a nested list: region and program go into the names.
+nest() {
+	local line
+	while IFS= read -r line || [[ $line ]]; do
+		case $line in
+		"TAP version "* | "KTAP version "*) line="KTAP version 1" ;;
+		esac
+		if [[ $line =~ ^((not )?ok\ [0-9]+)\ (-\ )?(pinfs\.)?(.*)$ ]]; then
+			line="${BASH_REMATCH[1]} $1 ${BASH_REMATCH[5]}"
+		fi
+		echo "  $line"
+	done
+}
+
+# Sums a program's own results up; says what is wrong with them as a whole.
+judge() {
+	local status=$1 plan ok not skips
+	plan=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$RAW" | head -n 1)
+	ok=$(grep -c '^ok [0-9]' "$RAW")
+	not=$(grep -c '^not ok [0-9]' "$RAW")
+	skips=$(grep -c '^ok [0-9].*# SKIP' "$RAW")
+	passed=$((passed + ok - skips))
+	failed=$((failed + not))
+	skipped=$((skipped + skips))
+	if [[ ! $plan ]]; then
+		echo "it printed no plan (status $status)"
+	elif [[ $((ok + not)) -ne $plan ]]; then
+		echo "$plan cases were planned, $((ok + not)) ended (status $status)"
+	elif [[ $status -eq 124 || $status -eq 137 ]]; then
+		echo "it did not end within $LIMIT seconds"
+	elif [[ $status -ne 0 && $status -ne $KSFT_SKIP && $not -eq 0 ]]; then
+		echo "status $status without a failed case"
+	elif [[ $plan -eq 0 ]]; then
+		skipped=$((skipped + 1))
+	fi
+}
+
+# run_program REGION PROGRAM
+run_program() {
+	local name="$1 ${2%.sh}" status why not
+	timeout -k 10 "$LIMIT" "$HERE/$2" 2>&1 </dev/null | tee "$RAW" | nest "$name"
+	status=${PIPESTATUS[0]}
+	judge "$status" >"$RAW.why"
+	why=$(<"$RAW.why")
+	rm "$RAW.why"
+	not=$(grep -c '^not ok' "$RAW")
+	if [[ $why ]]; then
+		# Nobody else counts what has not been printed.
+		failed=$((failed + 1))
+		diag "$name: $why"
+		result not "$name: $why"
+	elif [[ $not -ne 0 ]]; then
+		result not "$name"
+	elif grep -q '^1\.\.0 # SKIP' "$RAW"; then
+		result ok "$name # SKIP $(sed -n 's/^1\.\.0 # SKIP //p' "$RAW")"
+	else
+		result ok "$name"
+	fi
+}
+
+mount_region() {
+	"$PINFS_MKFS" -f "$PINFS_DEV" && { is_loaded || insmod "$PINFS_KO"; } &&
+		mount -t pinfs "$PINFS_DEV" "$MNT"
+}
+
+# What a program that was given up has left must not stop the others.
+umount_region() {
+	fuser -skm "$MNT"
+	within 10 umount "$MNT" && rmmod pinfs
+}
+
+selected() {
+	local p
+	for p in $1; do
+		[[ " $programs " != *" $p "* ]] || echo "$p"
+	done
+}
+
+run_region() {
+	local region=$1 other program out
+	local mounted alone
+	mounted=$(selected "$MOUNTED")
+	alone=$(selected "$ALONE")
+	PINFS_DEV=$(readlink -f "/dev/pinfs-$region")
+	PINFS_OTHER_DEV=
+	for other in $REGIONS; do
+		[[ $other == "$region" || ! -b /dev/pinfs-$other ]] ||
+			PINFS_OTHER_DEV=$(readlink -f "/dev/pinfs-$other")
+	done
+	export PINFS_DEV PINFS_OTHER_DEV PINFS_KO PINFS_MKFS
+
+	if [[ $mounted ]]; then
+		if out=$(mount_region 2>&1); then
+			case_result ok "S1 $region mkfs, insmod and mount"
+		else
+			diag "$out"
+			case_result not "S1 $region mkfs, insmod and mount"
+			diag "$(dmesg | tail -n 5)"
+		fi
+		for program in $mounted; do
+			PINFS_MNT=$MNT run_program "$region" "$program"
+		done
+		if out=$(umount_region 2>&1); then
+			case_result ok "S1 $region umount and rmmod"
+		else
+			diag "$out"
+			diag "$(cat /proc/fs/pinfs/pins 2>/dev/null)"
+			case_result not "S1 $region umount and rmmod"
+		fi
+	fi
+	for program in $alone; do
+		run_program "$region" "$program"
+	done
+}
+
+count() {
+	local region=0 n=0
+	[[ -z $(selected "$MOUNTED") ]] || n=2
+	for region in $regions; do
+		number=$((number + n + $(selected "$MOUNTED $ALONE" | wc -l)))
+	done
+	echo "$number"
+}
+
+main() {
+	echo "KTAP version 1"
+	echo "1..$(count)"
+	for region in $regions; do
+		run_region "$region"
+	done
+	echo "# cases: $passed passed, $failed failed, $skipped skipped"
+	[[ $bad -eq 0 ]]
+}
+
+mkdir -p "$(dirname "$RESULTS")"
+main | tee "$RESULTS"
+exit "${PIPESTATUS[0]}"
