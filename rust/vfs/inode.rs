@@ -13,6 +13,7 @@ use super::{
         enametoolong,
         euclean, //
     },
+    quarantine::Quarantine,
     super_block::SuperBlock,
     FileSystem, //
 };
@@ -233,11 +234,6 @@ impl Inode {
         }
     }
 
-    /// Says whether the inode has no name, so that nothing can find it again.
-    pub(crate) fn is_unlinked(&self) -> bool {
-        self.nlink() == 0
-    }
-
     /// Writes dirty pages and the inode (`sync_inode_metadata()`), and waits.
     pub(crate) fn sync_metadata(&self) -> Result {
         // SAFETY: The inode is initialised.
@@ -258,6 +254,7 @@ pub(crate) struct INode<F: FileSystem>(Inode, PhantomData<F>);
 #[repr(C)]
 pub(super) struct Container<F: FileSystem> {
     pub(super) inode: Opaque<bindings::inode>,
+    pub(super) quarantine: Quarantine,
     pub(super) data: F::Inode,
 }
 
