@@ -44,7 +44,8 @@ fn never_twice_and_never_lost() {
                     continue;
                 };
                 held.remove(&start);
-                fs.run(|tx| tx.free_blocks(Run { start, len })).expect("free");
+                fs.run(|tx| tx.free_blocks(Run { start, len }))
+                    .expect("free");
                 blocks.retain(|block| !(start..start + len).contains(block));
                 continue;
             }
@@ -74,7 +75,8 @@ fn never_twice_and_never_lost() {
         }
         assert_eq!(fs.space.counts().free, 0);
         for (start, len) in held {
-            fs.run(|tx| tx.free_blocks(Run { start, len })).expect("free");
+            fs.run(|tx| tx.free_blocks(Run { start, len }))
+                .expect("free");
         }
         assert_eq!(fs.space.counts(), total);
         fs.check();
@@ -112,7 +114,10 @@ fn freed_blocks_come_back_after_the_commit_only() {
     for bad in [
         run,
         Run { start: 0, len: 1 },
-        Run { start: GROUP, len: 1 },
+        Run {
+            start: GROUP,
+            len: 1,
+        },
         Run {
             start: u64::MAX,
             len: u64::MAX,
@@ -128,11 +133,15 @@ fn freed_blocks_come_back_after_the_commit_only() {
 fn large_requests_get_whole_groups_and_small_ones_fill_broken_ones() {
     let mut fs = Fs::new(8 * GROUP);
     assert_eq!(fs.space.counts().free_groups, 7);
-    let large = fs.run(|tx| tx.alloc_blocks(request(2 * GROUP + 5))).expect("large");
+    let large = fs
+        .run(|tx| tx.alloc_blocks(request(2 * GROUP + 5)))
+        .expect("large");
     assert_eq!((large.start % GROUP, large.len), (0, 2 * GROUP));
     // The tail does not break a group: the one with the metadata has room.
     let goal = Some(large.start + large.len);
-    let tail = fs.run(|tx| tx.alloc_blocks(Request { goal, ..request(5) })).expect("tail");
+    let tail = fs
+        .run(|tx| tx.alloc_blocks(Request { goal, ..request(5) }))
+        .expect("tail");
     assert!(tail.start < GROUP);
     assert_eq!(fs.space.counts().free_groups, 5);
     // Small ones go on where they are, until the group is full.
@@ -144,14 +153,22 @@ fn large_requests_get_whole_groups_and_small_ones_fill_broken_ones() {
     // Contiguous with the goal inside a broken group.
     let first = fs.run(|tx| tx.alloc_blocks(request(3))).expect("small");
     let goal = Some(first.start + 3);
-    let next = fs.run(|tx| tx.alloc_blocks(Request { goal, ..request(3) })).expect("next");
+    let next = fs
+        .run(|tx| tx.alloc_blocks(Request { goal, ..request(3) }))
+        .expect("next");
     assert_eq!(Some(next.start), goal);
     // Aligned where that is asked for, even if little is wanted.
     let aligned = Request {
         aligned: true,
         ..request(1)
     };
-    assert_eq!(fs.run(|tx| tx.alloc_blocks(aligned)).expect("aligned").start % GROUP, 0);
+    assert_eq!(
+        fs.run(|tx| tx.alloc_blocks(aligned))
+            .expect("aligned")
+            .start
+            % GROUP,
+        0
+    );
 }
 
 /// Small files come and go for a long time, then most of them are deleted: what is free must be
@@ -177,7 +194,10 @@ fn ageing_leaves_whole_groups() {
     let counts = fs.space.counts();
     let whole = counts.free_groups * GROUP;
     println!("{counts:?}");
-    assert!(whole * 10 >= counts.free * 8, "{counts:?}: too little is in whole groups");
+    assert!(
+        whole * 10 >= counts.free * 8,
+        "{counts:?}: too little is in whole groups"
+    );
     let huge = fs.run(|tx| tx.alloc_blocks(request(counts.free_groups * GROUP)));
     assert_eq!(huge.expect("huge").start % GROUP, 0);
 }

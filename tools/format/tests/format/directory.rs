@@ -161,7 +161,11 @@ fn large_directories() {
     let mut model = Model::new();
     let mut random = Random::new(5);
     for i in 0..20_000 {
-        add(&mut fs, &mut model, format!("a-name-of-usual-length-{i}").as_bytes());
+        add(
+            &mut fs,
+            &mut model,
+            format!("a-name-of-usual-length-{i}").as_bytes(),
+        );
     }
     compare(&mut fs, &model);
     // Leaves are used well, but not at all costs.
@@ -204,8 +208,16 @@ fn positions_are_stable() {
             *seen.entry(name).or_default() += 1;
         }
         for i in 0..5 {
-            remove(&mut fs, &mut model, format!("goes-{}", turn * 5 + i).as_bytes());
-            add(&mut fs, &mut model, format!("comes-{turn}-{i}-{turn:0100}").as_bytes());
+            remove(
+                &mut fs,
+                &mut model,
+                format!("goes-{}", turn * 5 + i).as_bytes(),
+            );
+            add(
+                &mut fs,
+                &mut model,
+                format!("comes-{turn}-{i}-{turn:0100}").as_bytes(),
+            );
         }
     }
     for i in 0..500 {

@@ -157,7 +157,7 @@ fn damage(image: &mut [u8], blocks: &[usize], random: &mut Random) {
         match random.below(4) {
             0 => image[at] ^= 1 << random.below(8),
             1 => image[at] = [0, 0xff, 0x7f, 0x80][random.below(4) as usize],
-            2 => image[at] = random.next() as u8,
+            2 => image[at] = random.number() as u8,
             _ => {
                 // What stands elsewhere, in the place of an aligned word.
                 let from = blocks[random.below(blocks.len() as u64) as usize] * 4096;

@@ -105,7 +105,10 @@ fn links_to_targets() {
     let result = fs.run(|tx| namespace::create(tx, root, name(b"l"), &attr, Some(&long)));
     assert_eq!(result, Err(Error::NameTooLong));
     let dir = fs.inode(root);
-    assert_eq!(symlink::read(&fs.volume, &dir, &mut buf), Err(Error::Invalid));
+    assert_eq!(
+        symlink::read(&fs.volume, &dir, &mut buf),
+        Err(Error::Invalid)
+    );
     fs.check();
 }
 
@@ -137,17 +140,20 @@ fn hard_links() {
     .expect("set");
 
     // One name after the other; it stays until it is reaped, and so does its number.
-    fs.run(|tx| namespace::unlink(tx, root, name(b"file"), NOW)).expect("unlink");
+    fs.run(|tx| namespace::unlink(tx, root, name(b"file"), NOW))
+        .expect("unlink");
     assert_eq!(fs.inode(file).nlink.get(), 1);
     assert!(!fs.inode(file).is_orphan());
-    fs.run(|tx| namespace::unlink(tx, dir, name(b"two"), NOW)).expect("unlink");
+    fs.run(|tx| namespace::unlink(tx, dir, name(b"two"), NOW))
+        .expect("unlink");
     assert!(fs.inode(file).is_orphan());
     assert_eq!(fs.check().orphans, [file]);
     assert_eq!(fs.run(|tx| orphan::reap(tx, dir)), Err(Error::Invalid));
     assert_eq!(fs.run(|tx| orphan::reap(tx, file)), Ok(true));
     assert_eq!(fs.volume.inode(file).map(drop), Err(Error::Stale));
     assert_eq!(fs.run(|tx| orphan::reap(tx, file)), Err(Error::Stale));
-    fs.run(|tx| namespace::rmdir(tx, root, name(b"dir"), NOW)).expect("rmdir");
+    fs.run(|tx| namespace::rmdir(tx, root, name(b"dir"), NOW))
+        .expect("rmdir");
     assert_eq!(fs.run(|tx| orphan::reap(tx, dir)), Ok(true));
     fs.check();
     assert_eq!(fs.space.counts(), before);
@@ -164,9 +170,11 @@ fn unnamed_files_get_names() {
     };
     let (a, b, c) = (unnamed(), unnamed(), unnamed());
     assert_eq!(fs.check().orphans, [c, b, a]);
-    fs.run(|tx| namespace::link(tx, b, root, name(b"b"), NOW)).expect("link");
+    fs.run(|tx| namespace::link(tx, b, root, name(b"b"), NOW))
+        .expect("link");
     assert_eq!(fs.check().orphans, [c, a]);
-    fs.run(|tx| namespace::link(tx, c, root, name(b"c"), NOW)).expect("link");
+    fs.run(|tx| namespace::link(tx, c, root, name(b"c"), NOW))
+        .expect("link");
     assert_eq!(fs.check().orphans, [a]);
     fs.finish_orphans();
     assert!(fs.check().orphans.is_empty());
@@ -214,7 +222,10 @@ fn rename_over() {
     let file = make(&mut fs, a, b"file", S_IFREG | 0o644);
     let other = make(&mut fs, b, b"other", S_IFIFO | 0o644);
 
-    assert_eq!(rename(&mut fs, (a, b"none"), (b, b"x")), Err(Error::NoEntry));
+    assert_eq!(
+        rename(&mut fs, (a, b"none"), (b, b"x")),
+        Err(Error::NoEntry)
+    );
     assert_eq!(
         rename(&mut fs, (a, b"inner"), (b, b"other")),
         Err(Error::NotDirectory)
@@ -242,7 +253,10 @@ fn rename_over() {
     assert_eq!(fs.inode(inner).time(Stamp::Change), NOW);
     fs.check();
     // A file over a file, in another directory and in the same one.
-    assert_eq!(rename(&mut fs, (a, b"file"), (b, b"other")), Ok(Some(other)));
+    assert_eq!(
+        rename(&mut fs, (a, b"file"), (b, b"other")),
+        Ok(Some(other))
+    );
     assert!(fs.inode(other).is_orphan());
     assert_eq!(fs.run(|tx| orphan::reap(tx, other)), Ok(true));
     // A directory over an empty one.
@@ -254,7 +268,8 @@ fn rename_over() {
     assert_eq!(contents.objects[&b].names[&b"other"[..]], file);
 
     // Two names of one inode stay; a name over itself too.
-    fs.run(|tx| namespace::link(tx, file, b, name(b"again"), NOW)).expect("link");
+    fs.run(|tx| namespace::link(tx, file, b, name(b"again"), NOW))
+        .expect("link");
     let before = fs.check();
     assert_eq!(rename(&mut fs, (b, b"again"), (b, b"other")), Ok(None));
     assert_eq!(rename(&mut fs, (b, b"again"), (b, b"again")), Ok(None));

@@ -187,7 +187,7 @@ fn the_largest_sizes_are_planned() {
 
 #[test]
 fn crc_agrees_with_another() {
-    let data: Vec<u8> = (0..1000u32).map(|i| (i * i >> 3) as u8).collect();
+    let data: Vec<u8> = (0..1000u32).map(|i| ((i * i) >> 3) as u8).collect();
     for len in 0..data.len() {
         let ours = !pinfs_format::crc::update(!0, &data[..len]);
         assert_eq!(ours, crc32c::crc32c(&data[..len]));
