@@ -121,12 +121,16 @@ static long lease_answer(int tmpfs_fd, int arg)
 	return ret;
 }
 
+/* Wrong answers to one argument are enough: the others would say the same. */
 static void check_lease_arg(struct __test_metadata *_metadata, struct actor *a, int tmpfs_fd,
 			    int arg)
 {
 	long want = lease_answer(tmpfs_fd, arg);
-	long seen = act_lease(a, arg);
+	long seen;
 
+	if (_metadata->exit_code)
+		return;
+	seen = act_lease(a, arg);
 	EXPECT_EQ(want, seen) {
 		TH_LOG("F_SETLEASE %#x with no lease held", arg);
 	}

@@ -159,6 +159,7 @@ run_region() {
 
 	if [[ $mounted ]]; then
 		if out=$(mount_region 2>&1); then
+			out=mounted
 			case_result ok "S1 $region mkfs, insmod and mount"
 		else
 			diag "$out"
@@ -166,7 +167,11 @@ run_region() {
 			diag "$(dmesg | tail -n 5)"
 		fi
 		for program in $mounted; do
-			PINFS_MNT=$MNT run_program "$region" "$program"
+			if [[ $out == mounted ]]; then
+				PINFS_MNT=$MNT run_program "$region" "$program"
+			else
+				case_result not "$region $program: there was nothing to run it on"
+			fi
 		done
 		if out=$(umount_region 2>&1); then
 			case_result ok "S1 $region umount and rmmod"
