@@ -102,6 +102,11 @@ fn exercise(memory: Memory) -> Result<u32, Error> {
         if inode.is_dir() {
             let mut names = Vec::new();
             let _ = dir::read(&volume, &inode, 0, |found, name| {
+                // Or a reader that goes on behind the last one would never come to an end.
+                let last = names
+                    .last()
+                    .map_or(0, |last: &(dir::Found, _)| last.0.cookie);
+                assert!(found.cookie > last, "{last} before {}", found.cookie);
                 names.push((*found, name.to_vec()));
                 names.len() < 1000
             });
