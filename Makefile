@@ -68,7 +68,9 @@ selftests: ## build the test programs that run in the guest
 tools: ## build mkfs.pinfs and its like into build/bin
 	@$(enter) cargo build --release --workspace --manifest-path $(top)/tools/Cargo.toml --target-dir $(build)/cargo
 	@mkdir -p $(build)/bin
-	@find $(build)/cargo/release -maxdepth 1 -type f -executable ! -name '*.so' -exec cp -u -t $(build)/bin {} +
+	@# A crate's programs cannot have a dot in their names, which mkfs(8) wants.
+	@find $(build)/cargo/release -maxdepth 1 -type f -executable ! -name '*.so' -printf '%f\n' | while read -r name; do \
+		cp -u $(build)/cargo/release/$$name $(build)/bin/$${name/%-pinfs/.pinfs}; done
 
 .PHONY: test
 test: ## build all, check it, and run every test; the last line is the count

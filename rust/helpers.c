@@ -123,6 +123,76 @@ bool pinfs_helper_bdev_read_only(struct block_device *bdev)
 	return bdev_read_only(bdev);
 }
 
+int pinfs_helper_inode_generic_drop(struct inode *inode)
+{
+	return inode_generic_drop(inode);
+}
+
+void pinfs_helper_sb_start_intwrite(struct inode *inode)
+{
+	sb_start_intwrite(inode->i_sb);
+}
+
+void pinfs_helper_sb_end_intwrite(struct inode *inode)
+{
+	sb_end_intwrite(inode->i_sb);
+}
+
+struct workqueue_struct *pinfs_helper_alloc_workqueue(const char *name)
+{
+	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
+}
+
+/* vfs/quarantine.rs */
+
+void pinfs_helper_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+/*
+ * Takes the references of the quarantine to an inode whose count has just
+ * fallen to zero, under i_lock.  A superblock that is going away has no active
+ * reference to give any more.
+ */
+bool pinfs_helper_quarantine_hold(struct inode *inode)
+{
+	if (!(inode->i_sb->s_flags & SB_ACTIVE) ||
+	    !atomic_inc_not_zero(&inode->i_sb->s_active))
+		return false;
+	atomic_inc(&inode->i_count);
+	return true;
+}
+
+int pinfs_helper_wait_zero_killable(int *counter)
+{
+	return wait_var_event_killable(counter, READ_ONCE(*counter) == 0);
+}
+
+bool pinfs_helper_dax_page_is_idle(struct page *page)
+{
+	return dax_page_is_idle(page);
+}
+
+/* Says whether the entry was still in the queue. */
+bool pinfs_helper_unwait(struct wait_queue_head *head,
+			 struct wait_queue_entry *entry)
+{
+	unsigned long flags;
+	bool waited;
+
+	spin_lock_irqsave(&head->lock, flags);
+	waited = !list_empty(&entry->entry);
+	list_del_init(&entry->entry);
+	spin_unlock_irqrestore(&head->lock, flags);
+	return waited;
+}
+
+void pinfs_helper_list_del_init(struct list_head *entry)
+{
+	list_del_init(entry);
+}
+
 /* vfs/file.rs */
 
 void pinfs_helper_file_accessed(struct file *file)

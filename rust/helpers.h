@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/iomap.h>
 #include <linux/mm.h>
+#include <linux/workqueue.h>
 
 /* Constants whose macros bindgen cannot evaluate. */
 static const unsigned long pinfs_sb_rdonly = SB_RDONLY;
@@ -18,7 +19,6 @@ static const loff_t pinfs_loff_max = LLONG_MAX;
 static const loff_t pinfs_max_lfs_filesize = MAX_LFS_FILESIZE;
 static const fop_flags_t pinfs_fop_mmap_sync = FOP_MMAP_SYNC;
 static const int pinfs_iocb_nowait = IOCB_NOWAIT;
-static const int pinfs_i_dirty = I_DIRTY;
 
 /* vfs/inode.rs */
 
@@ -48,6 +48,19 @@ void pinfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid);
 void pinfs_helper_super_set_sysfs_name(struct super_block *sb);
 __kernel_fsid_t pinfs_helper_uuid_to_fsid(const u8 *uuid);
 bool pinfs_helper_bdev_read_only(struct block_device *bdev);
+int pinfs_helper_inode_generic_drop(struct inode *inode);
+void pinfs_helper_sb_start_intwrite(struct inode *inode);
+void pinfs_helper_sb_end_intwrite(struct inode *inode);
+struct workqueue_struct *pinfs_helper_alloc_workqueue(const char *name);
+
+/* vfs/quarantine.rs */
+void pinfs_helper_init_work(struct work_struct *work, work_func_t func);
+bool pinfs_helper_quarantine_hold(struct inode *inode);
+int pinfs_helper_wait_zero_killable(int *counter);
+bool pinfs_helper_dax_page_is_idle(struct page *page);
+bool pinfs_helper_unwait(struct wait_queue_head *head,
+			 struct wait_queue_entry *entry);
+void pinfs_helper_list_del_init(struct list_head *entry);
 
 /* vfs/file.rs */
 void pinfs_helper_file_accessed(struct file *file);

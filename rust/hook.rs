@@ -418,9 +418,10 @@ unsafe extern "C" fn redirect<R: Redirect>(
     // SAFETY: ftrace passes valid registers. Their instruction pointer is where the function goes
     // on, and the replacement has its signature, by the trait's requirements.
     unsafe {
-        state
-            .resume
-            .store(bindings::pinfs_helper_ftrace_regs_ip(regs) as usize, Relaxed);
+        state.resume.store(
+            bindings::pinfs_helper_ftrace_regs_ip(regs) as usize,
+            Relaxed,
+        );
         bindings::pinfs_helper_ftrace_regs_set_ip(regs, R::replacement() as c_ulong);
     }
 }

@@ -102,8 +102,6 @@ impl<T> DerefMut for IrqGuard<T> {
 impl<T> Drop for IrqGuard<T> {
     fn drop(&mut self) {
         // SAFETY: The lock is held, and `flags` are those that were saved when it was taken.
-        unsafe {
-            bindings::pinfs_helper_spin_unlock_irqrestore(self.lock.lock.get(), self.flags)
-        };
+        unsafe { bindings::pinfs_helper_spin_unlock_irqrestore(self.lock.lock.get(), self.flags) };
     }
 }

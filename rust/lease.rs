@@ -222,12 +222,7 @@ pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_uint, exclusive: bool
     // SAFETY: The file is referenced, and the table lives as long as the module, which a lease on
     // one of its files keeps.
     to_result(unsafe {
-        bindings::pinfs_helper_layout_lease_install(
-            file.0,
-            fd as c_int,
-            arg,
-            Manager::<L>::table(),
-        )
+        bindings::pinfs_helper_layout_lease_install(file.0, fd as c_int, arg, Manager::<L>::table())
     })
 }
 
@@ -239,14 +234,7 @@ pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_uint, exclusive: bool
 pub(crate) fn remove(file: OpenFile<'_>) -> Result {
     let mut owner: *mut c_void = file.0.cast();
     // SAFETY: The file is referenced. For F_UNLCK the last argument is the owner to look for.
-    to_result(unsafe {
-        bindings::vfs_setlease(
-            file.0,
-            F_UNLCK,
-            core::ptr::null_mut(),
-            &mut owner,
-        )
-    })
+    to_result(unsafe { bindings::vfs_setlease(file.0, F_UNLCK, core::ptr::null_mut(), &mut owner) })
 }
 
 /// Tells the holders of breakable layout leases on an inode to let go, and waits until they have
@@ -267,11 +255,7 @@ static GET_LEASE: State = State::new();
 pub(crate) struct SetLease<L>(PhantomData<L>);
 
 impl<L: Leases> SetLease<L> {
-    unsafe extern "C" fn replacement(
-        fd: c_uint,
-        file: *mut bindings::file,
-        arg: c_int,
-    ) -> c_int {
+    unsafe extern "C" fn replacement(fd: c_uint, file: *mut bindings::file, arg: c_int) -> c_int {
         // SAFETY: The first act of the replacement.
         let _call = unsafe { Call::begin(&SET_LEASE) };
         from_result(|| {

@@ -486,10 +486,7 @@ impl<T: Operations> Thunks<T> {
     /// # Safety
     ///
     /// The arguments must be as in the VFS's call of `release`.
-    unsafe extern "C" fn release(
-        _inode: *mut bindings::inode,
-        file: *mut bindings::file,
-    ) -> c_int {
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         if let Some(inner) = NonNull::new(file) {
             T::release(&OpenFile {
                 inner,

@@ -13,6 +13,7 @@ use super::{
         enametoolong,
         euclean, //
     },
+    quarantine::Quarantine,
     super_block::SuperBlock,
     FileSystem, //
 };
@@ -221,19 +222,6 @@ impl Inode {
         }
     }
 
-    /// Returns the generation number, which tells apart the users of one inode number.
-    pub(crate) fn generation(&self) -> u32 {
-        // SAFETY: `i_generation` does not change after the inode was published.
-        unsafe { (*self.as_ptr()).i_generation }
-    }
-
-    /// Returns the device number of a device node in the on-disk encoding of
-    /// `new_encode_dev()`.
-    pub(crate) fn rdev(&self) -> u32 {
-        // SAFETY: `i_rdev` does not change after the inode was published.
-        unsafe { bindings::pinfs_helper_new_encode_dev((*self.as_ptr()).i_rdev) }
-    }
-
     /// Returns the times of the inode.
     pub(crate) fn times(&self) -> Times {
         // SAFETY: The inode is initialised; the helpers read the fields as the VFS does.
@@ -244,26 +232,6 @@ impl Inode {
                 ctime: Time::from_c(bindings::pinfs_helper_inode_get_ctime(self.as_ptr())),
             }
         }
-    }
-
-    /// Says whether the user may treat the inode as their own (`inode_owner_or_capable()` without
-    /// an idmapping) is left to the callers of the VFS; this says whether the inode's flags forbid
-    /// changes (immutable or append-only).
-    pub(crate) fn is_append_or_immutable(&self) -> bool {
-        // SAFETY: A plain load of an aligned field.
-        let flags = unsafe { (*self.as_ptr()).i_flags };
-        flags & (bindings::S_APPEND | bindings::S_IMMUTABLE) != 0
-    }
-
-    /// Says whether the inode is dead to the VFS: no name, so that nothing can find it again.
-    pub(crate) fn is_unlinked(&self) -> bool {
-        self.nlink() == 0
-    }
-
-    /// Marks the inode dirty, so that `write_inode` is called for it.
-    pub(crate) fn mark_dirty(&self) {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::__mark_inode_dirty(self.as_ptr(), bindings::pinfs_i_dirty) };
     }
 
     /// Writes dirty pages and the inode (`sync_inode_metadata()`), and waits.
@@ -286,6 +254,7 @@ pub(crate) struct INode<F: FileSystem>(Inode, PhantomData<F>);
 #[repr(C)]
 pub(super) struct Container<F: FileSystem> {
     pub(super) inode: Opaque<bindings::inode>,
+    pub(super) quarantine: Quarantine,
     pub(super) data: F::Inode,
 }
 

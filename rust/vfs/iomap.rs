@@ -34,19 +34,9 @@ impl Request {
         self.0 & bindings::IOMAP_ZERO != 0
     }
 
-    /// Says whether a page fault asks.
-    pub(crate) fn is_fault(self) -> bool {
-        self.0 & bindings::IOMAP_FAULT != 0
-    }
-
     /// Says whether the caller must not block.
     pub(crate) fn is_nowait(self) -> bool {
         self.0 & bindings::IOMAP_NOWAIT != 0
-    }
-
-    /// Says whether the layout is only reported (SEEK_HOLE, FIEMAP).
-    pub(crate) fn is_report(self) -> bool {
-        self.0 & bindings::IOMAP_REPORT != 0
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) mod iomap;
 pub(crate) mod super_block;
 
 mod dentry;
+mod quarantine;
 
 pub(crate) use self::{
     dentry::{

@@ -10,6 +10,10 @@ use super::{
         free_link,
         Container, //
     },
+    quarantine::{
+        self,
+        Looking, //
+    },
     INode,
     Inode, //
 };
@@ -126,7 +130,8 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Writes the inode's attributes to the device. The inode may be locked or not.
     fn write_inode(inode: &INode<Self>) -> Result;
 
-    /// Lets go of an inode that has left memory; without links, of the file.
+    /// Frees a file without a name, whose inode leaves memory. A freeze of the file system is kept
+    /// out.
     fn evict(inode: &INode<Self>);
 
     /// Ends a mount: no inode is left, the device is still there.
@@ -237,12 +242,15 @@ pub(super) fn is_of<F: FileSystem>(inode: &Inode) -> bool {
 ///
 /// # Invariants
 ///
-/// `fs_type` is registered and `cache` valid, until drop.
+/// `fs_type` is registered, `cache` and `queue` valid, until drop.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Registration<F: FileSystem> {
     #[pin]
     fs_type: Opaque<bindings::file_system_type>,
     cache: NonNull<bindings::kmem_cache>,
+    /// Where inodes in quarantine are looked at.
+    pub(super) queue: NonNull<bindings::workqueue_struct>,
+    pub(super) looking: Looking,
     _fs: PhantomData<F>,
 }
 
@@ -271,6 +279,16 @@ impl<F: FileSystem> Registration<F> {
                 };
                 NonNull::new(cache).ok_or(ENOMEM)?
             },
+            queue: {
+                // SAFETY: The name is a string.
+                let queue = unsafe { bindings::pinfs_helper_alloc_workqueue(F::NAME.as_char_ptr()) };
+                NonNull::new(queue).ok_or_else(|| {
+                    // SAFETY: Nothing was allocated from the cache.
+                    unsafe { bindings::kmem_cache_destroy(cache.as_ptr()) };
+                    ENOMEM
+                })?
+            },
+            looking: Looking::new(),
             fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
                 // SAFETY: The slot is ours to write. The module data that it is in is static, as
                 // lockdep wants of the lock classes in it, and outlives the registration.
@@ -286,13 +304,43 @@ impl<F: FileSystem> Registration<F> {
                     bindings::register_filesystem(slot)
                 };
                 if ret != 0 {
-                    // SAFETY: Nothing was allocated from the cache.
-                    unsafe { bindings::kmem_cache_destroy(cache.as_ptr()) };
+                    // SAFETY: Nothing was allocated from the cache, and nothing queued.
+                    unsafe {
+                        bindings::destroy_workqueue(queue.as_ptr());
+                        bindings::kmem_cache_destroy(cache.as_ptr());
+                    }
                 }
                 to_result(ret)
             }),
             _fs: PhantomData,
         })
+    }
+}
+
+impl<F: FileSystem> Registration<F> {
+    /// Returns the registration that a superblock belongs to.
+    ///
+    /// # Safety
+    ///
+    /// `sb` must be a superblock of `F` that stays for `'a`.
+    pub(super) unsafe fn of_super<'a>(sb: *mut bindings::super_block) -> &'a Self {
+        // SAFETY: `s_type` is the field of a registration, which outlives its superblocks.
+        unsafe {
+            &*(*sb)
+                .s_type
+                .byte_sub(offset_of!(Registration<F>, fs_type))
+                .cast()
+        }
+    }
+
+    /// Returns the registration that an inode belongs to.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `F` that stays for `'a`.
+    pub(super) unsafe fn of<'a>(inode: *mut bindings::inode) -> &'a Self {
+        // SAFETY: The superblock outlives its inodes.
+        unsafe { Self::of_super((*inode).i_sb) }
     }
 }
 
@@ -304,6 +352,7 @@ impl<F: FileSystem> PinnedDrop for Registration<F> {
         // cache and the code that frees into it may go.
         unsafe {
             bindings::unregister_filesystem(self.fs_type.get());
+            bindings::destroy_workqueue(self.queue.as_ptr());
             bindings::rcu_barrier();
             bindings::kmem_cache_destroy(self.cache.as_ptr());
         }
@@ -318,7 +367,7 @@ impl<F: FileSystem> Thunks<F> {
         free_inode: Some(Self::free_inode),
         evict_inode: Some(Self::evict_inode),
         write_inode: Some(Self::write_inode),
-        drop_inode: None,
+        drop_inode: Some(Self::drop_inode),
         put_super: Some(Self::put_super),
         sync_fs: Some(Self::sync_fs),
         statfs: Some(Self::statfs),
@@ -414,10 +463,7 @@ impl<F: FileSystem> Thunks<F> {
             // by the caller.
             let (sb, read_only) = unsafe {
                 let sb = SuperBlock::<F>::from_raw((*(*fc).root).d_sb);
-                (
-                    sb,
-                    (*fc).sb_flags as usize & bindings::pinfs_sb_rdonly as usize != 0,
-                )
+                (sb, (*fc).sb_flags as usize & bindings::pinfs_sb_rdonly != 0)
             };
             // SAFETY: The superblock's s_umount is held by the VFS.
             to_result(unsafe { bindings::sync_filesystem(sb.as_ptr()) })?;
@@ -503,11 +549,8 @@ impl<F: FileSystem> Thunks<F> {
     unsafe extern "C" fn alloc_inode(sb: *mut bindings::super_block) -> *mut bindings::inode {
         // SAFETY: `s_type` is the field of a registration, which outlives the superblock.
         let container = unsafe {
-            let registration = (*sb)
-                .s_type
-                .byte_sub(offset_of!(Registration<F>, fs_type))
-                .cast::<Registration<F>>();
-            bindings::pinfs_helper_inode_cache_alloc(sb, (*registration).cache.as_ptr())
+            let registration = Registration::<F>::of_super(sb);
+            bindings::pinfs_helper_inode_cache_alloc(sb, registration.cache.as_ptr())
                 .cast::<Container<F>>()
         };
         if container.is_null() {
@@ -516,6 +559,7 @@ impl<F: FileSystem> Thunks<F> {
         // SAFETY: The memory is ours, `data` is uninitialised. Inodes never move. The initialiser
         // cannot fail.
         unsafe {
+            quarantine::init(container);
             let Ok(()) = F::new_inode().__pinned_init(&raw mut (*container).data);
             Opaque::cast_into(&raw const (*container).inode)
         }
@@ -530,11 +574,21 @@ impl<F: FileSystem> Thunks<F> {
         unsafe {
             free_link(inode);
             core::ptr::drop_in_place(&raw mut (*container).data);
-            let registration = (*(*inode).i_sb)
-                .s_type
-                .byte_sub(offset_of!(Registration<F>, fs_type))
-                .cast::<Registration<F>>();
-            bindings::kmem_cache_free((*registration).cache.as_ptr(), container.cast());
+            let registration = Registration::<F>::of(inode);
+            bindings::kmem_cache_free(registration.cache.as_ptr(), container.cast());
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `F` whose last reference was just dropped; its `i_lock` is held.
+    unsafe extern "C" fn drop_inode(inode: *mut bindings::inode) -> c_int {
+        // SAFETY: By this function's requirements.
+        unsafe {
+            if quarantine::take::<F>(inode) {
+                return 0;
+            }
+            bindings::pinfs_helper_inode_generic_drop(inode)
         }
     }
 
@@ -544,11 +598,15 @@ impl<F: FileSystem> Thunks<F> {
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
         // SAFETY: The inode is in state `I_FREEING`: nobody else uses it.
         unsafe {
-            // Blocks must not be freed under a page reference.
+            // A file without a name has been in quarantine and has no pages any more. One that has
+            // a name keeps its blocks, but not its mapping: at umount, a page that something still
+            // references has to be waited for.
             bindings::dax_break_layout_final(inode);
             bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
-            if !bindings::is_bad_inode(inode) {
+            if !bindings::is_bad_inode(inode) && (*inode).__bindgen_anon_1.i_nlink == 0 {
+                bindings::pinfs_helper_sb_start_intwrite(inode);
                 F::evict(INode::from_raw(inode));
+                bindings::pinfs_helper_sb_end_intwrite(inode);
             }
             bindings::clear_inode(inode);
         }
@@ -598,6 +656,8 @@ impl<F: FileSystem> Thunks<F> {
     ) -> c_int {
         // SAFETY: By this function's requirements.
         unsafe {
+            // Files that are on their way out count as free, unless something holds their pages.
+            quarantine::settle(Registration::<F>::of_super((*dentry).d_sb));
             let statistics = F::statistics(SuperBlock::from_raw((*dentry).d_sb));
             let out = &mut *statfs.cast::<bindings::kstatfs>();
             out.f_type = statistics.magic as isize;

@@ -10,9 +10,10 @@
 //!   record that was written half over another has neither's checksum.
 //! * When a record is overwritten, everything that it says is durable in its place.
 //! * A record that is complete and applied already may be applied again by recovery, because
-//!   nothing has been stored since to a place that it names: later transactions would have
-//!   overwritten it first, and user data is not stored where it names bytes, since a transaction
-//!   says nothing about blocks that it frees.
+//!   nothing that counts has been stored since to a place that it names. Metadata is stored to by
+//!   later transactions only, which overwrite the record first. User data is stored in place, but
+//!   not where the record names bytes: a block that it frees gets into a file only by a later
+//!   transaction.
 //! * What a record depends on but does not contain, the contents of new blocks, is durable before
 //!   the record is written ([`persist`](super::persist)).
 

@@ -94,15 +94,11 @@ pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
     medium.flush(0, BLOCK_SIZE)?;
     medium.fence();
 
-    // Of the journal only the header counts; the bitmaps end where the data area begins.
+    // Of the journal only the header counts, but what others look for may stand there too. The
+    // bitmaps end where the data area begins, with the inode block of the root directory.
     let journal = offset_of(geometry.journal_start);
-    let bitmaps = offset_of(geometry.bitmap_start);
     let data = offset_of(geometry.data_start);
-    for (start, end) in [
-        (STATUS, STATUS + BLOCK_SIZE),
-        (journal, journal + BLOCK_SIZE),
-        (bitmaps, data + BLOCK_SIZE),
-    ] {
+    for (start, end) in [(STATUS, STATUS + BLOCK_SIZE), (journal, data + BLOCK_SIZE)] {
         medium.zero(start, end - start)?;
         medium.flush(start, end - start)?;
     }

@@ -470,8 +470,8 @@ impl<'a, M: Medium> Tx<'a, M> {
             .ok_or(Error::TxFull)
     }
 
-    /// Drops the copies of objects in a range that is being freed: the log must not say anything
-    /// about it, because others may store there after the commit.
+    /// Drops the copies of objects in a range that is being freed: nobody will read them, and
+    /// another object may come to stand there in this transaction.
     pub(super) fn forget(&mut self, off: u64, len: u64) {
         for slot in self.memory.slots.iter_mut().take(self.slots) {
             let at = slot.off.get();

@@ -211,10 +211,7 @@ fn entries<M: Medium, V: Visitor>(
     if let Some(level) = levels.get_mut(top) {
         *level = (0, 0, root.count());
     }
-    loop {
-        let Some(level) = levels.get_mut(depth) else {
-            break;
-        };
+    while let Some(level) = levels.get_mut(depth) {
         let (block, index, count) = *level;
         if index == count {
             depth += 1;

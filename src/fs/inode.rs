@@ -251,10 +251,10 @@ pub(super) fn write(inode: &INode<Pinfs>) -> Result {
     })
 }
 
-/// Lets go of an inode that leaves memory. A file without a name goes with it, in steps that each
-/// leave it on the orphan list until it is empty, for the next mount to go on after a crash.
+/// Frees a file without a name, in steps that each leave it on the orphan list until it is empty,
+/// for the next mount to go on after a crash. A read-only mount leaves it there altogether.
 pub(super) fn evict(inode: &INode<Pinfs>) {
-    if !inode.is_unlinked() || inode.super_block().is_read_only() {
+    if inode.super_block().is_read_only() {
         return;
     }
     let sb = inode.super_block().data();

@@ -180,7 +180,7 @@ fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
     Volume::open(Pmem(region)).map_err(|refusal| {
         match refusal {
             Refusal::NotPinfs => {
-                pr_err!("{id}: no pinfs file system found; mkfs.pinfs makes one\n")
+                pr_err!("{id}: no pinfs superblock; mkfs.pinfs makes a file system\n")
             }
             refusal => pr_err!("{id}: {refusal}\n"),
         }

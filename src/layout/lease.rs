@@ -97,9 +97,7 @@ impl Fcntl {
 impl Leases for Fcntl {
     fn wants_set(file: OpenFile<'_>, arg: c_int) -> bool {
         let inode = file.inode();
-        is_pinfs(inode)
-            && inode.is_regular()
-            && (arg & F_LAYOUT != 0 || held(file).is_some())
+        is_pinfs(inode) && inode.is_regular() && (arg & F_LAYOUT != 0 || held(file).is_some())
     }
 
     fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result {

@@ -158,7 +158,10 @@ pub(crate) fn take(inode: InodeId, file: FileId, kind: Kind) -> Result<Taken> {
             && grant.is_alive()
             && (!grant.kind.admits(kind) || (grant.state == State::Orphaned && kind.is_strong()))
     };
-    if registry.grants_of(inode).any(|(_, grant)| in_the_way(grant)) {
+    if registry
+        .grants_of(inode)
+        .any(|(_, grant)| in_the_way(grant))
+    {
         return Err(EAGAIN);
     }
     if let Some(grant) = registry.grant_of_file(inode, file) {

@@ -103,7 +103,9 @@ pub(super) fn range<K: Copy + Ord, V>(
     tree: &RBTree<K, V>,
     first: K,
 ) -> impl Iterator<Item = (K, &V)> {
-    let mut next = tree.cursor_lower_bound(&first).map(|cursor| *cursor.current().0);
+    let mut next = tree
+        .cursor_lower_bound(&first)
+        .map(|cursor| *cursor.current().0);
     core::iter::from_fn(move || {
         let key = next?;
         next = tree

@@ -1,1 +1,241 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! The allocator.
+
+use std::collections::{
+    BTreeMap,
+    BTreeSet, //
+};
+
+use pinfs_format::{
+    crash::Random,
+    space::{
+        Request,
+        Run, //
+    },
+    Error, //
+};
+
+use crate::support::Fs;
+
+const GROUP: u64 = 512;
+
+fn request(max: u64) -> Request {
+    Request {
+        goal: None,
+        min: 1,
+        max,
+        aligned: false,
+    }
+}
+
+#[test]
+fn never_twice_and_never_lost() {
+    for seed in 0..20 {
+        println!("seed {seed}");
+        let mut random = Random::new(seed);
+        let mut fs = Fs::new(4 * GROUP + random.below(GROUP));
+        let total = fs.space.counts();
+        let mut held: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut blocks = BTreeSet::new();
+        for _ in 0..400 {
+            if random.once_in(3) {
+                let Some((&start, &len)) = held.iter().nth(random.below(8) as usize) else {
+                    continue;
+                };
+                held.remove(&start);
+                fs.run(|tx| tx.free_blocks(Run { start, len }))
+                    .expect("free");
+                blocks.retain(|block| !(start..start + len).contains(block));
+                continue;
+            }
+            let scale = [4, 100, 1200][random.below(3) as usize];
+            let max = 1 + random.below(scale);
+            let wanted = Request {
+                goal: random.once_in(2).then(|| random.below(6 * GROUP)),
+                min: 1 + random.below(max),
+                max,
+                aligned: random.once_in(4),
+            };
+            match fs.run(|tx| tx.alloc_blocks(wanted)) {
+                Ok(run) => {
+                    assert!((wanted.min..=wanted.max).contains(&run.len), "{wanted:?}");
+                    for block in run.start..run.start + run.len {
+                        assert!(blocks.insert(block), "{block} is given out twice");
+                    }
+                    held.insert(run.start, run.len);
+                }
+                Err(error) => assert_eq!(error, Error::NoSpace),
+            }
+            assert_eq!(fs.space.counts().free, total.free - blocks.len() as u64);
+        }
+        // The smallest request is met as long as there is anything.
+        while let Ok(run) = fs.run(|tx| tx.alloc_blocks(request(7))) {
+            held.insert(run.start, run.len);
+        }
+        assert_eq!(fs.space.counts().free, 0);
+        for (start, len) in held {
+            fs.run(|tx| tx.free_blocks(Run { start, len }))
+                .expect("free");
+        }
+        assert_eq!(fs.space.counts(), total);
+        fs.check();
+    }
+}
+
+#[test]
+fn a_dropped_transaction_gives_back() {
+    let mut fs = Fs::new(4 * GROUP);
+    let before = fs.space.counts();
+    let result = fs.run(|tx| {
+        tx.alloc_blocks(request(900))?;
+        tx.alloc_blocks(request(3))?;
+        Err::<(), _>(Error::Io)
+    });
+    assert_eq!(result, Err(Error::Io));
+    assert_eq!(fs.space.counts(), before);
+    fs.check();
+}
+
+#[test]
+fn freed_blocks_come_back_after_the_commit_only() {
+    let mut fs = Fs::new(GROUP);
+    let free = fs.space.counts().free;
+    let run = fs.run(|tx| tx.alloc_blocks(request(free))).expect("all");
+    assert_eq!(run.len, free);
+    fs.run(|tx| {
+        tx.free_blocks(run)?;
+        assert_eq!(tx.alloc_blocks(request(1)), Err(Error::NoSpace));
+        Ok(())
+    })
+    .expect("free");
+    assert_eq!(fs.space.counts().free, free);
+    // Blocks that are free cannot be freed.
+    for bad in [
+        run,
+        Run { start: 0, len: 1 },
+        Run {
+            start: GROUP,
+            len: 1,
+        },
+        Run {
+            start: u64::MAX,
+            len: u64::MAX,
+        },
+        Run { len: 0, ..run },
+    ] {
+        let result = fs.run(|tx| tx.free_blocks(bad));
+        assert!(matches!(result, Err(Error::Corrupt(_))), "{bad:?}");
+    }
+}
+
+#[test]
+fn large_requests_get_whole_groups_and_small_ones_fill_broken_ones() {
+    let mut fs = Fs::new(8 * GROUP);
+    assert_eq!(fs.space.counts().free_groups, 7);
+    let large = fs
+        .run(|tx| tx.alloc_blocks(request(2 * GROUP + 5)))
+        .expect("large");
+    assert_eq!((large.start % GROUP, large.len), (0, 2 * GROUP));
+    // The tail does not break a group: the one with the metadata has room.
+    let goal = Some(large.start + large.len);
+    let tail = fs
+        .run(|tx| tx.alloc_blocks(Request { goal, ..request(5) }))
+        .expect("tail");
+    assert!(tail.start < GROUP);
+    assert_eq!(fs.space.counts().free_groups, 5);
+    // Small ones go on where they are, until the group is full.
+    while fs.space.counts().free_groups == 5 {
+        fs.run(|tx| tx.alloc_blocks(request(1))).expect("small");
+    }
+    let counts = fs.space.counts();
+    assert_eq!((counts.free_groups, counts.free), (4, 5 * GROUP - 1));
+    // Contiguous with the goal inside a broken group.
+    let first = fs.run(|tx| tx.alloc_blocks(request(3))).expect("small");
+    let goal = Some(first.start + 3);
+    let next = fs
+        .run(|tx| tx.alloc_blocks(Request { goal, ..request(3) }))
+        .expect("next");
+    assert_eq!(Some(next.start), goal);
+    // Aligned where that is asked for, even if little is wanted.
+    let aligned = Request {
+        aligned: true,
+        ..request(1)
+    };
+    assert_eq!(
+        fs.run(|tx| tx.alloc_blocks(aligned))
+            .expect("aligned")
+            .start
+            % GROUP,
+        0
+    );
+}
+
+/// Small files come and go for a long time, then most of them are deleted: what is free must be
+/// usable by huge pages to a good part.
+#[test]
+fn ageing_leaves_whole_groups() {
+    let mut fs = Fs::new(64 * GROUP);
+    let mut random = Random::new(1);
+    let mut held = Vec::new();
+    for _ in 0..60_000 {
+        let counts = fs.space.counts();
+        let full = counts.free * 10 < counts.total * 5;
+        if full || (random.once_in(3) && !held.is_empty()) {
+            let index = random.below(held.len() as u64) as usize;
+            let run = held.swap_remove(index);
+            fs.run(|tx| tx.free_blocks(run)).expect("free");
+        } else {
+            let max = 1 + random.below(16);
+            let run = fs.run(|tx| tx.alloc_blocks(request(max))).expect("alloc");
+            held.push(run);
+        }
+    }
+    let counts = fs.space.counts();
+    let whole = counts.free_groups * GROUP;
+    println!("{counts:?}");
+    assert!(
+        whole * 10 >= counts.free * 8,
+        "{counts:?}: too little is in whole groups"
+    );
+    let huge = fs.run(|tx| tx.alloc_blocks(request(counts.free_groups * GROUP)));
+    assert_eq!(huge.expect("huge").start % GROUP, 0);
+}
+
+#[test]
+fn bitmaps_that_contradict_are_refused() {
+    use pinfs_format::{
+        memory::Memory,
+        space,
+        Medium,
+        Space,
+        Volume, //
+    };
+    let volume = Volume::open(Memory::new(crate::support::image(GROUP))).expect("superblock");
+    let geometry = *volume.geometry();
+    let words = space::words_needed(geometry.blocks) as usize;
+    let load = || Space::load(&volume, vec![0; words]).map(drop);
+    let flip = |bitmap: u64, block: u64| {
+        let mut byte = [0];
+        let at = bitmap * 4096 + block / 8;
+        volume.medium().read(at, &mut byte).expect("read");
+        byte[0] ^= 1 << (block % 8);
+        volume.medium().write(at, &byte).expect("write");
+    };
+    assert_eq!(load(), Ok(()));
+    assert_eq!(
+        Space::load(&volume, vec![0; words - 1]).map(drop),
+        Err(Error::Invalid)
+    );
+    for (bitmap, block) in [
+        (geometry.bitmap_start, 0),
+        (geometry.bitmap_start, geometry.data_start - 1),
+        (geometry.bitmap_start, geometry.data_start),
+        (geometry.inode_bitmap_start, 0),
+        (geometry.inode_bitmap_start, geometry.data_start + 1),
+    ] {
+        flip(bitmap, block);
+        assert!(matches!(load(), Err(Error::Corrupt(_))), "{block}");
+        flip(bitmap, block);
+    }
+}

@@ -1,1 +1,272 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! Files against a map from file block to device block.
+
+use std::collections::BTreeMap;
+
+use pinfs_format::{
+    crash::Random,
+    file::{
+        self,
+        Extent,
+        Mapping,
+        Progress,
+        MAX_BLOCKS, //
+    },
+    inode::{
+        S_IFDIR,
+        S_IFREG, //
+    },
+    memory::Memory,
+    namespace,
+    orphan,
+    Error, //
+};
+use proptest::prelude::*;
+
+use crate::support::{
+    attributes,
+    name,
+    Fs, //
+};
+
+/// File block to (device block, unwritten).
+type Model = BTreeMap<u64, (u64, bool)>;
+
+fn create(fs: &mut Fs<Memory>) -> u64 {
+    let root = fs.root();
+    let attr = attributes(S_IFREG | 0o644);
+    fs.run(|tx| namespace::create(tx, root, name(b"file"), &attr, None))
+        .expect("create")
+}
+
+fn fill(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, at: u64, len: u64, unwritten: bool) {
+    let result = fs.run(|tx| {
+        let extent = file::reserve(tx, ino, at, len)?;
+        file::insert(
+            tx,
+            ino,
+            Extent {
+                unwritten,
+                ..extent
+            },
+        )?;
+        Ok(extent)
+    });
+    match result {
+        Ok(extent) => {
+            assert!(extent.lblock == at && (1..=len).contains(&extent.len));
+            for i in 0..extent.len {
+                assert_eq!(model.insert(at + i, (extent.block + i, unwritten)), None);
+            }
+        }
+        Err(Error::Exists) => assert!(model.contains_key(&at)),
+        Err(error) => assert_eq!(error, Error::NoSpace),
+    }
+}
+
+fn remove(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64) {
+    let mut at = from;
+    while let Progress::More(next) = fs.run(|tx| file::remove(tx, ino, at, to)).expect("remove") {
+        assert!(next > at && next < to);
+        at = next;
+    }
+    model.retain(|block, _| !(from..to).contains(block));
+}
+
+fn mark_written(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64) {
+    let mut at = from;
+    while let Progress::More(next) = fs
+        .run(|tx| file::mark_written(tx, ino, at, to))
+        .expect("mark")
+    {
+        assert!(next > at && next < to);
+        at = next;
+    }
+    for (_, unwritten) in model.range_mut(from..to).map(|(_, value)| value) {
+        *unwritten = false;
+    }
+}
+
+fn compare(fs: &mut Fs<Memory>, ino: u64, model: &Model) {
+    let contents = fs.check();
+    let extents = &contents.objects[&ino].extents;
+    let mut found = Model::new();
+    for extent in extents {
+        for i in 0..extent.len {
+            found.insert(extent.lblock + i, (extent.block + i, extent.unwritten));
+        }
+    }
+    assert_eq!(&found, model);
+    for pair in extents.windows(2) {
+        let joins = pair[0].end() == pair[1].lblock
+            && pair[0].block + pair[0].len == pair[1].block
+            && pair[0].unwritten == pair[1].unwritten;
+        assert!(!joins, "extents that should be one: {pair:?}");
+    }
+    // The map, step by step over the whole file.
+    let inode = fs.inode(ino);
+    let mut at = 0;
+    while at < MAX_BLOCKS {
+        match file::map(&fs.volume, &inode, at).expect("map") {
+            Mapping::Extent(extent) => {
+                assert_eq!(extent.lblock, at);
+                assert_eq!(model.get(&at), Some(&(extent.block, extent.unwritten)));
+                at = extent.end();
+            }
+            Mapping::Hole { len } => {
+                assert_eq!(model.range(at..at + len).next(), None);
+                at += len;
+                assert!(at == MAX_BLOCKS || model.contains_key(&at));
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Fill(u64, u64, bool),
+    Remove(u64, u64),
+    MarkWritten(u64, u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0u64..200, 1u64..20, any::<bool>()).prop_map(|(at, len, u)| Step::Fill(at, len, u)),
+        2 => (0u64..200, 1u64..40).prop_map(|(at, len)| Step::Remove(at, at + len)),
+        2 => (0u64..200, 1u64..40).prop_map(|(at, len)| Step::MarkWritten(at, at + len)),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_steps(steps in steps()) {
+        let mut fs = Fs::new(1024);
+        let ino = create(&mut fs);
+        let mut model = Model::new();
+        for step in steps {
+            match step {
+                Step::Fill(at, len, unwritten) => {
+                    fill(&mut fs, ino, &mut model, at, len, unwritten);
+                }
+                Step::Remove(from, to) => remove(&mut fs, ino, &mut model, from, to),
+                Step::MarkWritten(from, to) => mark_written(&mut fs, ino, &mut model, from, to),
+            }
+        }
+        compare(&mut fs, ino, &model);
+    }
+}
+
+/// Scattered single blocks: a tree with inner nodes that split, grown and taken apart.
+#[test]
+fn deep_trees() {
+    let mut fs = Fs::new(36_000);
+    let ino = create(&mut fs);
+    let mut model = Model::new();
+    let mut random = Random::new(3);
+    // Every third block, in a scattered order, so that no two are neighbours in the file.
+    let count = 31_000;
+    for i in 0..count {
+        fill(&mut fs, ino, &mut model, i * 7919 % count * 3, 1, false);
+    }
+    assert_eq!(model.len() as u64, count);
+    let nodes = fs.inode(ino).blocks.get() - count;
+    // More than one inner node can point to, so that inner nodes have split too.
+    assert!(nodes > 2 + 169, "{nodes} nodes");
+    compare(&mut fs, ino, &model);
+    for _ in 0..2000 {
+        let from = random.below(3 * count);
+        remove(&mut fs, ino, &mut model, from, from + random.below(60) + 1);
+    }
+    compare(&mut fs, ino, &model);
+    remove(&mut fs, ino, &mut model, 1000, 3 * count - 1000);
+    compare(&mut fs, ino, &model);
+    remove(&mut fs, ino, &mut model, 0, MAX_BLOCKS);
+    assert_eq!(fs.inode(ino).blocks.get(), 0);
+    compare(&mut fs, ino, &model);
+}
+
+/// A file that grows at its end has full nodes and few extents.
+#[test]
+fn appending_makes_long_extents() {
+    let mut fs = Fs::new(4096);
+    let ino = create(&mut fs);
+    let mut model = Model::new();
+    for at in 0..2000 {
+        fill(&mut fs, ino, &mut model, at, 1, false);
+    }
+    compare(&mut fs, ino, &model);
+    assert!(fs.check().objects[&ino].extents.len() < 10);
+    // Past the first 2 MiB, huge pages can map it.
+    assert_eq!(model[&512].0 % 512, 0);
+    assert_eq!(model[&1024].0 % 512, 0);
+}
+
+#[test]
+fn truncation_ends_at_the_size() {
+    let mut fs = Fs::new(2048);
+    let ino = create(&mut fs);
+    let mut model = Model::new();
+    for at in (0..300).step_by(2) {
+        fill(&mut fs, ino, &mut model, at, 1, false);
+    }
+    fs.run(|tx| {
+        tx.inode_mut(ino)?.size.set(100 * 4096 + 1);
+        orphan::add(tx, ino)
+    })
+    .expect("size");
+    let mut turns = 0;
+    while !fs.run(|tx| orphan::trim(tx, ino)).expect("trim") {
+        turns += 1;
+        fs.check();
+    }
+    assert!(turns > 1, "nothing was cut into several transactions");
+    model.retain(|&at, _| at < 101);
+    compare(&mut fs, ino, &model);
+    assert!(fs.check().orphans.is_empty());
+}
+
+#[test]
+fn bad_arguments() {
+    let mut fs = Fs::new(1024);
+    let ino = create(&mut fs);
+    let root = fs.root();
+    let inode = fs.inode(ino);
+    assert_eq!(
+        file::map(&fs.volume, &inode, MAX_BLOCKS),
+        Err(Error::Overflow)
+    );
+    let dir = fs.inode(root);
+    assert_eq!(file::map(&fs.volume, &dir, 0), Err(Error::Invalid));
+    assert_eq!(dir.kind(), S_IFDIR);
+    for (at, len, error) in [
+        (0, 0, Error::Invalid),
+        (MAX_BLOCKS, 1, Error::Overflow),
+        (MAX_BLOCKS - 1, 2, Error::Overflow),
+        (u64::MAX, 1, Error::Overflow),
+        (1, u64::MAX, Error::Overflow),
+    ] {
+        let result = fs.run(|tx| file::reserve(tx, ino, at, len));
+        assert_eq!(result.map(drop), Err(error), "{at} {len}");
+    }
+    for (from, to, error) in [
+        (5, 5, Error::Invalid),
+        (6, 5, Error::Invalid),
+        (0, u64::MAX, Error::Overflow),
+    ] {
+        let result = fs.run(|tx| file::remove(tx, ino, from, to));
+        assert_eq!(result, Err(error));
+        let result = fs.run(|tx| file::mark_written(tx, ino, from, to));
+        assert_eq!(result, Err(error));
+    }
+    // The last block that there can be.
+    let mut model = Model::new();
+    fill(&mut fs, ino, &mut model, MAX_BLOCKS - 1, 1, false);
+    compare(&mut fs, ino, &model);
+    for wrong in [root, 0, 1, ino + 1, u64::MAX] {
+        assert!(fs.run(|tx| file::reserve(tx, wrong, 0, 1)).is_err());
+    }
+}

@@ -1,1 +1,204 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! Damaged and hostile images: errors, never a panic, never without end.
+
+use pinfs_format::{
+    check,
+    crash::Random,
+    dir,
+    file::{
+        self,
+        Mapping, //
+    },
+    inode::S_IFREG,
+    journal,
+    memory::Memory,
+    namespace::{
+        self,
+        IfExists, //
+    },
+    orphan,
+    space,
+    symlink,
+    Error,
+    Inode,
+    Journal,
+    Name,
+    Space,
+    Time,
+    Tx,
+    Volume, //
+};
+
+use crate::{
+    support::{
+        attributes,
+        Fs,
+        OPTIONS, //
+    },
+    workload::Workload, //
+};
+
+/// An image with some of everything. `blind`: made where every checksum is the same, so that a
+/// reader that is as blind takes whatever is changed in it later.
+fn populated(seed: u64, blind: bool) -> Vec<u8> {
+    let make = if blind { Memory::blind } else { Memory::new };
+    let memory = make(vec![0; 512 * 4096]);
+    pinfs_format::mkfs::format(&memory, &OPTIONS).expect("format");
+    let mut fs = Fs::mount(memory).0;
+    let mut workload = Workload::new(seed);
+    for _ in 0..200 {
+        let contents = fs.check();
+        let op = workload.next(&contents);
+        let _ = workload.apply(&mut fs, &op);
+    }
+    fs.volume.medium().image()
+}
+
+/// Uses everything that a mounted file system uses, whatever it answers.
+fn exercise(memory: Memory) -> Result<u32, Error> {
+    let volume = Volume::open(memory).map_err(|_| Error::Invalid)?;
+    journal::recover(&volume)?;
+    let words = space::words_needed(volume.geometry().blocks);
+    if words > 1 << 20 {
+        return Err(Error::Invalid);
+    }
+    let mut space = Space::load(&volume, vec![0; words as usize])?;
+    let mut journal = Journal::new(&volume, vec![0; journal::ARENA_BYTES])?;
+    let mut answered = 0;
+    let mut run = |f: &mut dyn FnMut(&mut Tx<'_, Memory>) -> Result<(), Error>| {
+        let result = journal.run(&volume, &mut space, f);
+        answered += u32::from(result.is_ok());
+    };
+    let _ = check::check(&volume);
+
+    let now = Time::default();
+    let mut target = vec![0; symlink::MAX];
+    let base = volume.geometry().data_start * 16;
+    let found: Vec<Inode> = (base..volume.geometry().blocks * 16)
+        .filter_map(|ino| volume.inode(ino).ok())
+        .collect();
+    for inode in found {
+        let ino = inode.ino();
+        if inode.is_dir() {
+            let mut names = Vec::new();
+            let _ = dir::read(&volume, &inode, 0, |found, name| {
+                names.push((*found, name.to_vec()));
+                names.len() < 1000
+            });
+            for (found, bytes) in names.iter().take(30) {
+                let Ok(name) = Name::new(bytes) else {
+                    continue;
+                };
+                let _ = dir::lookup(&volume, &inode, name);
+                let _ = volume.inode(found.ino);
+                let new = Name::new(b"new").expect("a name");
+                run(&mut |tx| namespace::unlink(tx, ino, name, now).map(drop));
+                run(&mut |tx| {
+                    let (from, to) = ((ino, name), (ino, new));
+                    namespace::rename(tx, from, to, IfExists::Replace, now).map(drop)
+                });
+                run(&mut |tx| namespace::rmdir(tx, ino, name, now).map(drop));
+            }
+            for i in 0..20 {
+                let bytes = format!("{i:0100}");
+                let name = Name::new(bytes.as_bytes()).expect("a name");
+                let attr = attributes(S_IFREG);
+                run(&mut |tx| namespace::create(tx, ino, name, &attr, None).map(drop));
+            }
+        } else if inode.kind() == S_IFREG {
+            let mut at = 0;
+            for _ in 0..100 {
+                match file::map(&volume, &inode, at) {
+                    Ok(Mapping::Extent(extent)) => at = extent.end(),
+                    Ok(Mapping::Hole { len }) => at += len,
+                    Err(_) => break,
+                }
+            }
+            run(&mut |tx| file::mark_written(tx, ino, 3, 40).map(drop));
+            run(&mut |tx| file::remove(tx, ino, 5, 9).map(drop));
+            for at in 0..12 {
+                run(&mut |tx| {
+                    let extent = file::reserve(tx, ino, at * 3, 1)?;
+                    file::insert(tx, ino, extent)
+                });
+            }
+            run(&mut |tx| file::remove(tx, ino, 0, 30).map(drop));
+        }
+        let _ = symlink::read(&volume, &inode, &mut target);
+        run(&mut |tx| orphan::add(tx, ino));
+        run(&mut |tx| orphan::remove(tx, ino));
+        run(&mut |tx| orphan::reap(tx, ino).map(drop));
+    }
+    for _ in 0..50 {
+        run(&mut |tx| orphan::step(tx).map(drop));
+    }
+    let _ = check::check(&volume);
+    Ok(answered)
+}
+
+/// Blocks that hold metadata: damage to the others says little.
+fn metadata(image: &[u8]) -> Vec<usize> {
+    let magics = [b"pIbk", b"pNod", b"pDir", b"pLnk", b"pSta", b"pJrn"];
+    (0..image.len() / 4096)
+        .filter(|block| {
+            let start = &image[block * 4096..][..4];
+            (66..68).contains(block) || magics.iter().any(|magic| start == &magic[..])
+        })
+        .collect()
+}
+
+fn damage(image: &mut [u8], blocks: &[usize], random: &mut Random) {
+    for _ in 0..1 + random.below(4) {
+        let block = blocks[random.below(blocks.len() as u64) as usize];
+        // Heads and the first entries are where most of the meaning is.
+        let range = [64, 512, 4096][random.below(3) as usize];
+        let at = block * 4096 + random.below(range) as usize;
+        match random.below(4) {
+            0 => image[at] ^= 1 << random.below(8),
+            1 => image[at] = [0, 0xff, 0x7f, 0x80][random.below(4) as usize],
+            2 => image[at] = random.number() as u8,
+            _ => {
+                // What stands elsewhere, in the place of an aligned word.
+                let from = blocks[random.below(blocks.len() as u64) as usize] * 4096;
+                let from = from + random.below(512) as usize * 8;
+                let at = at / 8 * 8;
+                image.copy_within(from..from + 8, at);
+            }
+        }
+    }
+}
+
+#[test]
+fn checksums_find_damage() {
+    let image = populated(1, false);
+    let blocks = metadata(&image);
+    assert!(blocks.len() > 10);
+    let mut random = Random::new(2);
+    let mut answered = 0;
+    for seed in 0..150 {
+        println!("seed {seed}");
+        let mut image = image.clone();
+        damage(&mut image, &blocks, &mut random);
+        answered += exercise(Memory::new(image)).unwrap_or(0);
+    }
+    assert!(answered > 1000);
+}
+
+#[test]
+fn behind_the_checksums() {
+    let mut random = Random::new(3);
+    let mut answered = 0;
+    for seed in 0..10 {
+        println!("seed {seed}");
+        let image = populated(seed, true);
+        let blocks = metadata(&image);
+        assert!(blocks.len() > 10);
+        for _ in 0..80 {
+            let mut image = image.clone();
+            damage(&mut image, &blocks, &mut random);
+            answered += exercise(Memory::blind(image)).unwrap_or(0);
+        }
+    }
+    assert!(answered > 1000);
+}

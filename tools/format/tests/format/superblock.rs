@@ -1,1 +1,195 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! What is accepted as a pinfs device.
+
+use pinfs_format::{
+    memory::Memory,
+    mkfs,
+    superblock::{
+        Superblock,
+        MAX_BLOCKS,
+        MIN_BLOCKS,
+        VERSION, //
+    },
+    Error,
+    Medium,
+    Refusal,
+    Volume, //
+};
+use zerocopy::{
+    FromBytes,
+    IntoBytes, //
+};
+
+use crate::support::{
+    image,
+    OPTIONS, //
+};
+
+const LEN: usize = size_of::<Superblock>();
+
+fn open(image: Vec<u8>) -> Result<(), Refusal> {
+    Volume::open(Memory::new(image)).map(drop)
+}
+
+/// The image with a change in the superblock, the checksum made right again.
+fn forged(change: impl FnOnce(&mut Superblock)) -> Vec<u8> {
+    let mut image = image(MIN_BLOCKS);
+    let mut sb = Superblock::read_from_bytes(&image[..LEN]).expect("size");
+    change(&mut sb);
+    sb.crc.set(sb.checksum(&Memory::new(Vec::new())));
+    image[..LEN].copy_from_slice(sb.as_bytes());
+    image
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let mut image = image(MIN_BLOCKS);
+    for bit in 0..LEN * 8 {
+        image[bit / 8] ^= 1 << (bit % 8);
+        let wanted = if bit < 64 {
+            Refusal::NotPinfs
+        } else {
+            Refusal::BadChecksum
+        };
+        assert_eq!(open(image.clone()), Err(wanted), "bit {bit}");
+        image[bit / 8] ^= 1 << (bit % 8);
+    }
+    assert_eq!(open(image), Ok(()));
+}
+
+#[test]
+fn reasons_are_told_apart() {
+    assert_eq!(open(forged(|_| ())), Ok(()));
+    let newer = Refusal::NewerVersion(VERSION + 1);
+    assert_eq!(open(forged(|sb| sb.version.set(VERSION + 1))), Err(newer));
+    let unknown = Refusal::UnknownFeatures(1 << 40);
+    assert_eq!(open(forged(|sb| sb.incompat.set(1 << 40))), Err(unknown));
+    assert_eq!(open(forged(|sb| sb.compat.set(1 << 40))), Ok(()));
+
+    let mut short = image(MIN_BLOCKS);
+    short.truncate(short.len() - 1);
+    let refusal = Refusal::DeviceTooSmall {
+        need: MIN_BLOCKS * 4096,
+        have: MIN_BLOCKS * 4096 - 1,
+    };
+    assert_eq!(open(short), Err(refusal));
+    assert_eq!(
+        refusal.to_string(),
+        "file system of 2097152 bytes on a device of 2097151 bytes"
+    );
+    assert_eq!(open(vec![0; 100]), Err(Refusal::Io));
+    assert_eq!(open(vec![0; 1 << 20]), Err(Refusal::NotPinfs));
+    for (refusal, errno) in [
+        (Refusal::NotPinfs, -22),
+        (newer, -22),
+        (unknown, -22),
+        (refusal, -22),
+        (Refusal::BadChecksum, -117),
+        (Refusal::BadGeometry, -117),
+        (Refusal::Io, -5),
+    ] {
+        assert_eq!(refusal.errno(), errno);
+    }
+}
+
+#[test]
+fn unknown_ro_features_forbid_writing() {
+    let image = forged(|sb| sb.ro_compat.set(2));
+    let volume = Volume::open(Memory::new(image)).expect("readable");
+    assert!(volume.geometry().read_only);
+    let mut fs = crate::support::Fs::mount(Memory::new(volume.medium().image())).0;
+    assert_eq!(fs.run(|_| Ok(())), Err(Error::Aborted));
+}
+
+#[test]
+fn absurd_geometry_is_refused() {
+    type Change = fn(&mut Superblock);
+    let changes: [Change; 24] = [
+        |sb| sb.version.set(0),
+        |sb| sb.block_size.set(512),
+        |sb| sb.inode_size.set(128),
+        |sb| sb.blocks.set(MIN_BLOCKS - 1),
+        |sb| sb.blocks.set(MAX_BLOCKS + 1),
+        |sb| sb.blocks.set(u64::MAX),
+        |sb| sb.status_block.set(0),
+        |sb| sb.journal_start.set(1),
+        |sb| sb.journal_start.set(u64::MAX),
+        |sb| sb.journal_blocks.set(0),
+        |sb| sb.journal_blocks.set(u64::MAX),
+        |sb| sb.journal_count.set(0),
+        |sb| sb.journal_count.set(u64::MAX),
+        |sb| sb.journal_count.set(2),
+        |sb| sb.bitmap_start.set(2),
+        |sb| sb.bitmap_start.set(u64::MAX),
+        |sb| sb.inode_bitmap_start.set(sb.bitmap_start.get()),
+        |sb| sb.bitmap_blocks.set(0),
+        |sb| sb.bitmap_blocks.set(u64::MAX),
+        |sb| sb.data_start.set(sb.inode_bitmap_start.get()),
+        |sb| sb.data_start.set(MIN_BLOCKS),
+        |sb| sb.root_ino.set(0),
+        |sb| sb.root_ino.set(u64::MAX),
+        |sb| sb.root_ino.set(sb.data_start.get() * 16),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let result = open(forged(change));
+        assert_eq!(result, Err(Refusal::BadGeometry), "change {index}");
+    }
+}
+
+#[test]
+fn sizes() {
+    for blocks in [0, 1, MIN_BLOCKS - 1] {
+        let memory = Memory::new(vec![0; (blocks * 4096 + 4095) as usize]);
+        assert_eq!(mkfs::format(&memory, &OPTIONS), Err(Error::NoSpace));
+        assert!(memory.image().iter().all(|&byte| byte == 0));
+    }
+    // A tail shorter than a block is left alone.
+    let memory = Memory::new(vec![0x55; (MIN_BLOCKS * 4096 + 4095) as usize]);
+    let geometry = mkfs::format(&memory, &OPTIONS).expect("format");
+    assert_eq!(geometry.blocks, MIN_BLOCKS);
+    let tail = &memory.image()[(MIN_BLOCKS * 4096) as usize..];
+    assert!(tail.iter().all(|&byte| byte == 0x55));
+}
+
+/// Nothing but a size.
+struct Size(u64);
+
+impl Medium for Size {
+    fn size(&self) -> u64 {
+        self.0
+    }
+    fn read(&self, _: u64, _: &mut [u8]) -> pinfs_format::Result {
+        Err(Error::Io)
+    }
+    fn write(&self, _: u64, _: &[u8]) -> pinfs_format::Result {
+        Err(Error::Io)
+    }
+    fn zero(&self, _: u64, _: u64) -> pinfs_format::Result {
+        Err(Error::Io)
+    }
+    fn flush(&self, _: u64, _: u64) -> pinfs_format::Result {
+        Err(Error::Io)
+    }
+    fn fence(&self) {}
+}
+
+#[test]
+fn the_largest_sizes_are_planned() {
+    for blocks in [MIN_BLOCKS, 32768, 32769, 1 << 28, MAX_BLOCKS] {
+        let (sb, geometry) = mkfs::plan(&Size(blocks * 4096), &OPTIONS).expect("plan");
+        assert_eq!(geometry.blocks, blocks);
+        assert_eq!(sb.bitmap_blocks.get(), blocks.div_ceil(32768));
+    }
+    let size = Size((MAX_BLOCKS + 1) * 4096);
+    assert_eq!(mkfs::plan(&size, &OPTIONS).map(drop), Err(Error::Overflow));
+}
+
+#[test]
+fn crc_agrees_with_another() {
+    let data: Vec<u8> = (0..1000u32).map(|i| ((i * i) >> 3) as u8).collect();
+    for len in 0..data.len() {
+        let ours = !pinfs_format::crc::update(!0, &data[..len]);
+        assert_eq!(ours, crc32c::crc32c(&data[..len]));
+    }
+}

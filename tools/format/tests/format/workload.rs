@@ -320,7 +320,7 @@ impl Workload {
             Op::Overwrite(ino, lblock) => {
                 let inode = fs.inode(*ino);
                 if let Mapping::Extent(extent) = file::map(&fs.volume, &inode, *lblock)? {
-                    let version = self.random.next() as u8;
+                    let version = self.random.number() as u8;
                     let generation = inode.generation.get();
                     store(
                         fs.volume.medium(),

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The program on image files.
+
+use std::{
+    ffi::OsStr,
+    fs::{
+        self,
+        File, //
+    },
+    os::unix::fs::FileExt,
+    path::{
+        Path,
+        PathBuf, //
+    },
+    process::{
+        Command,
+        Output, //
+    },
+};
+
+use pinfs_format::{
+    check,
+    memory::Memory,
+    superblock::Superblock,
+    Volume, //
+};
+
+const MIB: u64 = 1 << 20;
+
+/// An image file that goes with the test.
+struct Image(PathBuf);
+
+impl Image {
+    fn new(test: &str, size: u64) -> Self {
+        let name = format!("mkfs-{test}-{}.img", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let file = File::create(&path).expect("image");
+        file.set_len(size).expect("size");
+        Image(path)
+    }
+
+    fn put(&self, off: u64, bytes: &[u8]) {
+        let file = File::options().write(true).open(&self.0).expect("image");
+        file.write_all_at(bytes, off).expect("write");
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.0).expect("image")
+    }
+
+    /// Runs the program with the image as its last argument.
+    fn mkfs(&self, arguments: &[&str]) -> Output {
+        let arguments = arguments.iter().map(OsStr::new);
+        run(arguments.chain([self.0.as_os_str()]))
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // A file left behind harms nobody.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn run<'a>(arguments: impl IntoIterator<Item = &'a OsStr>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mkfs-pinfs"))
+        .args(arguments)
+        .output()
+        .expect("mkfs.pinfs")
+}
+
+#[track_caller]
+fn succeeds(output: Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*errors), (Some(0), ""));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[track_caller]
+fn fails(output: Output, message: &str) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains(message), "{errors}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn makes_a_good_file_system() {
+    let image = Image::new("good", 16 * MIB);
+    let uuid = "12345678-9abc-4def-8123-456789abcdef";
+    let text = succeeds(image.mkfs(&["-L", "my label", "-U", uuid, "--"]));
+    assert_eq!(text.lines().count(), 1);
+    assert!(text.contains("16 MiB") && text.contains(uuid), "{text}");
+    let memory = Memory::new(image.bytes());
+    let (sb, _) = Superblock::read(&memory).expect("superblock");
+    assert!(sb.label.starts_with(b"my label\0"));
+    assert_eq!(sb.uuid[..4], [0x12, 0x34, 0x56, 0x78]);
+    let contents = check::check(&Volume::open(memory).expect("volume")).expect("clean");
+    assert_eq!(contents.objects.len(), 1);
+}
+
+#[test]
+fn two_are_never_the_same() {
+    let (a, b) = (Image::new("one", 4 * MIB), Image::new("other", 4 * MIB));
+    succeeds(a.mkfs(&[]));
+    succeeds(b.mkfs(&[]));
+    let read = |image: &Image| {
+        Superblock::read(&Memory::new(image.bytes()))
+            .expect("read")
+            .0
+    };
+    let (a, b) = (read(&a), read(&b));
+    assert_ne!(a.uuid, b.uuid);
+    assert_ne!(a.hash_key[0].get(), b.hash_key[0].get());
+    assert_ne!(a.hash_key[1].get(), b.hash_key[1].get());
+}
+
+#[test]
+fn spares_what_is_there() {
+    for (test, off, bytes, what) in [
+        ("partitions", 510, &[0x55, 0xaa][..], "holds"),
+        ("text", 100, &b"hello"[..], "holds data of an unknown kind"),
+        ("btrfs", 0x10040, &b"_BHRfS_M"[..], "holds"),
+        ("swap", 4086, &b"SWAPSPACE2"[..], "holds"),
+    ] {
+        let image = Image::new(test, 4 * MIB);
+        image.put(off, bytes);
+        let before = image.bytes();
+        fails(image.mkfs(&[]), what);
+        assert_eq!(image.bytes(), before);
+        succeeds(image.mkfs(&["-f"]));
+        let made = image.bytes();
+        // The other's mark is gone.
+        assert_ne!(made[off as usize..][..bytes.len()], *bytes);
+        fails(
+            image.mkfs(&[]),
+            "holds a pinfs file system; use -f to overwrite it",
+        );
+        assert_eq!(image.bytes(), made);
+    }
+}
+
+#[test]
+fn clears_the_end() {
+    let image = Image::new("end", 4 * MIB + 100);
+    image.put(4 * MIB + 100 - 512, &[0x77; 512]);
+    succeeds(image.mkfs(&[]));
+    let bytes = image.bytes();
+    assert!(bytes[bytes.len() - 512..].iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn dry_run_writes_nothing() {
+    let image = Image::new("dry", 4 * MIB);
+    let text = succeeds(image.mkfs(&["-n"]));
+    assert!(text.contains("would make"), "{text}");
+    assert!(image.bytes().iter().all(|&byte| byte == 0));
+    image.put(0, b"x");
+    fails(image.mkfs(&["-n"]), "holds");
+}
+
+#[test]
+fn too_small() {
+    for size in [0, 1, 4096, 2 * MIB - 1] {
+        let image = Image::new(&format!("small-{size}"), size);
+        fails(image.mkfs(&["-f"]), "at least 2097152 are needed");
+        assert!(image.bytes().iter().all(|&byte| byte == 0));
+    }
+    succeeds(Image::new("least", 2 * MIB).mkfs(&[]));
+}
+
+#[test]
+fn bad_arguments() {
+    let image = Image::new("arguments", 4 * MIB);
+    fails(image.mkfs(&["-L", &"x".repeat(33)]), "longer than 32 bytes");
+    fails(image.mkfs(&["-U", "12345"]), "invalid value");
+    fails(image.mkfs(&["-x"]), "unexpected argument");
+    fails(image.mkfs(&["/dev/null"]), "unexpected argument");
+    fails(run([]), "required");
+    fails(
+        run([OsStr::new("/dev/null")]),
+        "neither a block device nor a regular file",
+    );
+    fails(
+        run([OsStr::new("/")]),
+        "neither a block device nor a regular file",
+    );
+    fails(run([OsStr::new("/does/not/exist")]), "No such file");
+    assert!(image.bytes().iter().all(|&byte| byte == 0));
+    succeeds(image.mkfs(&["-L", &"x".repeat(32)]));
+    assert!(succeeds(run([OsStr::new("--help")])).contains("Usage: mkfs.pinfs"));
+}
