@@ -64,11 +64,11 @@ plan 50
 # ---- the device ----
 insmod "$PINFS_KO"
 dd if=/dev/zero of="$PINFS_DEV" bs=64K count=1 conv=fsync status=none
-refused "S4 zeroes" EINVAL 'superblock' "$PINFS_DEV"
+refused "S4 zeroes" EINVAL 'no pinfs' "$PINFS_DEV"
 head -c 65536 /dev/urandom | dd of="$PINFS_DEV" conv=fsync status=none
-refused "S4 noise" EINVAL 'superblock' "$PINFS_DEV"
+refused "S4 noise" EINVAL 'no pinfs' "$PINFS_DEV"
 mkfs.ext4 -q -F -b 4096 "$PINFS_DEV"
-refused "S4 ext4" EINVAL 'superblock' "$PINFS_DEV"
+refused "S4 ext4" EINVAL 'no pinfs' "$PINFS_DEV"
 
 fresh
 accepted "S1 a valid file system" "$PINFS_DEV"
@@ -111,9 +111,9 @@ refused "S4 root directory nowhere" EUCLEAN 'geometry' "$PINFS_DEV"
 restore
 sbedit "$PINFS_DEV" set64 $SB_RO_COMPAT 0x8000000000000000
 mount -t pinfs -o ro "$PINFS_DEV" "$MNT"
-is "S4 unknown read-only feature: can be read" "$tree" "$(manifest_of "$MNT/tree")"
+same_text "S4 unknown read-only feature: can be read" "$tree" "$(manifest_of "$MNT/tree")"
 is "S4 unknown read-only feature: cannot be remounted for writing" EROFS \
-	"$(error_of mount -o remount,rw "$MNT" && error_of touch "$MNT/x" | tail -n 1)"
+	"$(error_of mount -o remount,rw "$MNT")"
 umount "$MNT"
 restore
 
@@ -127,7 +127,7 @@ dd if="$WORK/first" of="$PINFS_DEV" conv=fsync status=none
 rm "$WORK/large" "$WORK/first"
 
 mount -t pinfs "$PINFS_DEV" "$MNT"
-is "S4 nothing is lost" "$tree" "$(manifest_of "$MNT/tree")"
+same_text "S4 nothing is lost" "$tree" "$(manifest_of "$MNT/tree")"
 umount "$MNT"
 
 # ---- options ----
@@ -162,7 +162,7 @@ mkfs_refuses "S1 mkfs on pinfs" 'pinfs' "$PINFS_DEV"
 mount -t pinfs "$PINFS_DEV" "$MNT"
 mkfs_refuses "S1 mkfs on a mounted device" 'mounted|in use|busy' "$PINFS_DEV"
 mkfs_refuses "S1 mkfs -f on a mounted device" 'mounted|in use|busy' -f "$PINFS_DEV"
-is "S1 mkfs leaves a mounted device alone" "$tree" "$(manifest_of "$MNT/tree")"
+same_text "S1 mkfs leaves a mounted device alone" "$tree" "$(manifest_of "$MNT/tree")"
 umount "$MNT"
 truncate -s 64K "$WORK/small"
 mkfs_refuses "S1 mkfs on something too small" 'small|at least' "$WORK/small"
@@ -197,7 +197,7 @@ is "L19 no fcntl_setlease: a registration answers as the plain kernel" EOPNOTSUP
 	"$(ask "open $MNT/file" map ring register)"
 matches "L19 E6 no fcntl_setlease: the kernel's log says so" 'pinfs.*fcntl_setlease' \
 	"$(log_since | grep pinfs)"
-is "L19 no fcntl_setlease: the file system works" "$tree" "$(manifest_of "$MNT/tree")"
+same_text "L19 no fcntl_setlease: the file system works" "$tree" "$(manifest_of "$MNT/tree")"
 end_without
 
 without __gup_longterm_locked

@@ -78,16 +78,16 @@ holder_end
 
 # ---- what the module put into /proc is open, or was looked at ----
 insmod "$PINFS_KO"
-exec {fd}</proc/self/file_pins
+exec 9</proc/self/file_pins
 is "B10 rmmod with file_pins open" EBUSY "$(error_of rmmod pinfs)"
-exec {fd}<&-
-exec {fd}</proc/$$/task/$$/file_pins
-cat <&"$fd" >/dev/null
+exec 9<&-
+exec 9</proc/$$/task/$$/file_pins
+cat <&9 >/dev/null
 is "B10 rmmod with a thread's file_pins open" EBUSY "$(error_of rmmod pinfs)"
-exec {fd}<&-
-exec {fd}</proc/fs/pinfs/pins
-cat <&"$fd" >/dev/null
-exec {fd}<&-
+exec 9<&-
+exec 9</proc/fs/pinfs/pins
+cat <&9 >/dev/null
+exec 9<&-
 for pid in /proc/[0-9]*; do
 	cat "$pid"/file_pins "$pid"/task/*/file_pins >/dev/null 2>&1
 done

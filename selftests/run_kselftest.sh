@@ -105,9 +105,13 @@ judge() {
 
 # run_program REGION PROGRAM
 run_program() {
-	local name="$1 ${2%.sh}" status why not
-	timeout -k 10 "$LIMIT" "$HERE/$2" 2>&1 </dev/null | tee "$RAW" | nest "$name"
-	status=${PIPESTATUS[0]}
+	local name="$1 ${2%.sh}" pid status why not
+	# Not a pipe: a process that cannot be killed would keep it open for ever.
+	timeout -k 10 "$LIMIT" "$HERE/$2" >"$RAW" 2>&1 </dev/null &
+	pid=$!
+	tail -s 0.2 -f -n +1 --pid="$pid" "$RAW" | nest "$name"
+	wait "$pid"
+	status=$?
 	judge "$status" >"$RAW.why"
 	why=$(<"$RAW.why")
 	rm "$RAW.why"

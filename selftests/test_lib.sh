@@ -64,6 +64,20 @@ is() {
 	fi
 }
 
+# same_text NAME EXPECTED SEEN: long ones, of which only the difference is shown.
+same_text() {
+	local dir
+	if [[ $2 == "$3" ]]; then
+		pass "$1"
+		return
+	fi
+	dir=$(mktemp -d /tmp/pinfs-diff.XXXXXX)
+	echo "$2" >"$dir/expected"
+	echo "$3" >"$dir/seen"
+	fail "$1" "expected (-), seen (+):"$'\n'"$(diff -U0 "$dir/expected" "$dir/seen" | tail -n +4 | head -n 20)"
+	rm -r "$dir"
+}
+
 # matches NAME PATTERN SEEN: an extended regular expression.
 matches() {
 	if [[ $3 =~ $2 ]]; then
@@ -164,7 +178,7 @@ leave() {
 # error that mount, rmmod and the like put into words.
 error_of() {
 	local out
-	if out=$(LC_ALL=C "$@" 2>&1); then
+	if out=$(LC_ALL=C "$@" 2>&1 >/dev/null); then
 		echo 0
 		return
 	fi
@@ -173,7 +187,7 @@ error_of() {
 	*"Resource temporarily unavailable"* | *EAGAIN*) echo EAGAIN ;;
 	*"File exists"* | *EEXIST*) echo EEXIST ;;
 	*"Text file busy"* | *ETXTBSY*) echo ETXTBSY ;;
-	*"Read-only file system"* | *EROFS*) echo EROFS ;;
+	*"Read-only file system"* | *"write-protected"* | *EROFS*) echo EROFS ;;
 	*"Structure needs cleaning"* | *EUCLEAN*) echo EUCLEAN ;;
 	*"Operation not supported"* | *EOPNOTSUPP*) echo EOPNOTSUPP ;;
 	*"wrong fs type"* | *"Invalid argument"* | *"bad option"* | *EINVAL*) echo EINVAL ;;
@@ -275,7 +289,6 @@ make_tree() {
 # manifest_of DIR: everything about the tree that must be kept.
 manifest_of() (
 	cd "$1" || exit
-	find . -printf '%P\0%y\0%m\0%U\0%G\0%s\0%n\0%T@\0%l\0\n' | LC_ALL=C sort | tr '\0\n' '| '
-	echo
+	find . -printf '%P|%y|%m|%U|%G|%s|%n|%T@|%l\n' | LC_ALL=C sort
 	find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum -b
 )
