@@ -74,7 +74,8 @@ TEST_F(pinfs, B1_pinned_ETXTBSY_for_others)
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_call(&self->a, act_open, O_RDWR));
 	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
-	for (size_t i = 0; i < ARRAY_SIZE(subtractive); i++) {
+	/* The first wrong answer changes what the others start from. */
+	for (size_t i = 0; i < ARRAY_SIZE(subtractive) && !_metadata->exit_code; i++) {
 		const struct subtractive *op = &subtractive[i];
 
 		EXPECT_EQ(-ETXTBSY, peer_call(&self->a, op->fn, op->arg)) {
@@ -89,7 +90,8 @@ TEST_F(pinfs, B1_pinned_EDEADLK_for_the_holder)
 	struct state before = look(self->path);
 
 	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
-	for (size_t i = 0; i < ARRAY_SIZE(subtractive); i++) {
+	/* The first wrong answer changes what the others start from. */
+	for (size_t i = 0; i < ARRAY_SIZE(subtractive) && !_metadata->exit_code; i++) {
 		const struct subtractive *op = &subtractive[i];
 
 		EXPECT_EQ(-EDEADLK, op->fn(&self->me, op->arg)) {
@@ -149,7 +151,8 @@ TEST_F(pinfs, B2_leased_without_pins)
 	ASSERT_EQ(0, peer_call(&self->a, act_open, O_RDWR));
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
-	for (size_t i = 0; i < ARRAY_SIZE(subtractive); i++) {
+	/* The first wrong answer changes what the others start from. */
+	for (size_t i = 0; i < ARRAY_SIZE(subtractive) && !_metadata->exit_code; i++) {
 		const struct subtractive *op = &subtractive[i];
 
 		EXPECT_EQ(-ETXTBSY, peer_call(&self->a, op->fn, op->arg)) {

@@ -271,7 +271,12 @@ static void check_mixed(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *
 	ASSERT_EQ(0, act_ring(&self->me, 0));
 	iov.iov_base = mixed_buffer(&self->me, file_first);
 	ASSERT_NE(NULL, iov.iov_base);
-	EXPECT_EQ(-EOPNOTSUPP, io_uring_register_buffers(&self->me.ring[0], &iov, 1));
+	/*
+	 * Without a lease as on the plain kernel: the error of the first page,
+	 * or io_uring's own if it has pinned some before.
+	 */
+	EXPECT_EQ(file_first ? -EOPNOTSUPP : -EFAULT,
+		  io_uring_register_buffers(&self->me.ring[0], &iov, 1));
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
 	ASSERT_EQ(0, io_uring_register_buffers(&self->me.ring[0], &iov, 1));
 	ASSERT_EQ(1, pins_of(id, &line, 1, bad, sizeof(bad))) {
