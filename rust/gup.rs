@@ -147,7 +147,10 @@ impl Folio {
     /// # Safety
     ///
     /// The page must be pinned by somebody, so that it stays a page of its file for the call.
-    unsafe fn of_page(page: *mut bindings::page, wanted: fn(&Inode) -> bool) -> Option<(Self, u64)> {
+    unsafe fn of_page(
+        page: *mut bindings::page,
+        wanted: fn(&Inode) -> bool,
+    ) -> Option<(Self, u64)> {
         let mut place = MaybeUninit::<bindings::pinfs_page_place>::uninit();
         // SAFETY: The page is valid, and so is the memory for the answer.
         if !unsafe { bindings::pinfs_helper_page_place(page, place.as_mut_ptr()) } {
@@ -262,9 +265,8 @@ impl Request<'_> {
             let vma = unsafe { vma.assume_init() };
             let end = self.count.min(at + vma.pages as usize);
             // SAFETY: The mmap lock keeps the mapping, which keeps the file.
-            let file = NonNull::new(vma.file).filter(|file| unsafe {
-                wanted(Inode::from_raw((*file.as_ptr()).f_inode))
-            });
+            let file = NonNull::new(vma.file)
+                .filter(|file| unsafe { wanted(Inode::from_raw((*file.as_ptr()).f_inode)) });
             if let Some(file) = file {
                 if done < at {
                     segments.push(
@@ -358,10 +360,7 @@ impl Request<'_> {
         debug_assert!(pages.end <= self.count);
         // SAFETY: The pages were pinned by the original.
         unsafe {
-            bindings::unpin_user_pages(
-                self.pages.wrapping_add(pages.start),
-                pages.len() as c_ulong,
-            )
+            bindings::unpin_user_pages(self.pages.wrapping_add(pages.start), pages.len() as c_ulong)
         };
     }
 }

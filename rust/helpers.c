@@ -376,10 +376,16 @@ u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start)
 	return folio_size(folio);
 }
 
-int pinfs_helper_wait_page_idle_killable(struct page *page)
+int pinfs_helper_wait_page_idle_killable(struct page *page,
+					 bool (*stop)(void *), void *arg)
 {
-	return ___wait_var_event(page, dax_page_is_idle(page), TASK_KILLABLE,
-				 0, 0, schedule());
+	return ___wait_var_event(page, dax_page_is_idle(page) || stop(arg),
+				 TASK_KILLABLE, 0, 0, schedule());
+}
+
+void pinfs_helper_wake_page(unsigned long pfn)
+{
+	wake_up_var(pfn_to_page(pfn));
 }
 
 /* lease.rs */

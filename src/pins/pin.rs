@@ -159,7 +159,8 @@ impl Reservation {
         /// Number of runs that are recorded in one go, with interrupts disabled.
         const BATCH: usize = 64;
 
-        runs.chunks(BATCH).try_for_each(|runs| self.commit_batch(runs))
+        runs.chunks(BATCH)
+            .try_for_each(|runs| self.commit_batch(runs))
     }
 
     fn commit_batch(&self, new: &[Run]) -> Result {

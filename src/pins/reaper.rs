@@ -88,7 +88,10 @@ impl Job for Reap {
 
 /// Takes one dead holding out, and returns all that belonged to it.
 fn take_down(registry: &mut Registry) -> Option<impl Sized> {
-    let key = registry.dead.cursor_front().map(|cursor| *cursor.current().0)?;
+    let key = registry
+        .dead
+        .cursor_front()
+        .map(|cursor| *cursor.current().0)?;
     let link = registry.dead.remove_node(&key)?.into_reservation();
     let (inode, context, grant) = key;
     if let Some(holding) = registry.holdings.get_mut(&key) {
@@ -159,7 +162,10 @@ fn next_doubt(last: Option<HoldingKey>) -> Option<(HoldingKey, bool)> {
     let mut guard = registry::lock();
     let registry = guard.as_mut()?;
     let key = match last {
-        None => registry.doubts.cursor_front().map(|cursor| *cursor.current().0),
+        None => registry
+            .doubts
+            .cursor_front()
+            .map(|cursor| *cursor.current().0),
         Some(last) => registry::key_after(&registry.doubts, last),
     }?;
     let holding = registry.holdings.get_mut(&key)?;
