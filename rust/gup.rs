@@ -53,7 +53,8 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
-        }, //
+        },
+        Arc, //
     }, //
 };
 
@@ -92,14 +93,6 @@ impl PathRef {
     }
 }
 
-impl Clone for PathRef {
-    /// May be called in any context.
-    fn clone(&self) -> Self {
-        // SAFETY: Our own references last at least as long.
-        unsafe { Self::get(&self.0) }
-    }
-}
-
 impl Drop for PathRef {
     fn drop(&mut self) {
         // SAFETY: The references are ours.
@@ -118,7 +111,7 @@ pub(crate) struct Segment {
 /// A mapping of a file.
 pub(crate) struct FileSegment {
     /// The file.
-    pub(crate) path: PathRef,
+    pub(crate) path: Arc<PathRef>,
     /// The page of the file that the segment begins with.
     pub(crate) index: u64,
     /// The mapping shows what others write to the file, and they see what is written to it.
@@ -283,7 +276,7 @@ impl Request<'_> {
                     Segment {
                         pages: at..end,
                         file: Some(FileSegment {
-                            path,
+                            path: Arc::new(path, GFP_KERNEL)?,
                             index: vma.index as u64,
                             is_shared: vma.shared,
                         }),

@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/iomap.h>
 #include <linux/mm.h>
+#include <linux/ptrace.h>
 #include <linux/task_work.h>
 #include <linux/workqueue.h>
 
@@ -167,6 +168,50 @@ int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
 bool pinfs_helper_file_has_other_lease(const struct file *file,
 				       const struct lease_manager_operations *ops);
 int pinfs_helper_break_layout(struct inode *inode, bool wait);
+
+/* proc.rs (partly in hook_helpers.c) */
+struct pid;
+struct pid_namespace;
+struct seq_file;
+
+static const unsigned int pinfs_ptrace_mode_read_fscreds =
+	PTRACE_MODE_READ_FSCREDS;
+
+typedef int (*pinfs_pid_show_t)(struct seq_file *seq, struct pid_namespace *ns,
+				struct pid *pid, struct task_struct *task);
+
+/* As struct pid_entry of fs/proc/base.c. */
+struct pinfs_pid_entry {
+	const char *name;
+	unsigned int len;
+	umode_t mode;
+	const struct inode_operations *iop;
+	const struct file_operations *fop;
+	pinfs_pid_show_t show;
+};
+
+struct pinfs_pid_file {
+	struct pinfs_pid_entry entry;
+	struct file_operations fop;
+	struct module *owner;
+	const struct pinfs_pid_entry *tables[2];
+};
+
+struct pid_namespace *pinfs_helper_seq_pid_ns(const struct seq_file *seq);
+bool pinfs_helper_seq_has_overflowed(struct seq_file *seq);
+const struct mm_struct *pinfs_helper_task_mm_id(struct task_struct *task);
+struct task_struct *pinfs_helper_next_process(struct pid_namespace *ns, int *nr);
+int pinfs_helper_lock_exec_update(struct task_struct *task);
+void pinfs_helper_unlock_exec_update(struct task_struct *task);
+bool pinfs_helper_dentry_is(const struct dentry *dentry, const char *name);
+bool pinfs_helper_pid_table(struct pinfs_pid_file *file,
+			    const struct pinfs_pid_entry *table,
+			    unsigned long count);
+void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
+				struct module *owner, const char *name,
+				pinfs_pid_show_t show);
+int pinfs_helper_pid_file_probe(const char *name);
+void pinfs_helper_pid_file_forget(struct pinfs_pid_file *file);
 
 /* work.rs (partly in hook_helpers.c) */
 void pinfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func);

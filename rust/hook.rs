@@ -156,10 +156,34 @@ impl Call {
     ///
     /// The arguments must be right for the function; surplus ones are ignored.
     pub(crate) unsafe fn resume(&self, arguments: [usize; 6]) -> usize {
+        // SAFETY: `resume` was set before this call was redirected. The arguments are the caller's
+        // promise.
+        unsafe { Function(self.state.resume.load(Relaxed)).call(arguments) }
+    }
+}
+
+/// A function of the kernel, by its address.
+#[derive(Clone, Copy)]
+pub(crate) struct Function(usize);
+
+impl Function {
+    /// Returns the function at an address that [`address_of`] has found.
+    pub(crate) fn at(address: usize) -> Self {
+        Self(address)
+    }
+
+    /// Calls the function and returns what it returns.
+    ///
+    /// # Safety
+    ///
+    /// The address must be that of a function, or behind its ENDBR or its call of `__fentry__`. It
+    /// returns an integer or a pointer, and takes at most six arguments, all in registers, for
+    /// which these must be right; surplus ones are ignored.
+    pub(crate) unsafe fn call(self, arguments: [usize; 6]) -> usize {
         let [a, b, c, d, e, f] = arguments;
-        let mut ret = self.state.resume.load(Relaxed);
-        // SAFETY: `resume` was set before this call was redirected; see `hook_resume.S` for how it
-        // is entered. The arguments are the caller's promise.
+        let mut ret = self.0;
+        // SAFETY: See `hook_resume.S` for how the function is entered. The rest is the caller's
+        // promise.
         unsafe {
             core::arch::asm!(
                 "call {resume}",

@@ -9,7 +9,6 @@ use crate::bindings;
 use core::marker::PhantomData;
 use kernel::{
     ffi::c_uint,
-    prelude::*,
     sync::atomic::{
         Acquire,
         Atomic,

@@ -24,6 +24,8 @@ mod lease;
 mod lock;
 #[path = "../rust/pmem.rs"]
 mod pmem;
+#[path = "../rust/proc.rs"]
+mod proc;
 #[path = "../rust/random.rs"]
 mod random;
 #[path = "../rust/task.rs"]

@@ -78,9 +78,12 @@ struct Reap;
 
 impl Job for Reap {
     fn run() {
-        while let Some(removed) = registry::lock().as_mut().and_then(take_down) {
-            // Without the lock: this may sleep.
-            drop(removed);
+        loop {
+            // The lock is given back at the end of the statement: what follows may sleep.
+            let removed = registry::lock().as_mut().and_then(take_down);
+            if removed.is_none() {
+                break;
+            }
         }
         linger();
     }
