@@ -62,7 +62,7 @@ doc: module ## write the module's documentation to build/doc
 
 .PHONY: selftests
 selftests: ## build the test programs that run in the guest
-	@+$(enter) make --no-print-directory -C $(top)/selftests $(jobs) OUT=$(build)/selftests KSRC=/kernel/source
+	@+$(enter) make --no-print-directory -C $(top)/selftests $(if $(V),,-s) $(jobs) OUT=$(build)/selftests KSRC=/kernel/source
 
 .PHONY: tools
 tools: ## build mkfs.pinfs and its like into build/bin

@@ -463,3 +463,43 @@ int pinfs_helper_break_layout(struct inode *inode, bool wait)
 	return __break_lease(inode, LEASE_BREAK_LAYOUT |
 			     (wait ? 0 : LEASE_BREAK_NONBLOCK));
 }
+
+/* gup.rs */
+
+int pinfs_helper_mmap_read_lock_killable(struct mm_struct *mm)
+{
+	return mmap_read_lock_killable(mm);
+}
+
+void pinfs_helper_mmap_read_unlock(struct mm_struct *mm)
+{
+	mmap_read_unlock(mm);
+}
+
+bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
+			     struct pinfs_vma *found)
+{
+	struct vm_area_struct *vma;
+
+	addr = untagged_addr_remote(mm, addr);
+	vma = vma_lookup(mm, addr);
+	if (!vma)
+		return false;
+	found->file = vma->vm_file;
+	found->index = linear_page_index(vma, addr);
+	found->pages = (vma->vm_end - addr + PAGE_SIZE - 1) >> PAGE_SHIFT;
+	found->shared = vma->vm_flags & VM_MAYSHARE;
+	return true;
+}
+
+const struct path *pinfs_helper_file_path(const struct file *file)
+{
+	return &file->f_path;
+}
+
+/* work.rs */
+
+void pinfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}

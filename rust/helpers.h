@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/iomap.h>
 #include <linux/mm.h>
+#include <linux/task_work.h>
 #include <linux/workqueue.h>
 
 /* Constants whose macros bindgen cannot evaluate. */
@@ -103,6 +104,33 @@ void pinfs_helper_pmem_wmb(void);
 u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start);
 int pinfs_helper_wait_page_idle_killable(struct page *page);
 
+/* gup.rs (partly in hook_helpers.c) */
+struct pinfs_page_place {
+	struct inode *inode;
+	pgoff_t index;		/* of the folio in the file, in pages */
+	unsigned long pfn;	/* of the folio's first page */
+	unsigned int page;	/* of the page in the folio */
+	unsigned int order;	/* of the folio */
+};
+
+struct pinfs_vma {
+	struct file *file;
+	pgoff_t index;		/* of the address in the file, in pages */
+	unsigned long pages;	/* from the address to the mapping's end */
+	bool shared;
+};
+
+bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place);
+unsigned long pinfs_helper_pfn_pins(unsigned long pfn);
+unsigned long pinfs_helper_pages_left_in_folio(struct page *page);
+int pinfs_helper_syscall_fd(void);
+const struct file *pinfs_helper_syscall_file_id(void);
+int pinfs_helper_mmap_read_lock_killable(struct mm_struct *mm);
+void pinfs_helper_mmap_read_unlock(struct mm_struct *mm);
+bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
+			     struct pinfs_vma *found);
+const struct path *pinfs_helper_file_path(const struct file *file);
+
 /* hook.rs (hook_helpers.c, hook_resume.S) */
 struct ftrace_regs;
 bool pinfs_helper_hook_disabled(const char *name);
@@ -137,5 +165,13 @@ int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
 bool pinfs_helper_file_has_other_lease(const struct file *file,
 				       const struct lease_manager_operations *ops);
 int pinfs_helper_break_layout(struct inode *inode, bool wait);
+
+/* work.rs (partly in hook_helpers.c) */
+void pinfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func);
+void pinfs_helper_queue_delayed_work(struct delayed_work *work,
+				     unsigned int msecs, bool earlier);
+bool pinfs_helper_task_work(struct module *module, task_work_func_t func);
+void pinfs_helper_task_work_done(struct module *module,
+				 struct callback_head *head);
 
 #endif /* _PINFS_HELPERS_H */

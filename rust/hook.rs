@@ -323,12 +323,13 @@ impl<O: Observe> Observer<O> {
         Ok(())
     }
 
-    /// Stops to observe. When this returns, no call of [`Observe::entered`] runs any more.
+    /// Stops to observe if `condition` agrees, which is asked while nobody can start to. After
+    /// that no call of [`Observe::entered`] runs any more.
     ///
     /// Waits for RCU-tasks grace periods.
-    pub(crate) fn disable(&self) {
+    pub(crate) fn disable_if(&self, condition: impl FnOnce() -> bool) {
         let mut enabled = self.enabled.lock();
-        if *enabled {
+        if *enabled && condition() {
             // SAFETY: The ops are registered.
             unsafe { bindings::unregister_ftrace_function(self.ops.get()) };
             *enabled = false;
@@ -339,7 +340,7 @@ impl<O: Observe> Observer<O> {
 #[pinned_drop]
 impl<O: Observe> PinnedDrop for Observer<O> {
     fn drop(self: Pin<&mut Self>) {
-        self.disable();
+        self.disable_if(|| true);
         // SAFETY: The ops are no longer registered, and no call-back of theirs runs.
         unsafe {
             bindings::synchronize_rcu_tasks();

@@ -11,6 +11,7 @@
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <asm/syscall.h>
@@ -118,4 +119,151 @@ void pinfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
 bool pinfs_helper_in_task(void)
 {
 	return in_task();
+}
+
+/* gup.rs */
+
+bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place)
+{
+	struct folio *folio = page_folio(page);
+	struct address_space *mapping;
+
+	if (!folio_is_fsdax(folio))
+		return false;
+	mapping = READ_ONCE(folio->mapping);
+	if (!mapping)
+		return false;
+	place->inode = mapping->host;
+	place->index = folio->index;
+	place->pfn = folio_pfn(folio);
+	place->page = folio_page_idx(folio, page);
+	place->order = folio_order(folio);
+	return true;
+}
+
+/*
+ * The mapcount is read after the reference count, and mappings may come and go
+ * in between; rounding to the nearest pin keeps that, and the odd reference of
+ * another kind, from counting.
+ */
+unsigned long pinfs_helper_pfn_pins(unsigned long pfn)
+{
+	struct folio *folio = page_folio(pfn_to_page(pfn));
+	int refs;
+
+	if (folio_has_pincount(folio))
+		return max(atomic_read(&folio->_pincount), 0);
+	refs = folio_ref_count(folio);
+	refs -= folio_mapcount(folio);
+	return max(refs + GUP_PIN_COUNTING_BIAS / 2, 0) / GUP_PIN_COUNTING_BIAS;
+}
+
+unsigned long pinfs_helper_pages_left_in_folio(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return folio_nr_pages(folio) - folio_page_idx(folio, page);
+}
+
+/*
+ * The descriptor that is the first argument of the system call that the current
+ * task is in, or -1.  Kernel threads and io_uring's workers are in none, and a
+ * task that exits may be in one that has nothing to do with what it gives back.
+ *
+ * io_uring's two calls take an index into the task's registered rings instead,
+ * if a flag says so.
+ */
+int pinfs_helper_syscall_fd(void)
+{
+	const unsigned int use_registered = 1U << 31;	/* io_uring_register() */
+	const unsigned int enter_registered = 1U << 4;	/* io_uring_enter() */
+	struct pt_regs *regs;
+	unsigned long args[6];
+
+	if (!in_task() ||
+	    (current->flags & (PF_KTHREAD | PF_USER_WORKER | PF_EXITING)))
+		return -1;
+	regs = task_pt_regs(current);
+	if (!user_mode(regs))
+		return -1;
+	syscall_get_arguments(current, regs, args);
+#ifdef CONFIG_IA32_EMULATION
+	if (current->thread_info.status & TS_COMPAT) {
+		switch (syscall_get_nr(current, regs)) {
+		case 4:			/* write */
+		case 54:		/* ioctl */
+		case 146:		/* writev */
+		case 366:		/* setsockopt */
+			return args[0];
+		case __NR_io_uring_register:
+			return args[1] & use_registered ? -1 : (int)args[0];
+		case __NR_io_uring_enter:
+			return args[3] & enter_registered ? -1 : (int)args[0];
+		}
+		return -1;
+	}
+#endif
+	switch (syscall_get_nr(current, regs)) {
+	case __NR_write:
+	case __NR_ioctl:
+	case __NR_writev:
+	case __NR_setsockopt:
+		return args[0];
+	case __NR_io_uring_register:
+		return args[1] & use_registered ? -1 : (int)args[0];
+	case __NR_io_uring_enter:
+		return args[3] & enter_registered ? -1 : (int)args[0];
+	}
+	return -1;
+}
+
+/* The address only: the file may be gone when this returns. */
+const struct file *pinfs_helper_syscall_file_id(void)
+{
+	int fd = pinfs_helper_syscall_fd();
+	struct files_struct *files = current->files;
+	const struct file *file;
+
+	if (fd < 0 || !files)
+		return NULL;
+	rcu_read_lock();
+	file = files_lookup_fd_raw(files, fd);
+	rcu_read_unlock();
+	return file;
+}
+
+/* work.rs */
+
+void pinfs_helper_queue_delayed_work(struct delayed_work *work,
+				     unsigned int msecs, bool earlier)
+{
+	if (earlier)
+		mod_delayed_work(system_dfl_wq, work, msecs_to_jiffies(msecs));
+	else
+		queue_delayed_work(system_dfl_wq, work, msecs_to_jiffies(msecs));
+}
+
+bool pinfs_helper_task_work(struct module *module, task_work_func_t func)
+{
+	struct callback_head *head;
+
+	if (!in_task() || (current->flags & PF_KTHREAD) ||
+	    !try_module_get(module))
+		return false;
+	head = kmalloc_obj(*head, GFP_ATOMIC | __GFP_NOWARN);
+	if (head) {
+		init_task_work(head, func);
+		if (!task_work_add(current, head, TWA_RESUME))
+			return true;
+		kfree(head);
+	}
+	module_put(module);
+	return false;
+}
+
+void pinfs_helper_task_work_done(struct module *module,
+				 struct callback_head *head)
+{
+	kfree(head);
+	module_put(module);
 }

@@ -3,29 +3,35 @@
 //! Layout leases, and the operations that have to heed them.
 //!
 //! * [`lease`]: `fcntl(F_SETLEASE)` and `fcntl(F_GETLEASE)` with F_LAYOUT.
+//! * [`busy`]: what an operation asks before it frees, moves or un-shares blocks.
 //!
 //! Nothing here knows how a file system keeps its blocks: it is about inodes and ranges of bytes.
 
 use crate::{
-    dax,
     hook::Hook,
-    lock::LayoutLock,
-    vfs::FileSystem, //
+    lease::{
+        GetLease,
+        SetLease, //
+    }, //
 };
-use core::ops::Range;
 use kernel::prelude::*;
 
+mod busy;
 pub(crate) mod lease;
 
-use lease::Fcntl;
+pub(crate) use self::busy::{
+    break_layouts,
+    Broken, //
+};
+use self::lease::Fcntl;
 
 /// The lease interface, as long as the value lives.
 pub(crate) struct Layout {
     /// Both hooks or none: a lease that cannot be asked for is no use, and neither is one that
     /// cannot be seen.
     fcntl: Option<(
-        Pin<KBox<Hook<crate::lease::SetLease<Fcntl>>>>,
-        Pin<KBox<Hook<crate::lease::GetLease<Fcntl>>>>,
+        Pin<KBox<Hook<SetLease<Fcntl>>>>,
+        Pin<KBox<Hook<GetLease<Fcntl>>>>,
     )>,
 }
 
@@ -44,22 +50,5 @@ impl Layout {
     /// Says whether `fcntl()` takes layout leases.
     pub(crate) fn has_leases(&self) -> bool {
         self.fcntl.is_some()
-    }
-}
-
-pub(crate) enum Broken {
-    Ready,
-    Again,
-}
-pub(crate) fn break_layouts<F: FileSystem>(
-    lock: &mut LayoutLock<'_, F>,
-    range: Range<u64>,
-) -> Result<Broken> {
-    match dax::layout_busy_page_range(lock, &range) {
-        None => Ok(Broken::Ready),
-        Some(page) => {
-            lock.unlocked(|| page.wait_killable())?;
-            Ok(Broken::Again)
-        }
     }
 }

@@ -10,6 +10,8 @@ use kernel::prelude::*;
 mod bindings;
 #[path = "../rust/dax.rs"]
 mod dax;
+#[path = "../rust/gup.rs"]
+mod gup;
 #[path = "../rust/hook.rs"]
 mod hook;
 #[path = "../rust/identity.rs"]
@@ -30,6 +32,8 @@ mod task;
 mod uapi;
 #[path = "../rust/vfs/mod.rs"]
 mod vfs;
+#[path = "../rust/work.rs"]
+mod work;
 
 #[forbid(unsafe_code)]
 #[expect(dead_code, unreachable_pub, reason = "a crate of its own for mkfs")]
@@ -60,7 +64,7 @@ struct Pinfs {
 impl kernel::InPlaceModule for Pinfs {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            pins: pins::Pins::new(),
+            pins: pins::Pins::new()?,
             layout: layout::Layout::new(),
             file_system <- vfs::Registration::new(module),
         })

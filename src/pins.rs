@@ -3,28 +3,80 @@
 //! Long-term pins: who may take them, who has them, and when they are gone.
 //!
 //! * [`grant`]: the leases, as far as pins depend on them, with their state machine.
-//! * [`registry`]: the tables, and the one lock over all of them.
+//! * [`context`]: what owns a pin.
+//! * [`registry`]: the tables, and the one lock over all of them; [`runs`]: which pages.
+//! * [`longterm`] and [`pin`]: how a pin comes onto the record.
+//! * [`unpin`], [`watch`] and [`reaper`]: how it comes off.
 //!
 //! # Lock order
 //!
-//! The registry's lock ([`registry::lock`]) is a leaf that interrupt handlers take too: while it is
-//! held nothing sleeps, no other lock is taken, and nothing is dropped whose destructor could do
-//! either. It is taken under `flc_lock` (lease code) and under whatever callers of `unpin_*()`
-//! hold.
+//! 1. The mutex of the unpin observer ([`watch`]). It is taken with or without the mmap lock.
+//! 2. The registry's lock ([`registry::lock`]), a leaf that interrupt handlers take too: while it
+//!    is held nothing sleeps, no other lock is taken, and nothing is dropped whose destructor could
+//!    do either. It is also taken under `flc_lock` (lease code) and under whatever callers of
+//!    `unpin_*()` hold.
 
+use crate::{
+    gup,
+    hook::Hook, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+mod context;
 pub(crate) mod grant;
+mod longterm;
+mod pin;
+pub(crate) mod reaper;
 pub(crate) mod registry;
+mod runs;
+mod unpin;
+mod watch;
 
 /// The registry of pins and its hooks, as long as the value lives.
 pub(crate) struct Pins {
+    /// Comes first, so that no pin is taken when the rest goes.
+    longterm: Option<Pin<KBox<Hook<gup::Longterm<longterm::Longterm>>>>>,
+    _jobs: reaper::Jobs,
     _registry: registry::Open,
 }
 
 impl Pins {
-    /// Opens the registry.
-    pub(crate) fn new() -> Self {
-        Self {
-            _registry: registry::Open::new(),
-        }
+    /// Opens the registry, and decides on long-term pins from then on. Where the kernel lacks a
+    /// hook point, none are allowed, as without the module.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        let observer = || -> Result<_> {
+            gup::find_functions()?;
+            Arc::pin_init(watch::Unpin::new(), GFP_KERNEL)
+        };
+        let observer = observer().inspect_err(unavailable).ok();
+        let can_observe = observer.is_some();
+        let registry = registry::Open::new(observer);
+        let jobs = reaper::Jobs::new();
+        let longterm = if can_observe {
+            Hook::new().inspect_err(unavailable).ok()
+        } else {
+            None
+        };
+        Ok(Self {
+            longterm,
+            _jobs: jobs,
+            _registry: registry,
+        })
     }
+
+    /// Says whether long-term pins can be taken at all.
+    pub(crate) fn has_longterm(&self) -> bool {
+        self.longterm.is_some()
+    }
+}
+
+fn unavailable(err: &Error) {
+    pr_warn!("long-term pins are not available: hooks: {err:?}\n");
 }

@@ -34,7 +34,8 @@ use zerocopy_derive::{
 use super::{
     inode::S_IFMT,
     name::{
-        siphash,
+        hash,
+        HASH_BITS,
         NAME_MAX, //
     },
     tree::{
@@ -176,13 +177,19 @@ pub(super) fn kind_of(mode: u32) -> u8 {
 
 /// The lowest cookie that a name can have.
 fn first_cookie(geometry: &Geometry, name: Name<'_>) -> u64 {
-    let hash = siphash(geometry.hash_key, name.bytes()) >> (64 - 63 + SERIAL_BITS);
+    const { assert!(HASH_BITS + SERIAL_BITS == 63) };
+    let hash = hash(geometry.hash_key, name);
     // Hash 0 would reach into the positions of `.` and `..`.
     core::cmp::max(hash, 1) << SERIAL_BITS
 }
 
+/// The lowest cookie with the same hash.
+fn base(cookie: u64) -> u64 {
+    cookie >> SERIAL_BITS << SERIAL_BITS
+}
+
 fn same_hash(a: u64, b: u64) -> bool {
-    a >> SERIAL_BITS == b >> SERIAL_BITS
+    base(a) == base(b)
 }
 
 const BAD_SLOT: Error = Error::Corrupt("directory leaf has a bad slot");
@@ -318,8 +325,9 @@ impl Leaf {
         self.compact()
     }
 
-    /// Where to split: near the middle of the bytes, but not between names of equal hash.
-    fn middle(&self) -> Result<usize> {
+    /// Where to split: near the middle of the bytes, but not between names of equal hash. `None` if
+    /// there are no others.
+    fn middle(&self) -> Result<Option<usize>> {
         let len = self.len();
         let live = usize::from(self.head.end.get()) - usize::from(self.head.dead.get());
         let mut middle = 0;
@@ -336,11 +344,16 @@ impl Leaf {
                 let left = self.name_head(self.slot(index - 1)?)?.cookie.get();
                 let right = self.name_head(self.slot(index)?)?.cookie.get();
                 if !same_hash(left, right) {
-                    return Ok(index);
+                    return Ok(Some(index));
                 }
             }
         }
-        Err(Error::NoSpace)
+        Ok(None)
+    }
+
+    /// The lowest cookie that a name with the hash of slot `index` can have.
+    fn base(&self, index: usize) -> Result<u64> {
+        Ok(base(self.name_head(self.slot(index)?)?.cookie.get()))
     }
 }
 
@@ -520,7 +533,7 @@ pub(super) fn add<M: Medium>(
             target.insert(index, head, name)?;
             return tx.inode_mut(dir)?.add_entries(1);
         }
-        split(tx, dir, leaf)?;
+        split(tx, dir, leaf, cookie)?;
     }
     Err(Error::NoSpace)
 }
@@ -583,17 +596,41 @@ fn vacancy<M: Medium>(
     }
 }
 
-/// Moves the upper half of a leaf into a new one.
-fn split<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, leaf: Entry) -> Result {
-    let middle = tx.leaf_mut(leaf.value, dir)?.middle()?;
-    let right = tx.alloc_for(dir, leaf.value)?;
-    let upper = tx.duplicate::<Leaf>(leaf.value, right)?;
-    upper.keep(middle..upper.len())?;
-    let key = upper.name_head(upper.slot(0)?)?.cookie.get();
-    tx.leaf_mut(leaf.value, dir)?.keep(0..middle)?;
+/// Makes two leaves of one that has no room for a name with `cookie`.
+///
+/// # Errors
+/// [`Error::NoSpace`] if all names in it have the hash of the new one too.
+fn split<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, leaf: Entry, cookie: u64) -> Result {
+    let full = tx.leaf_mut(leaf.value, dir)?;
+    let middle = full.middle()?;
+    let lowest = full.base(0)?;
+    if middle.is_none() && lowest == base(cookie) {
+        return Err(Error::NoSpace);
+    }
+    let block = tx.alloc_for(dir, leaf.value)?;
+    let key = if let Some(middle) = middle {
+        let upper = tx.duplicate::<Leaf>(leaf.value, block)?;
+        upper.keep(middle..upper.len())?;
+        let key = upper.base(0)?;
+        tx.leaf_mut(leaf.value, dir)?.keep(0..middle)?;
+        key
+    } else {
+        // Names of one other hash fill it: the new one gets a leaf of its own, behind or before.
+        tx.place::<Leaf>(block)?.head.owner.set(dir);
+        if lowest < cookie {
+            base(cookie)
+        } else {
+            let moved = Entry {
+                key: lowest,
+                ..leaf
+            };
+            tree::change(tx, dir, leaf.key, moved)?;
+            leaf.key
+        }
+    };
     let entry = Entry {
-        key: key >> SERIAL_BITS << SERIAL_BITS,
-        value: right,
+        key,
+        value: block,
         len: 0,
         flags: 0,
     };
@@ -637,3 +674,6 @@ pub(super) fn replace<M: Medium>(
 pub fn is_empty(dir: &Inode) -> bool {
     dir.root.is_empty()
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,7 +283,10 @@ pub(super) fn resize(locked: &mut impl ExclusiveInode<Fs = Pinfs>, size: u64) ->
         zero_behind_end(&lock, size)?;
     }
     lock.inode().touch();
-    cut_off(&lock, size)
+    cut_off(&lock, size)?;
+    // A mapping of the last page shows zeroes behind the end. Only now: after a crash before the
+    // new size was durable, the file has its old bytes.
+    dax::zero_range(&lock, size..size.next_multiple_of(BLOCK_SIZE), MAP)
 }
 
 /// Frees the whole blocks of a range and zeroes the rest of it.

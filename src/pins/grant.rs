@@ -99,6 +99,11 @@ pub(crate) struct GrantId(pub(super) u64);
 
 impl GrantId {
     pub(super) const FIRST: Self = Self(0);
+
+    /// Returns the number after this one.
+    pub(super) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 /// A lease on a file.
@@ -130,6 +135,11 @@ impl Grant {
             && self.state != State::Orphaned
             && self.holder.is_current()
     }
+}
+
+/// Says whether somebody might be allowed to pin: whether there is any lease at all.
+pub(super) fn any_strong() -> bool {
+    registry::any()
 }
 
 /// What [`take`] did, to be undone if the kernel refuses its part.
@@ -176,7 +186,7 @@ pub(crate) fn take(inode: InodeId, file: FileId, kind: Kind) -> Result<Taken> {
         core::mem::swap(&mut grant.holder, &mut holder);
         return Ok(Taken::Converted(previous, holder));
     }
-    let key = (inode, registry.next_grant_id());
+    let key = (inode, GrantId(registry.next_id()));
     registry.insert_grant(node.into_node(
         key,
         Grant {

@@ -9,7 +9,13 @@ use pinfs_format::{
         Power,
         Random,
         Recorder,
+        Survival,
         SURVIVALS, //
+    },
+    file,
+    inode::{
+        S_IFIFO,
+        S_IFREG, //
     },
     journal::{
         self,
@@ -17,14 +23,20 @@ use pinfs_format::{
     },
     memory::Memory,
     mount,
+    namespace,
+    orphan,
+    space::Run,
     superblock::MIN_BLOCKS,
+    Medium,
     Time,
     Volume, //
 };
 
 use crate::{
     support::{
+        attributes,
         image,
+        name,
         Fs, //
     },
     workload::{
@@ -142,4 +154,130 @@ fn every_crash_leaves_before_or_after() {
     assert!(tally.states > 4000, "{tally:?}");
     assert!(tally.before.min(tally.after) > 500, "{tally:?}");
     assert!(tally.replayed > 500 && tally.twice > 500, "{tally:?}");
+}
+
+/// What a user has stored may be in the cache only. Where an inode comes to stand there, its zeroes
+/// must not be taken for those that the user left.
+#[test]
+fn cached_data_is_not_durable() {
+    let start = image(MIN_BLOCKS);
+    let mut power = Power::new(start.clone());
+    let mut fs = Fs::mount(Recorder::new(start)).0;
+    let root = fs.root();
+    let ino = fs
+        .run(|tx| namespace::create(tx, root, name(b"all"), &attributes(S_IFREG), None))
+        .expect("create");
+    let mut at = 0;
+    while let Ok(extent) = fs.run(|tx| {
+        let extent = file::reserve(tx, ino, at, 1000)?;
+        file::insert(tx, ino, extent)?;
+        Ok(extent)
+    }) {
+        let medium = fs.volume.medium();
+        // Durable junk, and zeroes over it in the cache.
+        let (off, len) = (extent.block * 4096, extent.len * 4096);
+        medium.write(off, &vec![0x99; len as usize]).expect("store");
+        medium.flush(off, len).expect("flush");
+        medium.fence();
+        medium.zero(off, len).expect("store");
+        at = extent.end();
+    }
+    assert_eq!(fs.space.counts().free, 0);
+    fs.run(|tx| namespace::unlink(tx, root, name(b"all"), Time::default()))
+        .expect("unlink");
+    while !fs.run(|tx| orphan::reap(tx, ino)).expect("reap") {}
+    for i in 0..40 {
+        let new = format!("{i}");
+        fs.run(|tx| {
+            let attr = attributes(S_IFIFO);
+            namespace::create(tx, root, name(new.as_bytes()), &attr, None)
+        })
+        .expect("create");
+    }
+    let after = fs.check();
+    for event in fs.volume.medium().take() {
+        power.apply(event);
+    }
+    let image = power.fail(Survival::Nothing, &mut Random::new(0));
+    examine(image, &after, None, &mut Tally::default());
+}
+
+/// Blocks that a transaction frees are not reused by itself, where a crash would bring the old
+/// owner back with the new one's contents.
+#[test]
+fn freed_blocks_wait_for_the_commit() {
+    let mut fs = Fs::mount(Memory::new(image(MIN_BLOCKS))).0;
+    let root = fs.root();
+    let ino = fs
+        .run(|tx| namespace::create(tx, root, name(b"f"), &attributes(S_IFREG), None))
+        .expect("create");
+    let extent = fs
+        .run(|tx| {
+            let extent = file::reserve(tx, ino, 0, 8)?;
+            file::insert(tx, ino, extent)?;
+            Ok(extent)
+        })
+        .expect("allocate");
+    fs.run(|tx| {
+        file::remove(tx, ino, 0, 8)?;
+        let again = file::reserve(tx, ino, 0, 8)?;
+        assert!(again.block >= extent.block + 8 || again.block + again.len <= extent.block);
+        tx.zero_blocks(Run {
+            start: again.block,
+            len: again.len,
+        })?;
+        file::insert(tx, ino, again)
+    })
+    .expect("exchange");
+    fs.check();
+}
+
+/// While a commit is at work, readers of inodes that it does not change find them whole: they hold
+/// no lock that the commit needs.
+#[test]
+fn readers_beside_a_commit() {
+    let mut looks = 0;
+    for seed in 100..106 {
+        println!("seed {seed}");
+        let mut seen = image(MIN_BLOCKS);
+        let mut fs = Fs::mount(Recorder::new(seen.clone())).0;
+        let mut workload = Workload::new(seed);
+        let mut before = fs.check();
+        for _ in 0..80 {
+            let op = workload.next(&before);
+            let done = workload.apply(&mut fs, &op).is_ok();
+            let after = fs.check();
+            let others: Vec<u64> = before
+                .objects
+                .iter()
+                .filter(|&(ino, object)| after.objects.get(ino) == Some(object))
+                .map(|(&ino, _)| ino)
+                .collect();
+            for event in fs.volume.medium().take() {
+                let Event::Store { off, word } = event else {
+                    continue;
+                };
+                let off = off as usize;
+                if seen[off..off + 8] == word.to_le_bytes() {
+                    continue;
+                }
+                seen[off..off + 8].copy_from_slice(&word.to_le_bytes());
+                if !done || off / 4096 < 68 {
+                    continue;
+                }
+                // Only the block stored to can have changed for them.
+                let slots = off as u64 / 4096 * 16..(off as u64 / 4096 + 1) * 16;
+                if others.iter().any(|ino| slots.contains(ino)) {
+                    let volume = Volume::open(Memory::new(seen.clone())).expect("superblock");
+                    for ino in others.iter().filter(|ino| slots.contains(ino)) {
+                        assert!(volume.inode(*ino).is_ok(), "{op:?} tears inode {ino}");
+                        looks += 1;
+                    }
+                }
+            }
+            before = after;
+        }
+    }
+    println!("{looks} looks");
+    assert!(looks > 1000);
 }

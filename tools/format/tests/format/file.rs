@@ -184,6 +184,10 @@ fn deep_trees() {
     compare(&mut fs, ino, &model);
     remove(&mut fs, ino, &mut model, 1000, 3 * count - 1000);
     compare(&mut fs, ino, &model);
+    // What is left fits into the inode again.
+    remove(&mut fs, ino, &mut model, 2, MAX_BLOCKS);
+    assert_eq!((fs.inode(ino).blocks.get(), model.len()), (1, 1));
+    compare(&mut fs, ino, &model);
     remove(&mut fs, ino, &mut model, 0, MAX_BLOCKS);
     assert_eq!(fs.inode(ino).blocks.get(), 0);
     compare(&mut fs, ino, &model);

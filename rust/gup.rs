@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pinned user pages: long-term pins before they are taken, and unpins before they happen.
+//!
+//! * [`Longterm`] redirects `__gup_longterm_locked()`, which every long-term pin of a DAX page
+//!   comes through: `get_user_pages_fast()` leaves such pages to the slow path, and the slow path
+//!   has no other way. Its callers differ in whether they hold the mmap lock (`*locked`), and
+//!   whether it may be dropped; a call may span several mappings.
+//! * [`Unpinned`] observes the exported `unpin_*()` functions, and the end of open files, which
+//!   may own pins.
+//!
+//! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h)
+
+use crate::{
+    bindings,
+    hook::{
+        self,
+        Call,
+        Entry,
+        Observe,
+        Point,
+        Redirect,
+        State, //
+    },
+    identity::{
+        FileId,
+        InodeId, //
+    },
+    vfs::Inode, //
+};
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ops::Range,
+    ptr::NonNull, //
+};
+use kernel::{
+    ffi::{
+        c_int,
+        c_uint,
+        c_ulong, //
+    },
+    fs::{
+        File,
+        LocalFile, //
+    },
+    mm::Mm,
+    page::PAGE_SHIFT,
+    prelude::*,
+    str::CStr,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    }, //
+};
+
+/// A mount and a dentry, both referenced: the file stays, and so does its mount.
+///
+/// Dropping it may sleep.
+pub(crate) struct PathRef(bindings::path);
+
+// SAFETY: Mounts and dentries are reference-counted and shared by all tasks.
+unsafe impl Send for PathRef {}
+// SAFETY: As above.
+unsafe impl Sync for PathRef {}
+
+impl PathRef {
+    /// # Safety
+    ///
+    /// `path` must be referenced by somebody for the duration of the call.
+    unsafe fn get(path: *const bindings::path) -> Self {
+        // SAFETY: By this function's requirements.
+        unsafe {
+            bindings::path_get(path);
+            Self(*path)
+        }
+    }
+
+    /// Returns the wrapped `struct path`.
+    pub(crate) fn as_ptr(&self) -> *const bindings::path {
+        &self.0
+    }
+
+    /// Returns the inode.
+    pub(crate) fn inode(&self) -> &Inode {
+        // SAFETY: The dentry is that of an open file, so it is positive and stays so while it is
+        // referenced.
+        unsafe { Inode::from_raw((*self.0.dentry).d_inode) }
+    }
+}
+
+impl Clone for PathRef {
+    /// May be called in any context.
+    fn clone(&self) -> Self {
+        // SAFETY: Our own references last at least as long.
+        unsafe { Self::get(&self.0) }
+    }
+}
+
+impl Drop for PathRef {
+    fn drop(&mut self) {
+        // SAFETY: The references are ours.
+        unsafe { bindings::path_put(&self.0) };
+    }
+}
+
+/// Part of the memory that a call wants to pin.
+pub(crate) struct Segment {
+    /// Its first page and the one behind its last, counted from the start of the call's memory.
+    pub(crate) pages: Range<usize>,
+    /// The file behind it, if it is one of those that were asked for.
+    pub(crate) file: Option<FileSegment>,
+}
+
+/// A mapping of a file.
+pub(crate) struct FileSegment {
+    /// The file.
+    pub(crate) path: PathRef,
+    /// The page of the file that the segment begins with.
+    pub(crate) index: u64,
+    /// The mapping shows what others write to the file, and they see what is written to it.
+    pub(crate) is_shared: bool,
+}
+
+/// Where a page of a DAX file system lies.
+///
+/// The kernel counts references by folio, so that is what is said of the page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Folio {
+    /// The inode.
+    pub(crate) inode: InodeId,
+    /// Page of the file that the folio begins with.
+    pub(crate) index: u64,
+    /// Number of the page frame of that.
+    pub(crate) pfn: u64,
+    /// Number of pages in the folio is 2 to the power of this.
+    pub(crate) order: u8,
+}
+
+impl Folio {
+    /// Returns the folio of a page, and the page's number in the file, if it is a page of a file
+    /// on a DAX device that passes `wanted`.
+    ///
+    /// # Safety
+    ///
+    /// The page must be pinned by somebody, so that it stays a page of its file for the call.
+    unsafe fn of_page(page: *mut bindings::page, wanted: fn(&Inode) -> bool) -> Option<(Self, u64)> {
+        let mut place = MaybeUninit::<bindings::pinfs_page_place>::uninit();
+        // SAFETY: The page is valid, and so is the memory for the answer.
+        if !unsafe { bindings::pinfs_helper_page_place(page, place.as_mut_ptr()) } {
+            return None;
+        }
+        // SAFETY: The helper has filled it in.
+        let place = unsafe { place.assume_init() };
+        // SAFETY: While the page is pinned it stays in its mapping, and the mapping with its inode.
+        if !wanted(unsafe { Inode::from_raw(place.inode) }) {
+            return None;
+        }
+        let folio = Self {
+            inode: InodeId::of_raw(place.inode),
+            index: place.index as u64,
+            pfn: place.pfn as u64,
+            order: place.order as u8,
+        };
+        Some((folio, folio.index + place.page as u64))
+    }
+
+    /// Returns the pages of the file that the folio holds.
+    pub(crate) fn pages(&self) -> Range<u64> {
+        self.index..self.index + (1 << self.order)
+    }
+}
+
+/// Returns how many pins there are on the folio that holds a page frame of a DAX device, whoever
+/// took them.
+///
+/// Exact for folios of several pages. For a single page it is made out from the reference count,
+/// and more references of other kinds than half of what a pin counts (1,024) make it too high.
+///
+/// `pfn` is one that was found in a [`Folio`]; its device must not be gone since, which the path
+/// of a file on it makes sure of.
+pub(crate) fn pins(pfn: u64) -> u64 {
+    // SAFETY: Page frames of a DAX device have a `struct page` as long as the device is there.
+    unsafe { bindings::pinfs_helper_pfn_pins(pfn as c_ulong) as u64 }
+}
+
+/// A call of `__gup_longterm_locked()` with FOLL_LONGTERM.
+pub(crate) struct Request<'a> {
+    call: &'a Call,
+    mm: *mut bindings::mm_struct,
+    start: usize,
+    count: usize,
+    pages: *mut *mut bindings::page,
+    locked: *mut c_int,
+    flags: c_uint,
+}
+
+impl Request<'_> {
+    /// Returns the number of pages to pin.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Says whether the pages are pinned to be written to.
+    pub(crate) fn is_write(&self) -> bool {
+        self.flags & bindings::FOLL_WRITE != 0
+    }
+
+    /// Returns the address space that the memory is in.
+    pub(crate) fn mm(&self) -> ARef<Mm> {
+        // SAFETY: The caller's address space is valid for the call.
+        unsafe { Mm::from_raw(self.mm) }.into()
+    }
+
+    /// Divides the memory into mappings of files that pass `wanted`, and the rest. Returns nothing
+    /// if it is all rest.
+    ///
+    /// Without the mmap lock, this is outdated as soon as it is returned.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` after a signal that ends the task, `ENOMEM`.
+    pub(crate) fn segments(&self, wanted: fn(&Inode) -> bool) -> Result<KVec<Segment>> {
+        // SAFETY: `locked` points at the caller's variable.
+        let take = unsafe { *self.locked == 0 };
+        // SAFETY: The address space is valid; nobody holds its lock for us.
+        if take && unsafe { bindings::pinfs_helper_mmap_read_lock_killable(self.mm) } != 0 {
+            return Err(EAGAIN);
+        }
+        let segments = self.segments_locked(wanted);
+        if take {
+            // SAFETY: Taken above.
+            unsafe { bindings::pinfs_helper_mmap_read_unlock(self.mm) };
+        }
+        segments
+    }
+
+    /// [`Request::segments`] under the mmap lock.
+    fn segments_locked(&self, wanted: fn(&Inode) -> bool) -> Result<KVec<Segment>> {
+        let mut segments = KVec::new();
+        // Pages before this one are in `segments`.
+        let mut done = 0;
+        let mut at = 0;
+        while at < self.count {
+            let mut vma = MaybeUninit::<bindings::pinfs_vma>::uninit();
+            // SAFETY: The mmap lock is held; the memory for the answer is valid.
+            let found = unsafe {
+                bindings::pinfs_helper_vma_lookup(
+                    self.mm,
+                    (self.start + (at << PAGE_SHIFT)) as c_ulong,
+                    vma.as_mut_ptr(),
+                )
+            };
+            if !found {
+                // The original says what is wrong with memory that is not there.
+                break;
+            }
+            // SAFETY: The helper has filled it in.
+            let vma = unsafe { vma.assume_init() };
+            let end = self.count.min(at + vma.pages as usize);
+            // SAFETY: The mmap lock keeps the mapping, which keeps the file.
+            let file = NonNull::new(vma.file).filter(|file| unsafe {
+                wanted(Inode::from_raw((*file.as_ptr()).f_inode))
+            });
+            if let Some(file) = file {
+                if done < at {
+                    segments.push(
+                        Segment {
+                            pages: done..at,
+                            file: None,
+                        },
+                        GFP_KERNEL,
+                    )?;
+                }
+                // SAFETY: As above.
+                let path = unsafe { PathRef::get(bindings::pinfs_helper_file_path(file.as_ptr())) };
+                segments.push(
+                    Segment {
+                        pages: at..end,
+                        file: Some(FileSegment {
+                            path,
+                            index: vma.index as u64,
+                            is_shared: vma.shared,
+                        }),
+                    },
+                    GFP_KERNEL,
+                )?;
+                done = end;
+            }
+            at = end;
+        }
+        if !segments.is_empty() && done < self.count {
+            segments.push(
+                Segment {
+                    pages: done..self.count,
+                    file: None,
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(segments)
+    }
+
+    /// Pins ordinary memory as the caller wants it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says. Fewer pages than asked for may be pinned.
+    pub(crate) fn pin_ordinary(&mut self, pages: Range<usize>) -> Result<usize> {
+        let ret = self.resume(pages, self.flags);
+        usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+    }
+
+    /// Pins memory without FOLL_LONGTERM, which is how to get at pages of a DAX file.
+    ///
+    /// The kernel's own checks for long-term pins do not run: the caller has to make sure that the
+    /// pages are those of a DAX file ([`Request::folio`]), and to give them back otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::pin_ordinary`].
+    pub(crate) fn pin_dax(&mut self, pages: Range<usize>) -> Result<usize> {
+        let ret = self.resume(pages, self.flags & !bindings::FOLL_LONGTERM);
+        usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+    }
+
+    fn resume(&mut self, pages: Range<usize>, flags: c_uint) -> isize {
+        debug_assert!(pages.end <= self.count);
+        // SAFETY: These are the caller's arguments, for a part of its memory and of the array.
+        // `locked` may have become 0 in an earlier call, which then means what it means at entry:
+        // the callee takes and drops the mmap lock. That is right for callers that allowed it to
+        // be dropped, and with others it does not become 0.
+        unsafe {
+            self.call.resume([
+                self.mm as usize,
+                self.start + (pages.start << PAGE_SHIFT),
+                pages.len(),
+                self.pages.wrapping_add(pages.start) as usize,
+                self.locked as usize,
+                flags as usize,
+            ]) as isize
+        }
+    }
+
+    /// Returns the folio of a page that this call has pinned, and the page's number in the file,
+    /// if it is a page of a file on a DAX device that passes `wanted`.
+    pub(crate) fn folio(&self, page: usize, wanted: fn(&Inode) -> bool) -> Option<(Folio, u64)> {
+        debug_assert!(page < self.count);
+        // SAFETY: The caller says that the page is pinned, by the array that the original filled.
+        unsafe { Folio::of_page(*self.pages.wrapping_add(page), wanted) }
+    }
+
+    /// Gives pages back that this call has pinned.
+    pub(crate) fn unpin(&mut self, pages: Range<usize>) {
+        debug_assert!(pages.end <= self.count);
+        // SAFETY: The pages were pinned by the original.
+        unsafe {
+            bindings::unpin_user_pages(
+                self.pages.wrapping_add(pages.start),
+                pages.len() as c_ulong,
+            )
+        };
+    }
+}
+
+/// What decides on long-term pins.
+pub(crate) trait LongtermPins: 'static {
+    /// Says whether long-term pins are to come to [`LongtermPins::pin`] at all at present. Must
+    /// not sleep.
+    fn wanted() -> bool;
+
+    /// Pins, and returns what `__gup_longterm_locked()` returns: the number of pages, or an errno.
+    ///
+    /// May sleep. The mmap lock may be held shared.
+    fn pin(request: &mut Request<'_>) -> Result<usize>;
+}
+
+static LONGTERM: State = State::new();
+
+/// Lets [`LongtermPins`] decide on long-term pins.
+pub(crate) struct Longterm<P>(PhantomData<P>);
+
+impl<P: LongtermPins> Longterm<P> {
+    unsafe extern "C" fn replacement(
+        mm: *mut bindings::mm_struct,
+        start: c_ulong,
+        count: c_ulong,
+        pages: *mut *mut bindings::page,
+        locked: *mut c_int,
+        flags: c_uint,
+    ) -> isize {
+        // SAFETY: The first act of the replacement.
+        let call = unsafe { Call::begin(&LONGTERM) };
+        let mut request = Request {
+            call: &call,
+            mm,
+            start: start as usize,
+            count: count as usize,
+            pages,
+            locked,
+            flags,
+        };
+        match P::pin(&mut request) {
+            Ok(pinned) => pinned as isize,
+            Err(err) => err.to_errno() as isize,
+        }
+    }
+}
+
+// SAFETY: The replacement has the signature of `long __gup_longterm_locked(struct mm_struct *,
+// unsigned long, unsigned long, struct page **, int *, unsigned int)`, and begins as it must.
+unsafe impl<P: LongtermPins> Redirect for Longterm<P> {
+    const NAME: &'static CStr = c"__gup_longterm_locked";
+
+    fn replacement() -> usize {
+        Self::replacement as usize
+    }
+
+    fn state() -> &'static State {
+        &LONGTERM
+    }
+
+    fn wanted(entry: &Entry<'_>) -> bool {
+        entry.argument(5) as c_uint & bindings::FOLL_LONGTERM != 0 && P::wanted()
+    }
+}
+
+/// What hears of unpins and of the ends of files.
+pub(crate) trait Unpins: 'static {
+    /// Says whether a file is one whose pages count.
+    fn wanted(inode: &Inode) -> bool;
+
+    /// Is told that `refs` references of a folio are about to be given back. In any context.
+    fn unpinning(folio: &Folio, refs: u64);
+
+    /// Is told that an open file has been closed for the last time and is about to be released.
+    fn closing(file: FileId);
+}
+
+/// The address of `locks_remove_file()`.
+static LOCKS_REMOVE_FILE: Atomic<usize> = Atomic::new(0);
+
+/// Finds the functions that [`Unpinned`] needs and the module cannot name.
+///
+/// # Errors
+///
+/// `ENOENT` if the kernel lacks one.
+pub(crate) fn find_functions() -> Result {
+    LOCKS_REMOVE_FILE.store(hook::address_of(c"locks_remove_file")?, Relaxed);
+    Ok(())
+}
+
+/// Lets [`Unpins`] hear of unpins.
+pub(crate) struct Unpinned<U>(PhantomData<U>);
+
+impl<U: Unpins> Unpinned<U> {
+    /// Reports one page or folio, `refs` times.
+    ///
+    /// # Safety
+    ///
+    /// The page must be pinned.
+    unsafe fn page(page: *mut bindings::page, refs: u64) {
+        // SAFETY: By this function's requirements.
+        if let Some((folio, _)) = unsafe { Folio::of_page(page, U::wanted) } {
+            U::unpinning(&folio, refs);
+        }
+    }
+
+    /// Reports an array of pages, those of one folio in a row at once, as they are given back.
+    ///
+    /// # Safety
+    ///
+    /// `pages` must point at `count` pages that are pinned, or null pointers.
+    unsafe fn pages(pages: *const *mut bindings::page, count: usize) {
+        // Some callers pass an errno on by mistake, which the kernel warns of.
+        if count > isize::MAX as usize / size_of::<usize>() {
+            return;
+        }
+        // SAFETY: By this function's requirements.
+        let pages = unsafe { core::slice::from_raw_parts(pages, count) };
+        let mut run: Option<(Folio, u64)> = None;
+        for &page in pages {
+            // SAFETY: By this function's requirements.
+            let folio = NonNull::new(page)
+                .and_then(|page| unsafe { Folio::of_page(page.as_ptr(), U::wanted) })
+                .map(|(folio, _)| folio);
+            match (&mut run, folio) {
+                (Some((of, refs)), Some(folio)) if *of == folio => *refs += 1,
+                (_, folio) => {
+                    if let Some((of, refs)) = run.take() {
+                        U::unpinning(&of, refs);
+                    }
+                    run = folio.map(|folio| (folio, 1));
+                }
+            }
+        }
+        if let Some((of, refs)) = run {
+            U::unpinning(&of, refs);
+        }
+    }
+}
+
+impl<U: Unpins> Observe for Unpinned<U> {
+    const POINTS: &'static [Point] = &[
+        Point {
+            name: c"locks_remove_file",
+            address: || LOCKS_REMOVE_FILE.load(Relaxed),
+        },
+        Point {
+            name: c"unpin_user_folio",
+            address: || bindings::unpin_user_folio as usize,
+        },
+        Point {
+            name: c"unpin_user_page",
+            address: || bindings::unpin_user_page as usize,
+        },
+        Point {
+            name: c"unpin_user_pages",
+            address: || bindings::unpin_user_pages as usize,
+        },
+        Point {
+            name: c"unpin_user_pages_dirty_lock",
+            address: || bindings::unpin_user_pages_dirty_lock as usize,
+        },
+        Point {
+            name: c"unpin_user_page_range_dirty_lock",
+            address: || bindings::unpin_user_page_range_dirty_lock as usize,
+        },
+        Point {
+            name: c"unpin_folio",
+            address: || bindings::unpin_folio as usize,
+        },
+        Point {
+            name: c"unpin_folios",
+            address: || bindings::unpin_folios as usize,
+        },
+    ];
+
+    fn entered(point: usize, entry: &Entry<'_>) {
+        let first = entry.argument(0);
+        let second = entry.argument(1);
+        // SAFETY: These are the arguments of the functions above: pages or folios (whose first
+        // member is a page) that the caller has pinned and is about to give back.
+        unsafe {
+            match point {
+                0 => U::closing(FileId::of_raw(first as *const bindings::file)),
+                1 => Self::page(first as *mut bindings::page, second as u64),
+                2 | 6 => Self::page(first as *mut bindings::page, 1),
+                3 | 7 => Self::pages(first as *const *mut bindings::page, second),
+                // Without dirtying it goes on to `unpin_user_pages()`, which is seen by itself.
+                4 if entry.argument(2) as u8 == 0 => (),
+                4 => Self::pages(first as *const *mut bindings::page, second),
+                5 => {
+                    let mut page = first as *mut bindings::page;
+                    let mut left = second as u64;
+                    while left != 0 {
+                        // The pages are contiguous, so they are those of one folio after another.
+                        let refs = bindings::pinfs_helper_pages_left_in_folio(page) as u64;
+                        let refs = refs.min(left);
+                        Self::page(page, refs);
+                        page = page.wrapping_add(refs as usize);
+                        left -= refs;
+                    }
+                }
+                _ => (),
+            }
+        }
+    }
+}
+
+/// Returns the open file that the system call in progress is about: the one whose descriptor is its
+/// first argument, if it is a call that has one there.
+pub(crate) fn caller_file() -> Option<(FileId, ARef<File>)> {
+    // SAFETY: Looks at the current task only.
+    let fd = unsafe { bindings::pinfs_helper_syscall_fd() };
+    let file = LocalFile::fget(u32::try_from(fd).ok()?).ok()?;
+    // SAFETY: Of the calls in question, none that pins for long uses the file position meanwhile.
+    let file = unsafe { LocalFile::assume_no_fdget_pos(file) };
+    Some((FileId::of_raw(file.as_ptr()), file))
+}
+
+/// Returns which file [`caller_file`] would return. May be called in any context; in an interrupt
+/// there is none.
+pub(crate) fn caller_file_id() -> Option<FileId> {
+    // SAFETY: Looks at the current task only.
+    let file = unsafe { bindings::pinfs_helper_syscall_file_id() };
+    (!file.is_null()).then(|| FileId::of_raw(file))
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work that is put off from where it must not be done: interrupts, and under spin locks.
+//!
+//! C headers: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h),
+//! [`include/linux/task_work.h`](srctree/include/linux/task_work.h)
+
+use crate::bindings;
+use core::marker::PhantomData;
+use kernel::{
+    ffi::c_uint,
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Release, //
+    },
+    types::Opaque, //
+};
+
+/// Something to be done later.
+pub(crate) trait Job: 'static {
+    /// Does it. May sleep.
+    fn run();
+}
+
+/// A job that can be asked for from any context while it is [armed].
+///
+/// [armed]: Deferred::arm
+///
+/// # Invariants
+///
+/// `work` is initialised while `armed` is true.
+pub(crate) struct Deferred<J: Job> {
+    work: Opaque<bindings::delayed_work>,
+    armed: Atomic<bool>,
+    _p: PhantomData<J>,
+}
+
+// SAFETY: The workqueue code synchronises the work item.
+unsafe impl<J: Job> Sync for Deferred<J> {}
+
+impl<J: Job> Deferred<J> {
+    /// Returns a job, to be the value of a `static`.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: Not armed.
+        Self {
+            work: Opaque::uninit(),
+            armed: Atomic::<bool>::new(false),
+            _p: PhantomData,
+        }
+    }
+
+    /// Lets the job be asked for, as long as the returned value lives. Once only.
+    pub(crate) fn arm(&'static self) -> Armed<J> {
+        // SAFETY: The memory is static, and not in use before it is armed.
+        unsafe { bindings::pinfs_helper_init_delayed_work(self.work.get(), Some(Self::work)) };
+        // INVARIANT: Just initialised.
+        self.armed.store(true, Release);
+        Armed(self)
+    }
+
+    /// Has the job done by a kernel thread in `msecs` milliseconds, or earlier if it is pending.
+    pub(crate) fn run_after(&'static self, msecs: u32) {
+        if self.armed.load(Acquire) {
+            // SAFETY: By the type's invariant.
+            unsafe {
+                bindings::pinfs_helper_queue_delayed_work(self.work.get(), msecs as c_uint, false)
+            };
+        }
+    }
+
+    /// Has the job done as soon as possible: by the current task before it returns to user space,
+    /// so that the program sees what it has caused, or by a kernel thread if the current context
+    /// is of no task that does.
+    pub(crate) fn run_soon(&'static self) {
+        if !self.armed.load(Acquire) {
+            return;
+        }
+        // SAFETY: By the type's invariant; `on_return` fits.
+        unsafe {
+            if !bindings::pinfs_helper_task_work(
+                crate::THIS_MODULE.as_ptr(),
+                Some(Self::on_return),
+            ) {
+                bindings::pinfs_helper_queue_delayed_work(self.work.get(), 0, true);
+            }
+        }
+    }
+
+    unsafe extern "C" fn work(_work: *mut bindings::work_struct) {
+        J::run();
+    }
+
+    unsafe extern "C" fn on_return(head: *mut bindings::callback_head) {
+        J::run();
+        // SAFETY: The helper has allocated it, and taken a reference to the module. The code
+        // between giving that back and the return stays: unloading waits for an RCU-tasks grace
+        // period (see `hook.rs`).
+        unsafe { bindings::pinfs_helper_task_work_done(crate::THIS_MODULE.as_ptr(), head) };
+    }
+}
+
+/// Keeps a [`Deferred`] job armed.
+pub(crate) struct Armed<J: Job>(&'static Deferred<J>);
+
+impl<J: Job> Drop for Armed<J> {
+    fn drop(&mut self) {
+        // Whoever could ask for the job is gone by now; this is for what was asked before, and
+        // for jobs that ask for themselves.
+        self.0.armed.store(false, Release);
+        // SAFETY: Initialised by `arm`.
+        unsafe { bindings::cancel_delayed_work_sync(self.0.work.get()) };
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an operation has to ask before it takes blocks away from a file.
+//!
+//! The caller holds `i_rwsem` and the invalidate lock exclusively. Then, in this order:
+//!
+//! 1. Leases and pins on record are asked about the range. A strong lease of somebody else, or a
+//!    pin, is a reason to fail; a breakable lease of somebody else is a reason to tell the holder
+//!    and wait.
+//! 2. The range is unmapped, so that no new reference to its pages can come about without a fault,
+//!    which waits for the lock.
+//! 3. Pages that are still referenced are looked for. For each, pins are asked *again*. If it is on
+//!    record now, that is a reason to fail; else it is a transient reference (O_DIRECT, a pipe),
+//!    and is waited for. The locks are dropped for that, so that everybody else goes on, and so
+//!    the caller has to begin anew.
+//!
+//! # Why pins are asked twice
+//!
+//! A pin does not take the locks (see `crate::pins::pin`): it is reserved, then gets its pages, and
+//! then is put on record. Consider one that is reserved just after 1. If it gets a page that is
+//! still mapped before 2, then 3 finds the page referenced and the reservation, which is there as
+//! long as the pin is not on record. Without the second question the operation would wait for a
+//! pin that may last for years. If the pin comes to a page only after 2, it faults, and gets what
+//! the file has when the operation is done.
+//!
+//! # Why a page that is found idle stays so
+//!
+//! After 2, page tables lead nowhere, and both locks are held until the blocks are gone:
+//! `get_user_pages_fast()` finds nothing, and the slow path waits in its fault.
+
+use crate::{
+    dax,
+    identity::InodeId,
+    lease,
+    lock::{
+        ExclusiveInode,
+        LayoutLock, //
+    },
+    pins::{
+        reaper,
+        registry, //
+    },
+    vfs::{
+        errno::edeadlk,
+        FileSystem,
+        Inode, //
+    }, //
+};
+use core::ops::Range;
+use kernel::{
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// What has become of the obstacles.
+pub(crate) enum Broken {
+    /// There are none, and there will be none as long as the locks are held.
+    Ready,
+    /// Some had to be waited for, with the locks dropped: the caller looks at the file again, and
+    /// asks again.
+    Again,
+}
+
+/// Clears a range of a file (bytes; up to `u64::MAX` for all that follows) of what stands in the way
+/// of taking its blocks away.
+///
+/// # Errors
+///
+/// * `ETXTBSY` for a range that is pinned, or under a strong lease of another process;
+/// * `EDEADLK` for a range that is pinned, if the current process holds the lease;
+/// * `ERESTARTSYS` or `EINTR` after a signal while waiting.
+pub(crate) fn break_layouts<F: FileSystem>(
+    lock: &mut LayoutLock<'_, F>,
+    range: Range<u64>,
+) -> Result<Broken> {
+    let inode = InodeId::of(lock.inode());
+    if registry::any() {
+        check_leases(inode)?;
+        check_pins(inode, &range)?;
+        if has_breakable(inode) && lease::break_layout(lock.inode(), false).is_err() {
+            // The holder has been told; now give it time.
+            let holder = ARef::<Inode>::from(&**lock.inode());
+            lock.unlocked(|| lease::break_layout(&holder, true))?;
+            return Ok(Broken::Again);
+        }
+    }
+    let Some(page) = dax::layout_busy_page_range(lock, &range) else {
+        return Ok(Broken::Ready);
+    };
+    if registry::any() {
+        check_pins(inode, &page.range(lock))?;
+    }
+    lock.unlocked(|| page.wait_killable())?;
+    Ok(Broken::Again)
+}
+
+fn has_breakable(inode: InodeId) -> bool {
+    registry::lock()
+        .as_ref()
+        .is_some_and(|registry| registry.standing(inode).other_breakable)
+}
+
+/// Fails if somebody else holds a strong lease.
+fn check_leases(inode: InodeId) -> Result {
+    let guard = registry::lock();
+    let registry = guard.as_ref().ok_or(ENODEV)?;
+    if registry.standing(inode).other_strong {
+        return Err(ETXTBSY);
+    }
+    Ok(())
+}
+
+/// Fails if there are pins.
+fn check_pins(inode: InodeId, bytes: &Range<u64>) -> Result {
+    let pages = bytes.start >> PAGE_SHIFT..bytes.end.div_ceil(PAGE_SIZE as u64);
+    let is_pinned = || {
+        let guard = registry::lock();
+        let registry = guard.as_ref()?;
+        registry
+            .is_pinned(inode, &pages)
+            .then(|| registry.standing(inode).own_strong)
+    };
+    if is_pinned().is_none() {
+        return Ok(());
+    }
+    // The record may be behind; ask the kernel what is really pinned.
+    reaper::settle(inode);
+    match is_pinned() {
+        None => Ok(()),
+        Some(true) => Err(edeadlk()),
+        Some(false) => Err(ETXTBSY),
+    }
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Long-term pins of memory that is mapped from files of this file system.
+//!
+//! The memory may be of several mappings, of pinfs and others. All pins of pinfs are reserved
+//! before the first page is pinned, so that a call that must fail for one of them fails for all.
+//!
+//! The mappings are looked at first and the pages pinned later, and without the mmap lock in
+//! between the memory may become something else. Therefore every page that was pinned is checked
+//! to be the page of the file that was reserved; the kernel's own checks for long-term pins did
+//! not run for it. A page that is not makes everything start again.
+
+use super::{
+    context::Owner,
+    grant,
+    pin::Reservation,
+    runs::Run,
+    watch::Watch, //
+};
+use crate::{
+    fs::{
+        allocate_for_pin,
+        is_pinfs, //
+    },
+    gup::{
+        self,
+        FileSegment,
+        LongtermPins,
+        Request,
+        Segment, //
+    },
+    identity::{
+        FileId,
+        InodeId,
+        MmId, //
+    },
+    vfs::errno::eopnotsupp, //
+};
+use core::ops::Range;
+use kernel::{
+    page::PAGE_SHIFT,
+    prelude::*, //
+};
+
+/// What decides on long-term pins.
+pub(super) struct Longterm;
+
+impl LongtermPins for Longterm {
+    fn wanted() -> bool {
+        grant::any_strong()
+    }
+
+    fn pin(request: &mut Request<'_>) -> Result<usize> {
+        /// How often memory may change under a pin before that is taken for an error.
+        const ATTEMPTS: u32 = 8;
+
+        for _ in 0..ATTEMPTS {
+            let segments = request.segments(is_pinfs)?;
+            if segments.is_empty() {
+                return request.pin_ordinary(0..request.count());
+            }
+            match pin_segments(request, &segments)? {
+                Pinned::Pages(pages) => return Ok(pages),
+                Pinned::Changed => (),
+            }
+        }
+        Err(EFAULT)
+    }
+}
+
+/// What came of pinning.
+enum Pinned {
+    /// So many pages are pinned, from the first.
+    Pages(usize),
+    /// None are: the memory has changed since it was looked at.
+    Changed,
+}
+
+fn pin_segments(request: &mut Request<'_>, segments: &[Segment]) -> Result<Pinned> {
+    let watch = Watch::new()?;
+    let caller = gup::caller_file();
+    let mut reservations = KVec::with_capacity(segments.len(), GFP_KERNEL)?;
+    for segment in segments {
+        let reservation = match &segment.file {
+            Some(file) => Some(reserve(request, segment, file, caller.as_ref().map(|c| c.0))?),
+            None => None,
+        };
+        reservations.push(reservation, GFP_KERNEL)?;
+    }
+    drop(watch);
+
+    if !request.is_write() {
+        // A page of a hole or of unwritten blocks would be the kernel's page of zeroes, which does
+        // not become the file's when somebody writes there.
+        for segment in segments {
+            if let Some(file) = &segment.file {
+                let bytes = file_pages(segment, file);
+                allocate_for_pin(
+                    file.path.inode(),
+                    bytes.start << PAGE_SHIFT..bytes.end << PAGE_SHIFT,
+                )?;
+            }
+        }
+    }
+
+    let mut done = 0;
+    for (segment, reservation) in segments.iter().zip(&reservations) {
+        let pages = segment.pages.clone();
+        let pinned = match (&segment.file, reservation) {
+            (Some(file), Some(reservation)) => pin_file(request, segment, file, reservation),
+            _ => request.pin_ordinary(pages.clone()).map(Pinned::Pages),
+        };
+        match pinned {
+            Ok(Pinned::Pages(pinned)) => {
+                done += pinned;
+                if pinned < pages.len() {
+                    break;
+                }
+            }
+            Ok(Pinned::Changed) => {
+                request.unpin(0..done);
+                return Ok(Pinned::Changed);
+            }
+            // As the kernel does it: what is pinned already counts.
+            Err(_) if done != 0 => break,
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(Pinned::Pages(done))
+}
+
+/// Returns the pages of the file that a segment shows.
+fn file_pages(segment: &Segment, file: &FileSegment) -> Range<u64> {
+    file.index..file.index + segment.pages.len() as u64
+}
+
+fn reserve(
+    request: &Request<'_>,
+    segment: &Segment,
+    file: &FileSegment,
+    caller: Option<FileId>,
+) -> Result<Reservation> {
+    // A private mapping parts from the file with the first store.
+    if !file.is_shared {
+        return Err(eopnotsupp());
+    }
+    let (owner, mm) = match caller {
+        Some(file) => (Owner::File(file), None),
+        None => {
+            let mm = request.mm();
+            (Owner::Mm(MmId::of(&mm)), Some(mm))
+        }
+    };
+    Reservation::new(owner, mm, file.path.clone(), file_pages(segment, file))
+}
+
+/// Pins pages of a file that are reserved, and records them.
+fn pin_file(
+    request: &mut Request<'_>,
+    segment: &Segment,
+    file: &FileSegment,
+    reservation: &Reservation,
+) -> Result<Pinned> {
+    let first = segment.pages.start;
+    let pinned = request.pin_dax(segment.pages.clone())?;
+    let pages = first..first + pinned;
+    let runs = match runs_of(request, pages.clone(), file) {
+        Ok(Some(runs)) => runs,
+        Ok(None) => {
+            request.unpin(pages);
+            return Ok(Pinned::Changed);
+        }
+        Err(err) => {
+            request.unpin(pages);
+            return Err(err);
+        }
+    };
+    if let Err(err) = reservation.commit(&runs) {
+        request.unpin(pages);
+        return Err(err);
+    }
+    Ok(Pinned::Pages(pinned))
+}
+
+/// Sums up pages that were pinned, or returns nothing if one of them is not the file's page that
+/// belongs there.
+fn runs_of(
+    request: &Request<'_>,
+    pages: Range<usize>,
+    file: &FileSegment,
+) -> Result<Option<KVec<Run>>> {
+    let inode = InodeId::of(file.path.inode());
+    let mut runs: KVec<Run> = KVec::new();
+    let mut page = pages.start;
+    let mut index = file.index;
+    while page < pages.end {
+        let Some((folio, at)) = request.folio(page, is_pinfs) else {
+            return Ok(None);
+        };
+        if folio.inode != inode || at != index {
+            return Ok(None);
+        }
+        // The rest of the folio, each page of which was pinned by one reference.
+        let mut refs = 1;
+        while page + refs < pages.end
+            && index + (refs as u64) < folio.pages().end
+            && request
+                .folio(page + refs, is_pinfs)
+                .is_some_and(|(next, at)| next == folio && at == index + refs as u64)
+        {
+            refs += 1;
+        }
+        let run = Run {
+            start: index,
+            end: index + refs as u64,
+            pfn: folio.pfn + (index - folio.index),
+            refs: refs as u64,
+            order: folio.order,
+        };
+        match runs.last_mut() {
+            Some(last) if last.continues_with(&run) => last.end = run.end,
+            _ => runs.push(run, GFP_KERNEL)?,
+        }
+        page += refs;
+        index = run.end;
+    }
+    Ok(Some(runs))
+}

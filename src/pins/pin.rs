@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking a pin: reserve, let the kernel pin, commit.
+//!
+//! No lock can be held while the kernel pins: it faults, and faults take the file's invalidate
+//! lock. So a range of the file is *reserved* first. A reservation counts as a pin for whoever
+//! wants to change the file's layout or to release the lease, and only for them:
+//!
+//! * **The layout is changed first.** Its check finds no reservation; it holds the invalidate lock
+//!   exclusively, and unmaps the range. The pin, reserved after the check, finds the pages unmapped
+//!   and faults, waits for the lock, and then gets whatever is there now: new blocks, or nothing.
+//! * **The pin is reserved first.** The check finds it, and the change is refused.
+//! * **In between:** the check finds nothing, then the pin is reserved and gets a page before the
+//!   range is unmapped. The scan for busy pages, which follows the unmapping, finds the page, and
+//!   the registry is asked about it again: the change is refused (`crate::layout::busy`).
+//! * **The lease is released or its file closed.** That and the reservation exclude each other by
+//!   the registry's lock: either the grant is in use, so that F_UNLCK is refused and the close
+//!   orphans it, or it is not there any more and the pin is refused.
+
+use super::{
+    context::{
+        Context,
+        ContextId,
+        Owner, //
+    },
+    reaper,
+    registry::{
+        self,
+        Holding,
+        HoldingKey,
+        ReservationKey, //
+    },
+    runs::{
+        Run,
+        Runs,
+        Spare, //
+    }, //
+};
+use crate::{
+    gup::PathRef,
+    identity::InodeId,
+    vfs::errno::eopnotsupp, //
+};
+use core::ops::Range;
+use kernel::{
+    mm::Mm,
+    prelude::*,
+    rbtree::RBTreeNodeReservation,
+    sync::aref::ARef, //
+};
+
+/// A pin on its way. Dropping it takes the rest of it back.
+///
+/// # Invariants
+///
+/// The holding exists and counts this reservation.
+pub(super) struct Reservation {
+    key: ReservationKey,
+    holding: HoldingKey,
+}
+
+impl Reservation {
+    /// Reserves pages of a file for a context, if the current process has a lease to pin it under.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` without a strong lease of this process, `ENOMEM`.
+    pub(super) fn new(
+        owner: Owner,
+        mm: Option<ARef<Mm>>,
+        path: PathRef,
+        pages: Range<u64>,
+    ) -> Result<Self> {
+        let inode = InodeId::of(path.inode());
+        // Whatever of this turns out not to be needed is dropped after the lock.
+        let mut path = Some(path);
+        let mut mm = mm;
+        let mut context_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
+        let mut owner_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
+        let mut holding_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
+        let mut by_context_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
+        let mut dead = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
+        let mut doubt = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
+        let reservation_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+
+        let mut guard = registry::lock();
+        let registry = guard.as_mut().ok_or(ENODEV)?;
+        let grant = registry
+            .grants_of(inode)
+            .find(|(_, grant)| grant.permits_pins())
+            .map(|(id, _)| id)
+            .ok_or_else(eopnotsupp)?;
+
+        let context = match registry.owners.get(&owner) {
+            Some(&id) => id,
+            None => {
+                let id = ContextId(registry.next_id());
+                if let (Some(context_node), Some(owner_node)) =
+                    (context_node.take(), owner_node.take())
+                {
+                    registry.contexts.insert(context_node.into_node(
+                        id,
+                        Context {
+                            owner,
+                            _mm: mm.take(),
+                            is_dead: false,
+                            holdings: 0,
+                        },
+                    ));
+                    registry.owners.insert(owner_node.into_node(owner, id));
+                }
+                id
+            }
+        };
+        let holding = (inode, context, grant);
+        if registry.holdings.get(&holding).is_none() {
+            if let (Some(holding_node), Some(by_context_node), Some(path)) =
+                (holding_node.take(), by_context_node.take(), path.take())
+            {
+                registry.holdings.insert(holding_node.into_node(
+                    holding,
+                    Holding {
+                        path,
+                        runs: Runs::new(),
+                        reserved: 0,
+                        dead: dead.take(),
+                        doubt: doubt.take(),
+                        checks: 0,
+                    },
+                ));
+                registry
+                    .by_context
+                    .insert(by_context_node.into_node((context, inode, grant), ()));
+                if let Some(context) = registry.contexts.get_mut(&context) {
+                    context.holdings += 1;
+                }
+            }
+        }
+        if let Some(holding) = registry.holdings.get_mut(&holding) {
+            holding.reserved += 1;
+        }
+        registry.use_grant(holding);
+        let key = (inode, registry.next_id());
+        registry
+            .reservations
+            .insert(reservation_node.into_node(key, (holding, pages)));
+        drop(guard);
+        // INVARIANT: Counted above.
+        Ok(Self { key, holding })
+    }
+
+    /// Records pages that the kernel has pinned.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; some may have been recorded then. Giving all of the pages back, as the caller
+    /// does, takes them off the record.
+    pub(super) fn commit(&self, runs: &[Run]) -> Result {
+        /// Number of runs that are recorded in one go, with interrupts disabled.
+        const BATCH: usize = 64;
+
+        runs.chunks(BATCH).try_for_each(|runs| self.commit_batch(runs))
+    }
+
+    fn commit_batch(&self, new: &[Run]) -> Result {
+        let mut more = KVec::new();
+        loop {
+            let mut guard = registry::lock();
+            let registry = guard.as_mut().ok_or(ENODEV)?;
+            let holding = registry.holdings.get_mut(&self.holding).ok_or(ENOENT)?;
+            let runs = &mut holding.runs;
+            more = runs.bring_spare(more);
+            let wanted = new.iter().map(|run| runs.spare_wanted(run)).sum();
+            let missing = Runs::missing(wanted, runs.spare());
+            if missing == 0 {
+                let was_empty = runs.is_empty();
+                for run in new {
+                    runs.add(*run);
+                }
+                runs.trim_spare();
+                if was_empty {
+                    registry.use_grant(self.holding);
+                }
+                return Ok(());
+            }
+            drop(guard);
+            // Others may use up or bring nodes meanwhile, therefore the loop.
+            more = KVec::with_capacity(Runs::capacity(wanted), GFP_KERNEL)?;
+            for _ in 0..missing {
+                more.push(Spare::new(GFP_KERNEL)?, GFP_KERNEL)?;
+            }
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let node = match registry::lock().as_mut() {
+            Some(registry) => {
+                if let Some(holding) = registry.holdings.get_mut(&self.holding) {
+                    holding.reserved -= 1;
+                }
+                registry.unuse_grant(self.holding);
+                registry.bury(self.holding);
+                registry.reservations.remove_node(&self.key)
+            }
+            None => None,
+        };
+        drop(node);
+        reaper::reap_soon();
+    }
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which pages of a file are pinned, and how often.
+//!
+//! The unit is the folio, because that is what the kernel counts references of: who pins 512 pages
+//! of a huge page may give 511 of the references back at once and keep all of it pinned by the
+//! last (io_uring does). So a count says how many references on a folio are outstanding, and the
+//! pages that were pinned stay on record until it is zero.
+//!
+//! Neighbouring folios that were pinned alike are one *run*. Runs are disjoint and ordered by their
+//! last page, which makes the common way to unpin, from the front, a change of a run in place.
+//! Other ways divide runs. That takes memory in places where it may not be had (unpins come from
+//! interrupt handlers), so there are spare nodes: every pin brings some with it.
+
+use core::ops::Range;
+use kernel::{
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    }, //
+};
+
+use super::registry::range;
+use crate::{
+    gup::Folio,
+    identity::InodeId, //
+};
+
+/// Neighbouring pages of a file, in neighbouring page frames, with the same number of references
+/// on each of their folios.
+///
+/// # Invariants
+///
+/// `start < end`; unless the pages lie in one folio, the run begins and ends at folio boundaries.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    /// First page of the file.
+    pub(crate) start: u64,
+    /// The page behind the last.
+    pub(crate) end: u64,
+    /// Page frame of the first page.
+    pub(crate) pfn: u64,
+    /// References on each folio.
+    pub(crate) refs: u64,
+    /// Size of the folios.
+    pub(crate) order: u8,
+}
+
+impl Run {
+    /// Returns the first page of the folio that holds a page.
+    fn floor(&self, page: u64) -> u64 {
+        page & !((1 << self.order) - 1)
+    }
+
+    /// Returns the page behind the folio that holds the page before `end`.
+    fn ceil(&self, end: u64) -> u64 {
+        self.floor(end - 1) + (1 << self.order)
+    }
+
+    /// Returns the pages of all folios that the run touches: nothing less can be waited for.
+    pub(super) fn span(&self) -> Range<u64> {
+        self.floor(self.start)..self.ceil(self.end)
+    }
+
+    /// Says whether the run covers all of its folios.
+    fn is_whole(&self) -> bool {
+        self.floor(self.start) == self.start && self.ceil(self.end) == self.end
+    }
+
+    /// Says whether `next` goes on where this run ends, in the same manner.
+    pub(super) fn continues_with(&self, next: &Run) -> bool {
+        self.end == next.start
+            && self.pfn + (self.end - self.start) == next.pfn
+            && self.refs == next.refs
+            && self.order == next.order
+            && self.is_whole()
+            && next.is_whole()
+    }
+
+    /// Returns the part of the run between two pages.
+    fn part(&self, start: u64, end: u64) -> Run {
+        Run {
+            start,
+            end,
+            pfn: self.pfn + (start - self.start),
+            ..*self
+        }
+    }
+
+    /// Returns the folio that holds a page of the run.
+    pub(super) fn folio_at(&self, page: u64, inode: InodeId) -> Folio {
+        let index = self.floor(page);
+        Folio {
+            inode,
+            index,
+            // The frames of a folio are as aligned as its pages.
+            pfn: (self.pfn + (page - self.start)) & !((1 << self.order) - 1),
+            order: self.order,
+        }
+    }
+
+    fn folios(&self) -> u64 {
+        (self.ceil(self.end) - self.floor(self.start)) >> self.order
+    }
+}
+
+/// Memory for a run.
+pub(super) type Spare = RBTreeNodeReservation<u64, Run>;
+
+/// The pinned pages of one file, of one context.
+///
+/// # Invariants
+///
+/// The runs are disjoint, no two touch the same folio, and each has references. `refs` is the
+/// number of references of all of them.
+pub(crate) struct Runs {
+    /// By the last page.
+    tree: RBTree<u64, Run>,
+    spare: KVec<Spare>,
+    refs: u64,
+}
+
+impl Runs {
+    /// Nodes that an unpin may need at once.
+    const SPARE_MIN: usize = 2;
+    /// Nodes that are kept.
+    const SPARE_MAX: usize = 8;
+
+    pub(super) fn new() -> Self {
+        Self {
+            tree: RBTree::new(),
+            spare: KVec::new(),
+            refs: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.refs == 0
+    }
+
+    /// Returns the first run that ends behind a page: the one that holds it, or the next.
+    pub(super) fn from_page(&self, page: u64) -> Option<Run> {
+        self.tree
+            .cursor_lower_bound(&page)
+            .map(|cursor| *cursor.current().1)
+    }
+
+    /// Returns all runs that hold pages of a range.
+    pub(super) fn within(&self, pages: Range<u64>) -> impl Iterator<Item = Run> + '_ {
+        range(&self.tree, pages.start)
+            .map(|(_, run)| *run)
+            .take_while(move |run| run.start < pages.end)
+    }
+
+    /// Says whether a folio that holds one of the pages has references.
+    pub(super) fn touch(&self, pages: &Range<u64>) -> bool {
+        // A run that ends before the pages may be one of a part of a folio that reaches into them.
+        let before = self
+            .tree
+            .cursor_lower_bound(&pages.start)
+            .map_or_else(
+                || self.tree.cursor_back().map(|cursor| *cursor.current().1),
+                |cursor| cursor.peek_prev().map(|(_, run)| *run),
+            )
+            .is_some_and(|run| run.span().end > pages.start);
+        before
+            || self
+                .from_page(pages.start)
+                .is_some_and(|run| run.span().start < pages.end)
+    }
+
+    /// Returns the number of references on a folio.
+    pub(super) fn refs_of(&self, folio: &Folio) -> u64 {
+        let pages = folio.pages();
+        match self.from_page(pages.start) {
+            Some(run) if run.start < pages.end => run.refs,
+            _ => 0,
+        }
+    }
+
+    /// Returns the number of nodes that [`Runs::add`] may need for a run.
+    pub(super) fn spare_wanted(&self, run: &Run) -> usize {
+        // Each run in the way is divided at most twice, and leaves a gap before it.
+        1 + 3 * self.within(run.span()).count()
+    }
+
+    /// Returns how many nodes have to be brought, if `wanted` are needed, there are `spare`, and
+    /// some are to be left for unpins.
+    pub(super) fn missing(wanted: usize, spare: usize) -> usize {
+        (wanted + Self::SPARE_MIN).saturating_sub(spare)
+    }
+
+    pub(super) fn spare(&self) -> usize {
+        self.spare.len()
+    }
+
+    /// Takes nodes over. The vector brings the memory to keep them in too.
+    pub(super) fn bring_spare(&mut self, mut more: KVec<Spare>) -> KVec<Spare> {
+        if more.capacity() > self.spare.capacity() {
+            core::mem::swap(&mut self.spare, &mut more);
+        }
+        while self.spare.len() < self.spare.capacity() {
+            match more.pop() {
+                Some(node) => {
+                    let _ = self.spare.push_within_capacity(node);
+                }
+                None => break,
+            }
+        }
+        more
+    }
+
+    /// Returns the capacity of a vector that is to bring in nodes, when `wanted` are needed.
+    pub(super) fn capacity(wanted: usize) -> usize {
+        (wanted + Self::SPARE_MIN).max(Self::SPARE_MAX)
+    }
+
+    /// Lets go of nodes that were brought in case they would be needed.
+    pub(super) fn trim_spare(&mut self) {
+        self.spare.truncate(Self::SPARE_MAX);
+    }
+
+    /// Adds references. There are as many spare nodes as [`Runs::spare_wanted`] said.
+    pub(super) fn add(&mut self, new: Run) {
+        self.refs += new.refs * new.folios();
+        let mut at = new.start;
+        while at < new.end {
+            let floor = new.floor(at);
+            let in_the_way = self
+                .from_page(floor)
+                .filter(|old| old.start < new.ceil(new.end));
+            at = match in_the_way {
+                None => {
+                    self.put(new.part(at, new.end));
+                    new.end
+                }
+                Some(old) if old.floor(old.start) >= floor + (1 << new.order) => {
+                    let end = new.end.min(old.floor(old.start));
+                    self.put(new.part(at, end));
+                    end
+                }
+                Some(old) => {
+                    // As far as both cover whole folios, they are counted at once; otherwise one
+                    // folio at a time, with the union of what is pinned of it.
+                    let whole = old.is_whole() && at == floor && new.floor(new.end) > at;
+                    let end = if whole {
+                        old.end.min(new.floor(new.end))
+                    } else {
+                        new.ceil(at + 1)
+                    };
+                    self.divide(floor);
+                    self.divide(end);
+                    if let Some(old) = self.take(floor) {
+                        let start = old.start.min(at);
+                        self.put(Run {
+                            start,
+                            end: old.end.max(end.min(new.end)),
+                            pfn: old.pfn - (old.start - start),
+                            refs: old.refs + new.refs,
+                            order: new.order,
+                        });
+                    }
+                    end.min(new.end)
+                }
+            };
+        }
+        self.join(new.start);
+        self.join(new.end);
+    }
+
+    /// Takes up to `refs` references of a folio away, and returns how many.
+    ///
+    /// May be called in any context. It may take away none although there are some, if there is no
+    /// memory to divide a run.
+    pub(super) fn remove(&mut self, folio: &Folio, refs: u64) -> u64 {
+        let pages = folio.pages();
+        let Some(run) = self
+            .from_page(pages.start)
+            .filter(|run| run.start < pages.end)
+        else {
+            return 0;
+        };
+        let refs = refs.min(run.refs);
+        if refs == run.refs && run.start >= pages.start && run.end > pages.end {
+            // From the front of a run.
+            if let Some(run) = self.tree.get_mut(&(run.end - 1)) {
+                run.pfn += pages.end - run.start;
+                run.start = pages.end;
+            }
+        } else {
+            while self.spare.len() < Self::SPARE_MIN {
+                let Ok(node) = Spare::new(GFP_ATOMIC | __GFP_NOWARN) else {
+                    break;
+                };
+                if self.spare.push_within_capacity(node).is_err() {
+                    break;
+                }
+            }
+            let inner = run.start < pages.start || run.end > pages.end;
+            if inner && self.spare.len() < Self::SPARE_MIN {
+                return 0;
+            }
+            self.divide(pages.start);
+            self.divide(pages.end);
+            if let Some(run) = self.take(pages.start) {
+                if run.refs > refs {
+                    self.put(Run {
+                        refs: run.refs - refs,
+                        ..run
+                    });
+                    self.join(run.start);
+                    self.join(run.end);
+                }
+            }
+        }
+        self.refs -= refs;
+        refs
+    }
+
+    /// Makes `page` the beginning of a run, if it is within one.
+    fn divide(&mut self, page: u64) {
+        if let Some(run) = self.from_page(page).filter(|run| run.start < page) {
+            // The node of the run, found by its last page, keeps the second half.
+            if let Some(second) = self.tree.get_mut(&(run.end - 1)) {
+                *second = run.part(page, run.end);
+            }
+            self.put(run.part(run.start, page));
+        }
+    }
+
+    /// Makes one run of the two that meet at `page`, if they are alike.
+    fn join(&mut self, page: u64) {
+        let Some(before) = page.checked_sub(1).and_then(|last| self.tree.get(&last)) else {
+            return;
+        };
+        let before = *before;
+        if let Some(after) = self
+            .from_page(page)
+            .filter(|after| before.continues_with(after))
+        {
+            if let Some(node) = self.tree.remove_node(&(page - 1)) {
+                self.keep(node.into_reservation());
+            }
+            if let Some(run) = self.tree.get_mut(&(after.end - 1)) {
+                *run = Run {
+                    end: after.end,
+                    ..before
+                };
+            }
+        }
+    }
+
+    /// Takes out the first run that ends behind a page.
+    fn take(&mut self, page: u64) -> Option<Run> {
+        let run = self.from_page(page)?;
+        let node = self.tree.remove_node(&(run.end - 1))?;
+        self.keep(node.into_reservation());
+        Some(run)
+    }
+
+    /// Puts a run in, which nothing overlaps. There is a spare node for it.
+    fn put(&mut self, run: Run) {
+        if let Some(node) = self.spare.pop() {
+            self.tree.insert(node.into_node(run.end - 1, run));
+        }
+    }
+
+    /// Keeps a node for later, if it is not one of too many.
+    fn keep(&mut self, node: Spare) {
+        // Dropping it frees memory, which is allowed in any context.
+        let _ = self.spare.push_within_capacity(node);
+    }
+}

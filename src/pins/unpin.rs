@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who gave a reference back: crediting unpins.
+//!
+//! An unpin names a page and no owner. It may end a long-term pin on record, or a transient pin
+//! (O_DIRECT and the like) of the same page, which is none of our business. What decides is the
+//! one thing that is certain: **no more references can be on record than there are pins**. The
+//! observer runs before the references are given back, so if `pins - refs < recorded`, the
+//! difference is due, and it is taken off the record:
+//!
+//! * of the context that the current system call is about, if it has pins there (dereg, unregister);
+//! * else of contexts whose file has ended: their pins are given back by now, by their release or
+//!   by deferred work (a ring's exit work, the exit of a process);
+//! * else of any.
+//!
+//! If less than what is given back is due, because others hold pins of the page at the same time,
+//! the record may be too high by this unpin until theirs end: theirs are observed as well, and then
+//! the difference is due.
+//!
+//! What can go wrong, and is mended by comparing again ([`reconcile_holding`]) a little later, and
+//! whenever somebody asks for a lease's or a file's pins:
+//!
+//! * Two tasks give back references of a folio at the same time; each sees the other's still
+//!   there. The last comparison sees neither.
+//! * A pin is dropped by the kernel itself, unseen (`get_user_pages_fast()` that lost a race),
+//!   which had hidden a difference.
+//! * There was no memory to divide a run.
+//!
+//! A record is never too low: a difference is only due if the pins on record cannot all exist, and
+//! pins are recorded after they were taken.
+
+use super::{
+    context::{
+        self,
+        ContextId,
+        Owner,
+        Preference, //
+    },
+    grant::GrantId,
+    reaper,
+    registry::{
+        self,
+        key_after,
+        key_from,
+        HoldingKey,
+        Registry, //
+    }, //
+};
+use crate::{
+    fs::is_pinfs,
+    gup::{
+        self,
+        Folio,
+        Unpins, //
+    },
+    identity::{
+        FileId,
+        InodeId, //
+    },
+    vfs::Inode, //
+};
+
+/// What the observer of unpins tells.
+pub(super) struct Observed;
+
+impl Unpins for Observed {
+    fn wanted(inode: &Inode) -> bool {
+        is_pinfs(inode)
+    }
+
+    fn unpinning(folio: &Folio, refs: u64) {
+        let mut guard = registry::lock();
+        let Some(registry) = guard.as_mut() else {
+            return;
+        };
+        let recorded = registry.recorded(folio);
+        if recorded == 0 {
+            return;
+        }
+        let left = gup::pins(folio.pfn).saturating_sub(refs);
+        let due = recorded.saturating_sub(left);
+        let caller = if due != 0 {
+            gup::caller_file_id()
+                .and_then(|file| registry.owners.get(&Owner::File(file)))
+                .copied()
+        } else {
+            None
+        };
+        let credited = registry.credit(folio, due, caller);
+        let doubtful = credited < due || due < refs;
+        if doubtful {
+            registry.doubt_folio(folio);
+        }
+        let dead = !registry.dead.is_empty();
+        drop(guard);
+        if dead {
+            reaper::reap_soon();
+        }
+        if doubtful {
+            reaper::check_soon();
+        }
+    }
+
+    fn closing(file: FileId) {
+        context::close(file);
+    }
+}
+
+impl Registry {
+    /// Returns the number of references of a folio that are on record.
+    fn recorded(&self, folio: &Folio) -> u64 {
+        self.holdings_of(folio.inode)
+            .map(|(_, holding)| holding.runs.refs_of(folio))
+            .sum()
+    }
+
+    /// Takes `due` references of a folio off the record, and returns how many it could.
+    fn credit(&mut self, folio: &Folio, due: u64, caller: Option<ContextId>) -> u64 {
+        let mut left = due;
+        let preferences = [
+            caller.map(Preference::Caller),
+            Some(Preference::Dead),
+            Some(Preference::Any),
+        ];
+        for preference in preferences.into_iter().flatten() {
+            let mut next = first_of(folio.inode);
+            while let Some(key) = key_from(&self.holdings, next).filter(|key| key.0 == folio.inode)
+            {
+                if left == 0 {
+                    return due;
+                }
+                if preference.includes(key, self) {
+                    left -= self.credit_holding(key, folio, left);
+                }
+                next = (key.0, key.1, key.2.next());
+            }
+        }
+        due - left
+    }
+
+    fn credit_holding(&mut self, key: HoldingKey, folio: &Folio, refs: u64) -> u64 {
+        let Some(holding) = self.holdings.get_mut(&key) else {
+            return 0;
+        };
+        let credited = holding.runs.remove(folio, refs);
+        if credited != 0 && holding.runs.is_empty() {
+            self.unuse_grant(key);
+            self.bury(key);
+        }
+        credited
+    }
+
+    /// Has all holdings of a folio compared with the kernel's counts later.
+    fn doubt_folio(&mut self, folio: &Folio) {
+        let mut next = key_from(&self.holdings, first_of(folio.inode));
+        while let Some(key) = next.filter(|key| key.0 == folio.inode) {
+            if self
+                .holdings
+                .get(&key)
+                .is_some_and(|holding| holding.runs.refs_of(folio) != 0)
+            {
+                self.doubt(key, reaper::CHECKS);
+            }
+            next = key_after(&self.holdings, key);
+        }
+    }
+}
+
+fn first_of(inode: InodeId) -> HoldingKey {
+    (inode, ContextId::FIRST, GrantId::FIRST)
+}
+
+/// Compares what is on record of a holding's folios with the kernel's counts, and takes off what
+/// cannot be. May be called from any context but takes its time.
+pub(super) fn reconcile_holding(key: HoldingKey) {
+    /// Number of folios that are looked at in one go, with interrupts disabled.
+    const BATCH: usize = 128;
+
+    let mut page = 0;
+    loop {
+        let mut guard = registry::lock();
+        let Some(registry) = guard.as_mut() else {
+            return;
+        };
+        let mut more = false;
+        for _ in 0..BATCH {
+            let run = registry
+                .holdings
+                .get(&key)
+                .and_then(|holding| holding.runs.from_page(page));
+            more = run.is_some();
+            let Some(run) = run else {
+                break;
+            };
+            let folio = run.folio_at(page.max(run.start), key.0);
+            let recorded = registry.recorded(&folio);
+            let due = recorded.saturating_sub(gup::pins(folio.pfn));
+            registry.credit(&folio, due, None);
+            page = folio.pages().end;
+        }
+        let dead = !registry.dead.is_empty();
+        drop(guard);
+        if dead {
+            reaper::reap_soon();
+        }
+        if !more {
+            return;
+        }
+    }
+}
