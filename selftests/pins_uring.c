@@ -167,42 +167,26 @@ TEST_F(pinfs, P1_one_unleased_file_refuses_the_whole_call)
 	act_fini(&other);
 }
 
-static long pin_with_own_ring(struct actor *a, long which)
-{
-	long ret = act_ring(a, which);
-
-	return ret ? ret : act_pin(a, which);
-}
-
 TEST_F(pinfs, P3_fork_child)
 {
 	ASSERT_EQ(0, act_prepare(&self->me, FILE_SIZE));
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
-	EXPECT_EQ(-EOPNOTSUPP, in_fork(pin_with_own_ring, &self->me, 1));
+	EXPECT_EQ(-EOPNOTSUPP, in_fork(act_pin_with_own_ring, &self->me, 1));
 	/* In the ring that the holder made it is still the child that asks. */
 	EXPECT_EQ(-EOPNOTSUPP, in_fork(act_pin, &self->me, 0));
 	EXPECT_EQ(0, act_pin(&self->me, 0));
 }
 
-static int passing[2];
-
-static long act_take_fd(struct actor *a, long unused)
-{
-	(void)unused;
-	a->fd = recv_fd(passing[1]);
-	return a->fd < 0 ? a->fd : 0;
-}
-
 TEST_F(pinfs, P3_receiver_of_the_lease_descriptor)
 {
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, passing));
+	ASSERT_EQ(0, make_passing());
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
 	ASSERT_EQ(0, send_fd(passing[0], self->me.fd));
-	ASSERT_EQ(0, peer_call(&self->a, act_take_fd, 0));
+	ASSERT_EQ(0, peer_call(&self->a, act_take_fd, true));
 	ASSERT_EQ(0, peer_call(&self->a, act_map, FILE_SIZE));
-	EXPECT_EQ(-EOPNOTSUPP, peer_call(&self->a, pin_with_own_ring, 0));
+	EXPECT_EQ(-EOPNOTSUPP, peer_call(&self->a, act_pin_with_own_ring, 0));
 
 	/* Its own lease, on its own description, has to wait for ours. */
 	ASSERT_EQ(0, peer_call(&self->a, act_close, 0));
@@ -418,23 +402,6 @@ TEST_F(pinfs, P6_two_rings_one_unregisters)
 TEST_F(pinfs, P6_two_rings_one_is_closed)
 {
 	check_two_rings(_metadata, self, act_ring_close);
-}
-
-/*
- * io_uring descriptors cannot be sent through sockets, so the other process
- * takes its copy: pid and descriptor number in one argument.
- */
-#define RING_OF(pid, fd)	((long)(pid) << 16 | (fd))
-
-static long act_take_ring(struct actor *a, long from)
-{
-	long pidfd = ERR(syscall(SYS_pidfd_open, from >> 16, 0));
-
-	if (pidfd < 0)
-		return pidfd;
-	a->got_fd = ERR(syscall(SYS_pidfd_getfd, pidfd, from & 0xffff, 0));
-	close(pidfd);
-	return a->got_fd < 0 ? a->got_fd : 0;
 }
 
 TEST_F(pinfs, P6_two_rings_one_goes_by_SIGKILL)
