@@ -158,7 +158,9 @@ main_job_in_brief() {
 
 [[ $EUID -eq 0 ]] || stop "not root"
 [[ -r $PINFS_KO && -x $PINFS_MKFS ]] || stop "$PINFS_KO or $PINFS_MKFS is missing"
-make_mnt
+MNT=/mnt/pinfs
+mkdir -p "$MNT"
+trap leave EXIT
 unload || stop "pinfs is loaded and in use"
 log_mark
 

@@ -341,43 +341,26 @@ TEST_F(pinfs, L10_dup_can_query_and_release)
 	close(copy);
 }
 
-/* In a fork: its own ring, on the mapping it inherited. */
-static long pin_with_own_ring(struct actor *a, long which)
-{
-	long ret = act_ring(a, which);
-
-	return ret ? ret : act_pin(a, which);
-}
-
 TEST_F(pinfs, L10_fork_child_can_query_and_release_but_not_pin)
 {
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
 	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
 	EXPECT_EQ(EXCLUSIVE, in_fork(act_getlease, &self->me, 0));
-	EXPECT_EQ(-EOPNOTSUPP, in_fork(pin_with_own_ring, &self->me, 1));
+	EXPECT_EQ(-EOPNOTSUPP, in_fork(act_pin_with_own_ring, &self->me, 1));
 	EXPECT_EQ(EXCLUSIVE, act_getlease(&self->me, 0));
 	EXPECT_EQ(0, in_fork(act_lease, &self->me, F_UNLCK));
 	EXPECT_EQ(F_UNLCK, act_getlease(&self->me, 0));
 }
 
-static int passing[2];
-
-static long act_take_fd(struct actor *a, long unused)
-{
-	(void)unused;
-	a->fd = recv_fd(passing[1]);
-	return a->fd < 0 ? a->fd : 0;
-}
-
 TEST_F(pinfs, L10_scm_rights_copy_can_query_and_release_but_not_pin)
 {
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, passing));
+	ASSERT_EQ(0, make_passing());
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
 	ASSERT_EQ(0, send_fd(passing[0], self->me.fd));
-	ASSERT_EQ(0, peer_call(&self->a, act_take_fd, 0));
+	ASSERT_EQ(0, peer_call(&self->a, act_take_fd, true));
 	EXPECT_EQ(EXCLUSIVE, peer_call(&self->a, act_getlease, 0));
 	ASSERT_EQ(0, peer_call(&self->a, act_map, FILE_SIZE));
 	ASSERT_EQ(0, peer_call(&self->a, act_ring, 0));
@@ -388,7 +371,7 @@ TEST_F(pinfs, L10_scm_rights_copy_can_query_and_release_but_not_pin)
 
 static void *pin_in_thread(void *actor)
 {
-	return (void *)pin_with_own_ring(actor, 1);
+	return (void *)act_pin_with_own_ring(actor, 1);
 }
 
 TEST_F(pinfs, L10_every_thread_of_the_holder_may_pin)
@@ -458,7 +441,7 @@ TEST_F(pinfs, L14_L15_close_and_munmap_with_pins_orphan_the_lease)
 	/* It grants nothing new, to its old holder neither. */
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
 	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
-	EXPECT_EQ(-EOPNOTSUPP, pin_with_own_ring(&self->me, 1));
+	EXPECT_EQ(-EOPNOTSUPP, act_pin_with_own_ring(&self->me, 1));
 	EXPECT_EQ(-EAGAIN, act_lease(&self->me, EXCLUSIVE));
 
 	/* And goes with the last pin. */

@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -352,10 +353,38 @@ long act_become(struct actor *a, long uid)
 	return ERR(setresgid(uid, uid, uid) || setresuid(uid, uid, uid) ? -1 : 0);
 }
 
-long act_exit(struct actor *a, long status)
+long act_pin_with_own_ring(struct actor *a, long which)
 {
-	(void)a;
-	_exit(status);
+	long ret = act_ring(a, which);
+
+	return ret ? ret : act_pin(a, which);
+}
+
+long act_take_fd(struct actor *a, long as_data)
+{
+	int fd = recv_fd(passing[1]);
+
+	if (fd < 0)
+		return fd;
+	if (as_data)
+		a->fd = fd;
+	else
+		a->got_fd = fd;
+	return 0;
+}
+
+long act_take_ring(struct actor *a, long ring_of)
+{
+	long fd, pidfd = ERR(syscall(SYS_pidfd_open, ring_of >> 16, 0));
+
+	if (pidfd < 0)
+		return pidfd;
+	fd = ERR(syscall(SYS_pidfd_getfd, pidfd, ring_of & 0xffff, 0));
+	close(pidfd);
+	if (fd < 0)
+		return fd;
+	a->got_fd = fd;
+	return 0;
 }
 
 /* One request, its completion awaited. */
@@ -536,6 +565,13 @@ long in_fork(act_fn fn, struct actor *a, long arg)
 	if (reap(pid, REPLY_MS) < 0)
 		ret = -ETIMEDOUT;
 	return ret;
+}
+
+int passing[2] = { -1, -1 };
+
+int make_passing(void)
+{
+	return ERR(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, passing));
 }
 
 /* Room for one descriptor, aligned as the socket calls want it. */

@@ -130,7 +130,16 @@ long act_vmsplice(struct actor *a, long page);
 long act_drain(struct actor *a, long unused);
 /* setuid() to an ordinary user, with no way back. */
 long act_become(struct actor *a, long uid);
-long act_exit(struct actor *a, long status);
+/* Makes a ring and pins with it: what a process that has the mapping can try. */
+long act_pin_with_own_ring(struct actor *a, long which);
+/* Receives what was sent into passing[0]: as its data file, or aside. */
+long act_take_fd(struct actor *a, long as_data);
+/*
+ * Takes a copy of another process's ring: io_uring descriptors cannot be sent
+ * through sockets.
+ */
+long act_take_ring(struct actor *a, long ring_of);
+#define RING_OF(pid, fd)	((long)(pid) << 16 | (fd))
 
 /*
  * Copies between a registered buffer and a file by the ring itself: what a
@@ -156,6 +165,9 @@ long peer_end(struct peer *p);
 /* Runs fn in a child that fork() makes of this very process, as it is now. */
 long in_fork(act_fn fn, struct actor *a, long arg);
 
+/* A socket pair that peers inherit, for descriptors on their way. */
+extern int passing[2];
+int make_passing(void);
 int send_fd(int sock, int fd);
 int recv_fd(int sock);
 

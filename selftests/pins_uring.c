@@ -4,6 +4,7 @@
 
 #include "pinfs_test.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -167,42 +168,26 @@ TEST_F(pinfs, P1_one_unleased_file_refuses_the_whole_call)
 	act_fini(&other);
 }
 
-static long pin_with_own_ring(struct actor *a, long which)
-{
-	long ret = act_ring(a, which);
-
-	return ret ? ret : act_pin(a, which);
-}
-
 TEST_F(pinfs, P3_fork_child)
 {
 	ASSERT_EQ(0, act_prepare(&self->me, FILE_SIZE));
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
-	EXPECT_EQ(-EOPNOTSUPP, in_fork(pin_with_own_ring, &self->me, 1));
+	EXPECT_EQ(-EOPNOTSUPP, in_fork(act_pin_with_own_ring, &self->me, 1));
 	/* In the ring that the holder made it is still the child that asks. */
 	EXPECT_EQ(-EOPNOTSUPP, in_fork(act_pin, &self->me, 0));
 	EXPECT_EQ(0, act_pin(&self->me, 0));
 }
 
-static int passing[2];
-
-static long act_take_fd(struct actor *a, long unused)
-{
-	(void)unused;
-	a->fd = recv_fd(passing[1]);
-	return a->fd < 0 ? a->fd : 0;
-}
-
 TEST_F(pinfs, P3_receiver_of_the_lease_descriptor)
 {
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, passing));
+	ASSERT_EQ(0, make_passing());
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
 	ASSERT_EQ(0, send_fd(passing[0], self->me.fd));
-	ASSERT_EQ(0, peer_call(&self->a, act_take_fd, 0));
+	ASSERT_EQ(0, peer_call(&self->a, act_take_fd, true));
 	ASSERT_EQ(0, peer_call(&self->a, act_map, FILE_SIZE));
-	EXPECT_EQ(-EOPNOTSUPP, peer_call(&self->a, pin_with_own_ring, 0));
+	EXPECT_EQ(-EOPNOTSUPP, peer_call(&self->a, act_pin_with_own_ring, 0));
 
 	/* Its own lease, on its own description, has to wait for ours. */
 	ASSERT_EQ(0, peer_call(&self->a, act_close, 0));
@@ -418,23 +403,6 @@ TEST_F(pinfs, P6_two_rings_one_unregisters)
 TEST_F(pinfs, P6_two_rings_one_is_closed)
 {
 	check_two_rings(_metadata, self, act_ring_close);
-}
-
-/*
- * io_uring descriptors cannot be sent through sockets, so the other process
- * takes its copy: pid and descriptor number in one argument.
- */
-#define RING_OF(pid, fd)	((long)(pid) << 16 | (fd))
-
-static long act_take_ring(struct actor *a, long from)
-{
-	long pidfd = ERR(syscall(SYS_pidfd_open, from >> 16, 0));
-
-	if (pidfd < 0)
-		return pidfd;
-	a->got_fd = ERR(syscall(SYS_pidfd_getfd, pidfd, from & 0xffff, 0));
-	close(pidfd);
-	return a->got_fd < 0 ? a->got_fd : 0;
 }
 
 TEST_F(pinfs, P6_two_rings_one_goes_by_SIGKILL)
@@ -699,36 +667,74 @@ TEST_F(pinfs, P14_unwritten_blocks)
 	check_later_writes(_metadata, self);
 }
 
+#define NOBODY	65534
+
 /* Memory accounted as pinned, in KiB. */
-static long vm_pin(void)
+static long act_vm_pin(struct actor *a, long unused)
 {
 	char text[8192], *line;
 
+	(void)a;
+	(void)unused;
 	if (read_text("/proc/self/status", text, sizeof(text)) <= 0)
 		return -EIO;
 	line = strstr(text, "VmPin:");
 	return line ? atol(line + strlen("VmPin:")) : -ENOENT;
 }
 
-TEST_F(pinfs, P11_pinned_memory_is_accounted_as_any_other)
+/* Registers as much ordinary memory as the file has. */
+static long act_pin_anonymous(struct actor *a, long which)
 {
 	struct iovec iov = { .iov_len = FILE_SIZE };
-	long want;
 
-	ASSERT_EQ(0, act_prepare(&self->me, FILE_SIZE));
-	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
-	iov.iov_base = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			    -1, 0);
-	ASSERT_NE(MAP_FAILED, iov.iov_base);
-	ASSERT_EQ(0, io_uring_register_buffers(&self->me.ring[0], &iov, 1));
-	want = vm_pin();
-	EXPECT_LT(0, want);
-	ASSERT_EQ(0, act_unpin(&self->me, 0));
-	EXPECT_EQ(0, vm_pin());
-	ASSERT_EQ(0, act_pin(&self->me, 0));
-	EXPECT_EQ(want, vm_pin());
-	ASSERT_EQ(0, act_unpin(&self->me, 0));
-	EXPECT_EQ(0, vm_pin());
+	iov.iov_base = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (iov.iov_base == MAP_FAILED)
+		return -errno;
+	return io_uring_register_buffers(&a->ring[which], &iov, 1);
+}
+
+static long act_limit_memlock(struct actor *a, long bytes)
+{
+	struct rlimit limit = { bytes, bytes };
+
+	(void)a;
+	return ERR(setrlimit(RLIMIT_MEMLOCK, &limit));
+}
+
+/* Only an unprivileged user's registrations are accounted. */
+static void start_nobody(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self,
+			 long memlock)
+{
+	ASSERT_EQ(0, chmod(self->dir, 0755));
+	ASSERT_EQ(0, chown(self->path, NOBODY, NOBODY));
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, peer_call(&self->a, act_limit_memlock, memlock));
+	ASSERT_EQ(0, peer_call(&self->a, act_become, NOBODY));
+	ASSERT_EQ(0, peer_call(&self->a, act_prepare, FILE_SIZE));
+	ASSERT_EQ(0, peer_call(&self->a, act_lease, EXCLUSIVE));
+}
+
+TEST_F(pinfs, P11_pinned_memory_is_accounted_as_any_other)
+{
+	start_nobody(_metadata, self, 64 * MIB);
+	ASSERT_EQ(0, peer_call(&self->a, act_pin_anonymous, 0));
+	EXPECT_EQ(FILE_SIZE / KIB, peer_call(&self->a, act_vm_pin, 0));
+	ASSERT_EQ(0, peer_call(&self->a, act_unpin, 0));
+	EXPECT_EQ(0, peer_call(&self->a, act_vm_pin, 0));
+	ASSERT_EQ(0, peer_call(&self->a, act_pin, 0));
+	EXPECT_EQ(FILE_SIZE / KIB, peer_call(&self->a, act_vm_pin, 0));
+	ASSERT_EQ(0, peer_call(&self->a, act_unpin, 0));
+	EXPECT_EQ(0, peer_call(&self->a, act_vm_pin, 0));
+}
+
+TEST_F(pinfs, P11_the_limit_of_locked_memory_holds)
+{
+	start_nobody(_metadata, self, FILE_SIZE / 2);
+	EXPECT_EQ(-ENOMEM, peer_call(&self->a, act_pin_anonymous, 0));
+	EXPECT_EQ(-ENOMEM, peer_call(&self->a, act_pin, 0));
+	/* What io_uring had pinned before it looked at the limit is given back. */
+	EXPECT_EQ(0, peer_call(&self->a, act_lease, F_UNLCK));
 }
 
 TEST_HARNESS_MAIN

@@ -283,8 +283,6 @@ TEST_F(pinfs, F2_other_users_may_read_it_where_they_may_read_maps)
 
 /* ---- F3: contexts that change hands ---- */
 
-static int passing[2];
-
 /*
  * io_uring descriptors cannot be sent through sockets (the kernel refuses it),
  * so the context that is really passed with SCM_RIGHTS is an AF_XDP socket
@@ -318,13 +316,6 @@ static long act_xsk_send(struct actor *a, long unused)
 	return send_fd(passing[0], a->got_fd);
 }
 
-static long act_xsk_take(struct actor *a, long unused)
-{
-	(void)unused;
-	a->got_fd = recv_fd(passing[1]);
-	return a->got_fd < 0 ? a->got_fd : 0;
-}
-
 static long act_got_fd(struct actor *a, long unused)
 {
 	(void)unused;
@@ -350,7 +341,7 @@ TEST_F(pinfs, F3_F6_context_passed_by_SCM_RIGHTS)
 	long fd, ret;
 
 	locks_id(self->path, id, sizeof(id));
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, passing));
+	ASSERT_EQ(0, make_passing());
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_start(&self->b, self->path));
 	ASSERT_EQ(0, peer_start(&self->c, self->path));
@@ -359,7 +350,7 @@ TEST_F(pinfs, F3_F6_context_passed_by_SCM_RIGHTS)
 		SKIP(return, "no AF_XDP sockets on this kernel");
 	ASSERT_EQ(0, ret);
 	ASSERT_EQ(0, peer_call(&self->a, act_xsk_send, 0));
-	ASSERT_EQ(0, peer_call(&self->b, act_xsk_take, 0));
+	ASSERT_EQ(0, peer_call(&self->b, act_take_fd, false));
 	fd = peer_call(&self->b, act_got_fd, 0);
 	ASSERT_LE(0, fd);
 	link_of(self->b.pid, fd, name, sizeof(name));
@@ -395,20 +386,6 @@ TEST_F(pinfs, F3_F6_context_passed_by_SCM_RIGHTS)
 	EXPECT_LE(0, peer_kill(&self->b));
 	EXPECT_TRUE(EVENTUALLY(peer_call(&self->c, act_truncate, 0) == 0, 1000));
 	EXPECT_EQ(0, pins_of(id, &line, 1, bad, sizeof(bad)));
-}
-
-/* pidfd_getfd() moves what a socket may not. */
-#define RING_OF(pid, fd)	((long)(pid) << 16 | (fd))
-
-static long act_take_ring(struct actor *a, long from)
-{
-	long pidfd = ERR(syscall(SYS_pidfd_open, from >> 16, 0));
-
-	if (pidfd < 0)
-		return pidfd;
-	a->got_fd = ERR(syscall(SYS_pidfd_getfd, pidfd, from & 0xffff, 0));
-	close(pidfd);
-	return a->got_fd < 0 ? a->got_fd : 0;
 }
 
 static long act_ring_fd(struct actor *a, long which)
@@ -467,7 +444,7 @@ TEST_F(pinfs, F4_context_that_no_process_has)
 	long ret;
 
 	locks_id(self->path, id, sizeof(id));
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, passing));
+	ASSERT_EQ(0, make_passing());
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ret = peer_call(&self->a, act_xsk_pin, 0);
 	if (ret == -EAFNOSUPPORT)
