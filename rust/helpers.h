@@ -143,6 +143,7 @@ unsigned long pinfs_helper_ftrace_regs_ip(struct ftrace_regs *fregs);
 void pinfs_helper_ftrace_regs_set_ip(struct ftrace_regs *fregs,
 				     unsigned long ip);
 unsigned long pinfs_helper_function_address(const char *name);
+bool pinfs_helper_module_is_going(const struct module *module);
 void pinfs_hook_resume(void);
 
 /* identity.rs */

@@ -80,6 +80,11 @@ unsigned long pinfs_helper_function_address(const char *name)
 	return address;
 }
 
+bool pinfs_helper_module_is_going(const struct module *module)
+{
+	return module->state == MODULE_STATE_GOING;
+}
+
 /* identity.rs */
 
 struct pid *pinfs_helper_current_tgid(void)
