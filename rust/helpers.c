@@ -612,6 +612,21 @@ int pinfs_helper_pid_file_probe(const char *name)
 	return ret;
 }
 
+bool pinfs_helper_pid_file_uncache(struct dentry *dentry, struct dentry *found)
+{
+	if (IS_ERR(found))
+		return false;
+	d_drop(found ?: dentry);
+	return true;
+}
+
+/* An inode number means nothing here, as it is another after each look-up. */
+void pinfs_helper_pid_file_emit(struct dir_context *ctx, const char *name)
+{
+	if (dir_emit(ctx, name, strlen(name), 1, DT_REG))
+		ctx->pos++;
+}
+
 static void pid_file_forget_in(struct super_block *sb, void *fop)
 {
 	struct dentry *dentry;

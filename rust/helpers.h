@@ -211,6 +211,8 @@ bool pinfs_helper_pid_table(struct pinfs_pid_file *file,
 void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
 				struct module *owner, const char *name,
 				pinfs_pid_show_t show);
+bool pinfs_helper_pid_file_uncache(struct dentry *dentry, struct dentry *found);
+void pinfs_helper_pid_file_emit(struct dir_context *ctx, const char *name);
 int pinfs_helper_pid_file_probe(const char *name);
 void pinfs_helper_pid_file_forget(struct pinfs_pid_file *file);
 

@@ -5,10 +5,9 @@
 //! # A file in every process's directory
 //!
 //! What is in `/proc/PID` and `/proc/PID/task/TID` comes from two tables in the kernel, which
-//! nothing can be added to. But `proc_pident_lookup()` and `proc_pident_readdir()`, which take a
-//! table as an argument, can be called with another one: for our name a look-up gets a table of
-//! our single entry, and a listing that has come to the end of the kernel's table is made to go on
-//! with ours ([`PidDirectory::readdir`]).
+//! nothing can be added to. But `proc_pident_lookup()`, which takes a table as an argument, can be
+//! called with another one: a look-up of our name gets a table of our single entry. After
+//! `proc_pident_readdir()` has listed the kernel's table, our name is added.
 //!
 //! `struct pid_entry` is private to procfs. A table is only trusted after everything that can be
 //! known of it has been found in it: names, their lengths, types, and the entry "status" with the
@@ -17,22 +16,24 @@
 //!
 //! # Leaving again
 //!
-//! procfs caches a dentry and an inode for each file that was looked up, and its inodes hold no
-//! module. Of ours, such an inode has two pointers: `i_fop`, and the function that prints. The
-//! table `i_fop` is the kernel's own for files of this kind, with the module as its owner: so an
-//! open file keeps the module, and what prints is only called through an open file. What is left is
-//! the pointer `i_fop` in inodes that nobody has open but somebody may open later: those in the
-//! dentry cache, and those that an O_PATH descriptor or a mount keeps for as long as it likes. When
-//! the module goes,
+//! An inode of procfs holds no module. Of ours, an inode has two pointers: `i_fop`, and the
+//! function that prints. The table `i_fop` is the kernel's own for files of this kind, with the
+//! module as its owner: so an open file keeps the module, and what prints is only called through an
+//! open file. What is left is the pointer `i_fop` in inodes that nobody has open.
 //!
-//! 1. the hooks are removed; a look-up that is inside one has kept the module until now, so there
-//!    is none, and no such inode can come into being any more;
-//! 2. all inodes of all instances of procfs are searched for our `i_fop`, and made bad inodes,
-//!    with functions of the kernel; their dentries are dropped, so that the name is gone too
-//!    ([`forget`]);
-//! 3. an RCU-tasks grace period passes. A task that has read `i_fop` before 2 is between that and
-//!    `try_module_get()`, which fails from now on, and does not sleep there; so it has come to
-//!    the end of that when the grace period ends.
+//! The dentry is taken out of the cache as soon as it has been looked up ([`Lookup::replacement`]):
+//! every open looks it up again, which fails when the module is about to go, and otherwise keeps
+//! the module until the system call returns. So the module does not begin to go between a look-up
+//! and the open that it is for. An inode lives on only if something keeps it that is not an open
+//! file, for as long as it likes: an O_PATH descriptor. Through one it may be opened at any time.
+//! So when the module goes,
+//!
+//! 1. all inodes of all instances of procfs are searched for our `i_fop`, and made bad inodes,
+//!    with functions of the kernel ([`forget`]). No more come into being: no call is redirected
+//!    while the module goes, and none is inside;
+//! 2. the hooks are removed, which waits for an RCU-tasks grace period. A task that has read
+//!    `i_fop` before 1 is between that and `try_module_get()`, which fails from now on, and does
+//!    not sleep there; so it has come to the end of that when the grace period ends.
 //!
 //! After that nothing in the kernel points at the module.
 //!
@@ -54,7 +55,8 @@ use crate::{
     identity::{
         FileId,
         MmId, //
-    }, //
+    },
+    work, //
 };
 use core::{
     marker::PhantomData,
@@ -274,18 +276,15 @@ impl<F: PidFile> PidDirectory<F> {
 
 impl<F: PidFile> Drop for PidDirectory<F> {
     fn drop(&mut self) {
-        self.hooks = None;
         forget();
+        self.hooks = None;
     }
 }
 
 /// Makes procfs forget our entry, see the module's documentation.
 fn forget() {
-    // SAFETY: The hooks are gone. The helper takes the locks that it needs.
-    unsafe {
-        bindings::pinfs_helper_pid_file_forget(TABLE.0.get());
-        bindings::synchronize_rcu_tasks();
-    }
+    // SAFETY: The helper takes the locks that it needs.
+    unsafe { bindings::pinfs_helper_pid_file_forget(TABLE.0.get()) };
 }
 
 /// Says whether a table is one of the two that our entry goes with.
@@ -319,7 +318,7 @@ impl<F: PidFile> Lookup<F> {
         let call = unsafe { Call::begin(&LOOKUP) };
         let entry = TABLE.0.get() as usize;
         // SAFETY: The original's arguments, with a table of one entry, its first member.
-        unsafe {
+        let found = unsafe {
             call.resume([
                 dir as usize,
                 dentry as usize,
@@ -328,7 +327,12 @@ impl<F: PidFile> Lookup<F> {
                 0,
                 0,
             ]) as *mut bindings::dentry
+        };
+        // SAFETY: The result of a look-up of this dentry.
+        if unsafe { bindings::pinfs_helper_pid_file_uncache(dentry, found) } {
+            work::hold_module();
         }
+        found
     }
 }
 
@@ -361,11 +365,7 @@ unsafe impl<F: PidFile> Redirect for Lookup<F> {
 struct Readdir<F>(PhantomData<F>);
 
 impl<F: PidFile> Readdir<F> {
-    /// Lists the kernel's entries, and then ours.
-    ///
-    /// The original goes on at `table[pos - 2]`. When it has listed all `count` entries, `pos` is
-    /// `count + 2`; called again with a table that is one longer and lies such that its last
-    /// element is ours, it looks at that one only.
+    /// Lists the kernel's entries, and then ours, which comes at the position behind them.
     ///
     /// # Safety
     ///
@@ -378,21 +378,24 @@ impl<F: PidFile> Readdir<F> {
     ) -> c_int {
         // SAFETY: The first act of the replacement.
         let call = unsafe { Call::begin(&READDIR) };
-        let list = |table: usize, count: usize| {
-            // SAFETY: The original's arguments; of the second table it reads the last element
-            // only, see above.
-            unsafe { call.resume([file as usize, ctx as usize, table, count, 0, 0]) as c_int }
+        // SAFETY: The original's arguments.
+        let ret = unsafe {
+            call.resume([
+                file as usize,
+                ctx as usize,
+                table as usize,
+                count as usize,
+                0,
+                0,
+            ]) as c_int
         };
-        let count = count as usize;
-        let ret = list(table as usize, count);
-        // SAFETY: The directory's position is the current task's to use.
-        if ret != 0 || unsafe { (*ctx).pos } < count as i64 + 2 {
-            return ret;
+        // SAFETY: The directory's position is the current task's to use; the name ends in NUL.
+        unsafe {
+            if ret == 0 && (*ctx).pos == i64::from(count) + 2 {
+                bindings::pinfs_helper_pid_file_emit(ctx, F::NAME.as_char_ptr());
+            }
         }
-        list(
-            (TABLE.0.get() as usize).wrapping_sub(count * ENTRY_SIZE),
-            count + 1,
-        )
+        ret
     }
 }
 

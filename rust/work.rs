@@ -116,3 +116,17 @@ impl<J: Job> Drop for Armed<J> {
         unsafe { bindings::cancel_delayed_work_sync(self.0.work.get()) };
     }
 }
+
+/// Keeps the module until the current system call returns. Where there is none, it does nothing.
+pub(crate) fn hold_module() {
+    /// # Safety
+    ///
+    /// As the function of a task work that the helper has allocated.
+    unsafe extern "C" fn release(head: *mut bindings::callback_head) {
+        // SAFETY: As in `Deferred::on_return`.
+        unsafe { bindings::pinfs_helper_task_work_done(crate::THIS_MODULE.as_ptr(), head) };
+    }
+
+    // SAFETY: `release` fits. If this fails there is nobody to release anything.
+    unsafe { bindings::pinfs_helper_task_work(crate::THIS_MODULE.as_ptr(), Some(release)) };
+}
