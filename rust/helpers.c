@@ -519,6 +519,26 @@ void pinfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
 
 /* proc.rs */
 
+void pinfs_helper_dentry_dontcache(struct dentry *dentry)
+{
+	if (d_really_is_positive(dentry))
+		d_mark_dontcache(d_inode(dentry));
+}
+
+void pinfs_helper_child_dontcache(struct file *dir, const char *name)
+{
+	struct dentry *parent = file_dentry(dir);
+	struct qstr child = QSTR(name);
+	struct dentry *dentry;
+
+	child.hash = full_name_hash(parent, child.name, child.len);
+	dentry = d_lookup(parent, &child);
+	if (dentry) {
+		pinfs_helper_dentry_dontcache(dentry);
+		dput(dentry);
+	}
+}
+
 struct pid_namespace *pinfs_helper_seq_pid_ns(const struct seq_file *seq)
 {
 	return proc_pid_ns(file_inode(seq->file)->i_sb);

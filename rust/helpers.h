@@ -171,6 +171,8 @@ bool pinfs_helper_file_has_other_lease(const struct file *file,
 int pinfs_helper_break_layout(struct inode *inode, bool wait);
 
 /* proc.rs (partly in hook_helpers.c) */
+void pinfs_helper_dentry_dontcache(struct dentry *dentry);
+void pinfs_helper_child_dontcache(struct file *dir, const char *name);
 struct pid;
 struct pid_namespace;
 struct seq_file;

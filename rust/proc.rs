@@ -36,6 +36,11 @@
 //!
 //! After that nothing in the kernel points at the module.
 //!
+//! Between the beginning of `rmmod` and step 2, an open of such an inode would find a module that
+//! gives no reference, which `do_dentry_open()` warns of. So procfs is told not to cache our
+//! dentries (`d_mark_dontcache()`): an open has to look the name up, and since the look-up is no
+//! longer redirected, the name is not there.
+//!
 //! C headers: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h),
 //! [`include/linux/seq_file.h`](srctree/include/linux/seq_file.h)
 
@@ -312,14 +317,19 @@ impl<F: PidFile> Lookup<F> {
         let entry = TABLE.0.get() as usize;
         // SAFETY: The original's arguments, with a table of one entry, its first member.
         unsafe {
-            call.resume([
+            let found = call.resume([
                 dir as usize,
                 dentry as usize,
                 entry,
                 entry + ENTRY_SIZE,
                 0,
                 0,
-            ]) as *mut bindings::dentry
+            ]) as *mut bindings::dentry;
+            if found.is_null() {
+                // The new inode belongs to the dentry that was passed.
+                bindings::pinfs_helper_dentry_dontcache(dentry);
+            }
+            found
         }
     }
 }
@@ -377,10 +387,13 @@ impl<F: PidFile> Readdir<F> {
         if ret != 0 || unsafe { (*ctx).pos } < count as i64 + 2 {
             return ret;
         }
-        list(
+        let ret = list(
             (TABLE.0.get() as usize).wrapping_sub(count * ENTRY_SIZE),
             count + 1,
-        )
+        );
+        // SAFETY: The directory is open, and the name a string. To list a name is to look it up.
+        unsafe { bindings::pinfs_helper_child_dontcache(file, F::NAME.as_char_ptr()) };
+        ret
     }
 }
 

@@ -68,11 +68,7 @@ impl Directory {
         // SAFETY: The attribute is static. The file is gone when the directory is, after readers
         // that are inside have been waited for.
         to_result(unsafe {
-            bindings::sysfs_create_file_ns(
-                self.0.as_ptr(),
-                &attribute.attr,
-                core::ptr::null_mut(),
-            )
+            bindings::sysfs_create_file_ns(self.0.as_ptr(), &attribute.attr, core::ptr::null_mut())
         })
     }
 }

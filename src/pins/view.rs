@@ -206,7 +206,10 @@ fn next_line(holding: Option<HoldingKey>, page: u64) -> Option<Line> {
     let guard = registry::lock();
     let registry = guard.as_ref()?;
     let mut key = match holding {
-        None => registry.holdings.cursor_front().map(|cursor| *cursor.current().0),
+        None => registry
+            .holdings
+            .cursor_front()
+            .map(|cursor| *cursor.current().0),
         Some(key) => key_from(&registry.holdings, key),
     }?;
     let mut page = if Some(key) == holding { page } else { 0 };
