@@ -161,7 +161,7 @@ impl Folio {
             pfn: place.pfn as u64,
             order: place.order as u8,
         };
-        Some((folio, folio.index + place.page as u64))
+        Some((folio, folio.index + u64::from(place.page)))
     }
 
     /// Returns the pages of the file that the folio holds.
@@ -256,10 +256,11 @@ impl Request<'_> {
             }
             // SAFETY: The helper has filled it in.
             let vma = unsafe { vma.assume_init() };
-            let end = self.count.min(at + vma.pages as usize);
-            // SAFETY: The mmap lock keeps the mapping, which keeps the file.
-            let file = NonNull::new(vma.file)
-                .filter(|file| unsafe { wanted(Inode::from_raw((*file.as_ptr()).f_inode)) });
+            let end = self.count.min(at + vma.pages);
+            let file = NonNull::new(vma.file).filter(|file| {
+                // SAFETY: The mmap lock keeps the mapping, which keeps the file.
+                wanted(unsafe { Inode::from_raw((*file.as_ptr()).f_inode) })
+            });
             if let Some(file) = file {
                 if done < at {
                     segments.push(
@@ -376,6 +377,9 @@ static LONGTERM: State = State::new();
 pub(crate) struct Longterm<P>(PhantomData<P>);
 
 impl<P: LongtermPins> Longterm<P> {
+    /// # Safety
+    ///
+    /// As a redirected call of `__gup_longterm_locked()`.
     unsafe extern "C" fn replacement(
         mm: *mut bindings::mm_struct,
         start: c_ulong,
@@ -389,8 +393,8 @@ impl<P: LongtermPins> Longterm<P> {
         let mut request = Request {
             call: &call,
             mm,
-            start: start as usize,
-            count: count as usize,
+            start,
+            count,
             pages,
             locked,
             flags,
@@ -475,8 +479,8 @@ impl<U: Unpins> Unpinned<U> {
         let pages = unsafe { core::slice::from_raw_parts(pages, count) };
         let mut run: Option<(Folio, u64)> = None;
         for &page in pages {
-            // SAFETY: By this function's requirements.
             let folio = NonNull::new(page)
+                // SAFETY: By this function's requirements.
                 .and_then(|page| unsafe { Folio::of_page(page.as_ptr(), U::wanted) })
                 .map(|(folio, _)| folio);
             match (&mut run, folio) {

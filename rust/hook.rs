@@ -48,10 +48,7 @@ use core::{
 };
 use kernel::{
     error::to_result,
-    ffi::{
-        c_int,
-        c_ulong, //
-    },
+    ffi::c_ulong,
     new_mutex,
     prelude::*,
     str::CStr,
@@ -413,6 +410,10 @@ unsafe fn add_function(ops: *mut bindings::ftrace_ops, name: &CStr, address: usi
 }
 
 /// The call-back of [`Hook`].
+///
+/// # Safety
+///
+/// As a call-back of ftrace, for the ops of a [`Hook<R>`].
 unsafe extern "C" fn redirect<R: Redirect>(
     _ip: c_ulong,
     _parent_ip: c_ulong,
@@ -445,6 +446,10 @@ unsafe extern "C" fn redirect<R: Redirect>(
 }
 
 /// The call-back of [`Observer`].
+///
+/// # Safety
+///
+/// As a call-back of ftrace, for the ops of an [`Observer<O>`].
 unsafe extern "C" fn observe<O: Observe>(
     ip: c_ulong,
     _parent_ip: c_ulong,
@@ -457,7 +462,7 @@ unsafe extern "C" fn observe<O: Observe>(
         // ftrace's address is the function's, or lies behind its ENDBR.
         O::POINTS
             .iter()
-            .position(|point| (ip as usize).wrapping_sub((point.address)()) <= ENDBR_SIZE)
+            .position(|point| ip.wrapping_sub((point.address)()) <= ENDBR_SIZE)
     };
     if let Some(point) = point {
         O::entered(
@@ -487,7 +492,7 @@ pub(crate) fn address_of(name: &CStr) -> Result<usize> {
         }
         match bindings::pinfs_helper_function_address(name.as_char_ptr()) {
             0 => Err(ENOENT),
-            address => Ok(address as usize),
+            address => Ok(address),
         }
     }
 }

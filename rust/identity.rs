@@ -14,7 +14,6 @@ use core::ptr::NonNull;
 use kernel::{
     bindings::pid_type_PIDTYPE_TGID,
     mm::Mm,
-    pid_namespace::PidNamespace,
     task::Task, //
 };
 
@@ -87,12 +86,6 @@ impl ThreadGroup {
     pub(crate) fn is_current(&self) -> bool {
         // SAFETY: The helper reads the current task's own identity.
         unsafe { bindings::pinfs_helper_current_tgid() == self.0.as_ptr() }
-    }
-
-    /// Returns the number of the process in a namespace, 0 if it is not in there.
-    pub(crate) fn nr_in(&self, ns: &PidNamespace) -> i32 {
-        // SAFETY: Both are valid.
-        unsafe { bindings::pid_nr_ns(self.0.as_ptr(), ns.as_ptr()) }
     }
 }
 

@@ -48,6 +48,10 @@ pub(crate) const F_LAYOUT: c_int = bindings::F_LAYOUT as c_int;
 pub(crate) const F_EXCLUSIVE: c_int = bindings::F_EXCLUSIVE as c_int;
 /// `F_UNBREAK`, with F_LAYOUT: unbreakable, any number of holders.
 pub(crate) const F_UNBREAK: c_int = bindings::F_UNBREAK as c_int;
+/// `F_RDLCK`: a classic read lease.
+pub(crate) const F_RDLCK: c_int = bindings::F_RDLCK as c_int;
+/// `F_WRLCK`: a classic write lease.
+pub(crate) const F_WRLCK: c_int = bindings::F_WRLCK as c_int;
 /// `F_UNLCK`: no lease.
 pub(crate) const F_UNLCK: c_int = bindings::F_UNLCK as c_int;
 
@@ -147,6 +151,10 @@ impl<L: Leases> Manager<L> {
     }
 
     /// Tells the holder by a signal. The lease stays until it lets go or the time is up.
+    ///
+    /// # Safety
+    ///
+    /// As `lm_break`.
     unsafe extern "C" fn breaking(lease: *mut bindings::file_lease) -> bool {
         // SAFETY: Called by `__break_lease()` under `flc_lock`.
         unsafe {
@@ -156,6 +164,9 @@ impl<L: Leases> Manager<L> {
         false
     }
 
+    /// # Safety
+    ///
+    /// As `lm_change`.
     unsafe extern "C" fn change(
         lease: *mut bindings::file_lease,
         arg: c_int,
@@ -177,11 +188,18 @@ impl<L: Leases> Manager<L> {
     }
 
     /// Makes the process the one that signals go to, unless the file has another already.
+    ///
+    /// # Safety
+    ///
+    /// As `lm_setup`.
     unsafe extern "C" fn setup(lease: *mut bindings::file_lease, _private: *mut *mut c_void) {
         // SAFETY: Called by `generic_add_lease()` under `flc_lock`.
         unsafe { bindings::pinfs_helper_lease_setown(lease) };
     }
 
+    /// # Safety
+    ///
+    /// As `lm_breaker_owns_lease`.
     unsafe extern "C" fn breaker_owns_lease(lease: *mut bindings::file_lease) -> bool {
         // SAFETY: Called by `leases_conflict()` under `flc_lock`.
         L::is_exempt(unsafe { Self::file(lease) })
@@ -189,6 +207,10 @@ impl<L: Leases> Manager<L> {
 
     /// Opens do not conflict with a layout lease, and conflicts between layout leases are settled
     /// before the kernel is asked; what is left is a lease of another kind that the file holds.
+    ///
+    /// # Safety
+    ///
+    /// As `lm_open_conflict`.
     unsafe extern "C" fn open_conflict(file: *mut bindings::file, _arg: c_int) -> c_int {
         // SAFETY: Called by `generic_add_lease()` under `flc_lock`.
         if unsafe { bindings::pinfs_helper_file_has_other_lease(file, Self::table()) } {
@@ -198,6 +220,9 @@ impl<L: Leases> Manager<L> {
         }
     }
 
+    /// # Safety
+    ///
+    /// As `lm_breaker_timedout`.
     unsafe extern "C" fn breaker_timedout(lease: *mut bindings::file_lease) -> bool {
         // SAFETY: Called by `time_out_leases()` under `flc_lock`.
         L::timed_out(unsafe { Self::file(lease) });
@@ -214,11 +239,7 @@ impl<L: Leases> Manager<L> {
 /// `EACCES` for who is neither the file's owner nor has CAP_LEASE; `EAGAIN` if another lease is in
 /// the way; `EINVAL` if leases are disabled (`fs.leases-enable`); `ENOMEM`.
 pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_uint, exclusive: bool) -> Result {
-    let arg = if exclusive {
-        bindings::F_WRLCK
-    } else {
-        bindings::F_RDLCK
-    } as c_int;
+    let arg = if exclusive { F_WRLCK } else { F_RDLCK };
     // SAFETY: The file is referenced, and the table lives as long as the module, which a lease on
     // one of its files keeps.
     to_result(unsafe {
@@ -255,6 +276,9 @@ static GET_LEASE: State = State::new();
 pub(crate) struct SetLease<L>(PhantomData<L>);
 
 impl<L: Leases> SetLease<L> {
+    /// # Safety
+    ///
+    /// As a redirected call of `fcntl_setlease()`.
     unsafe extern "C" fn replacement(fd: c_uint, file: *mut bindings::file, arg: c_int) -> c_int {
         // SAFETY: The first act of the replacement.
         let _call = unsafe { Call::begin(&SET_LEASE) };
@@ -290,6 +314,9 @@ unsafe impl<L: Leases> Redirect for SetLease<L> {
 pub(crate) struct GetLease<L>(PhantomData<L>);
 
 impl<L: Leases> GetLease<L> {
+    /// # Safety
+    ///
+    /// As a redirected call of `fcntl_getlease()`.
     unsafe extern "C" fn replacement(file: *mut bindings::file) -> c_int {
         // SAFETY: The first act of the replacement.
         let _call = unsafe { Call::begin(&GET_LEASE) };

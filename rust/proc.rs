@@ -212,8 +212,10 @@ static PTRACE_MAY_ACCESS: Atomic<usize> = Atomic::new(0);
 
 /// A [`PidFile`] in each process's directory, as long as the value lives.
 pub(crate) struct PidDirectory<F: PidFile> {
-    hooks: Option<(Pin<KBox<Hook<Lookup<F>>>>, Pin<KBox<Hook<Readdir<F>>>>)>,
+    hooks: Option<DirectoryHooks<F>>,
 }
+
+type DirectoryHooks<F> = (Pin<KBox<Hook<Lookup<F>>>>, Pin<KBox<Hook<Readdir<F>>>>);
 
 impl<F: PidFile> PidDirectory<F> {
     /// Adds the file to the directories.
@@ -241,6 +243,9 @@ impl<F: PidFile> PidDirectory<F> {
         Ok(directory)
     }
 
+    /// # Safety
+    ///
+    /// As the function of a `struct pid_entry` that prints.
     unsafe extern "C" fn show(
         seq: *mut bindings::seq_file,
         _ns: *mut bindings::pid_namespace,
@@ -306,6 +311,9 @@ const ENTRY_SIZE: usize = size_of::<bindings::pinfs_pid_entry>();
 struct Lookup<F>(PhantomData<F>);
 
 impl<F: PidFile> Lookup<F> {
+    /// # Safety
+    ///
+    /// As a redirected call of `proc_pident_lookup()`.
     unsafe extern "C" fn replacement(
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
@@ -368,6 +376,10 @@ impl<F: PidFile> Readdir<F> {
     /// The original goes on at `table[pos - 2]`. When it has listed all `count` entries, `pos` is
     /// `count + 2`; called again with a table that is one longer and lies such that its last
     /// element is ours, it looks at that one only.
+    ///
+    /// # Safety
+    ///
+    /// As a redirected call of `proc_pident_readdir()`.
     unsafe extern "C" fn replacement(
         file: *mut bindings::file,
         ctx: *mut bindings::dir_context,
@@ -465,6 +477,9 @@ impl Directory {
     }
 }
 
+/// # Safety
+///
+/// As the function of a `struct proc_dir_entry` that prints.
 unsafe extern "C" fn show_single<F: SingleFile>(
     seq: *mut bindings::seq_file,
     _data: *mut c_void,

@@ -95,8 +95,10 @@ unsafe impl Sync for Flag {}
 impl Flag {
     /// Returns a file of this name.
     pub(crate) const fn new(name: &'static CStr) -> Self {
+        // With lock debugging there are more members.
+        #[allow(clippy::needless_update)]
         let attr = bindings::attribute {
-            name: name.as_ptr().cast::<c_char>(),
+            name: name.to_bytes_with_nul().as_ptr().cast::<c_char>(),
             mode: 0o444,
             ..pin_init::zeroed()
         };
@@ -115,6 +117,9 @@ impl Flag {
     }
 }
 
+/// # Safety
+///
+/// As `show` of a `struct kobj_attribute`.
 unsafe extern "C" fn show_yes(
     _kobject: *mut bindings::kobject,
     _attribute: *mut bindings::kobj_attribute,
@@ -124,6 +129,9 @@ unsafe extern "C" fn show_yes(
     unsafe { bindings::sysfs_emit(buffer, c"1\n".as_char_ptr()) as isize }
 }
 
+/// # Safety
+///
+/// As `show` of a `struct kobj_attribute`.
 unsafe extern "C" fn show_no(
     _kobject: *mut bindings::kobject,
     _attribute: *mut bindings::kobj_attribute,

@@ -85,10 +85,16 @@ impl<J: Job> Deferred<J> {
         }
     }
 
+    /// # Safety
+    ///
+    /// As the function of a work item.
     unsafe extern "C" fn work(_work: *mut bindings::work_struct) {
         J::run();
     }
 
+    /// # Safety
+    ///
+    /// As the function of a task work that the helper has allocated.
     unsafe extern "C" fn on_return(head: *mut bindings::callback_head) {
         J::run();
         // SAFETY: The helper has allocated it, and taken a reference to the module. The code

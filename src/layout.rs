@@ -29,11 +29,13 @@ use self::lease::Fcntl;
 pub(crate) struct Layout {
     /// Both hooks or none: a lease that cannot be asked for is no use, and neither is one that
     /// cannot be seen.
-    fcntl: Option<(
-        Pin<KBox<Hook<SetLease<Fcntl>>>>,
-        Pin<KBox<Hook<GetLease<Fcntl>>>>,
-    )>,
+    fcntl: Option<FcntlHooks>,
 }
+
+type FcntlHooks = (
+    Pin<KBox<Hook<SetLease<Fcntl>>>>,
+    Pin<KBox<Hook<GetLease<Fcntl>>>>,
+);
 
 impl Layout {
     /// Starts to answer `fcntl()`. Where the kernel lacks a hook point, everything else works.

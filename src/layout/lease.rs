@@ -26,8 +26,10 @@ use crate::{
         OpenFile,
         F_EXCLUSIVE,
         F_LAYOUT,
+        F_RDLCK,
         F_UNBREAK,
-        F_UNLCK, //
+        F_UNLCK,
+        F_WRLCK, //
     },
     pins::{
         grant::{
@@ -106,13 +108,11 @@ impl Leases for Fcntl {
     fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result {
         // The record of pins may be behind, and it decides here.
         reaper::settle(InodeId::of(file.inode()));
-        if arg == F_UNLCK {
-            lease::remove(file)
-        } else if arg & F_LAYOUT != 0 {
-            Self::take(file, fd, kind_of_arg(arg)?)
-        } else {
+        match arg {
+            F_UNLCK => lease::remove(file),
             // A classic lease does not come beside a layout lease of the same file.
-            Err(EAGAIN)
+            F_RDLCK | F_WRLCK => Err(EAGAIN),
+            _ => Self::take(file, fd, kind_of_arg(arg)?),
         }
     }
 

@@ -150,7 +150,7 @@ impl Runs {
     }
 
     /// Returns the first run that ends behind a page: the one that holds it, or the next.
-    pub(super) fn from_page(&self, page: u64) -> Option<Run> {
+    pub(super) fn at_or_after(&self, page: u64) -> Option<Run> {
         self.tree
             .cursor_lower_bound(&page)
             .map(|cursor| *cursor.current().1)
@@ -176,14 +176,14 @@ impl Runs {
             .is_some_and(|run| run.span().end > pages.start);
         before
             || self
-                .from_page(pages.start)
+                .at_or_after(pages.start)
                 .is_some_and(|run| run.span().start < pages.end)
     }
 
     /// Returns the number of references on a folio.
     pub(super) fn refs_of(&self, folio: &Folio) -> u64 {
         let pages = folio.pages();
-        match self.from_page(pages.start) {
+        match self.at_or_after(pages.start) {
             Some(run) if run.start < pages.end => run.refs,
             _ => 0,
         }
@@ -238,7 +238,7 @@ impl Runs {
         while at < new.end {
             let floor = new.floor(at);
             let in_the_way = self
-                .from_page(floor)
+                .at_or_after(floor)
                 .filter(|old| old.start < new.ceil(new.end));
             at = match in_the_way {
                 None => {
@@ -286,7 +286,7 @@ impl Runs {
     pub(super) fn remove(&mut self, folio: &Folio, refs: u64) -> u64 {
         let pages = folio.pages();
         let Some(run) = self
-            .from_page(pages.start)
+            .at_or_after(pages.start)
             .filter(|run| run.start < pages.end)
         else {
             return 0;
@@ -330,7 +330,7 @@ impl Runs {
 
     /// Makes `page` the beginning of a run, if it is within one.
     fn divide(&mut self, page: u64) {
-        if let Some(run) = self.from_page(page).filter(|run| run.start < page) {
+        if let Some(run) = self.at_or_after(page).filter(|run| run.start < page) {
             // The node of the run, found by its last page, keeps the second half.
             if let Some(second) = self.tree.get_mut(&(run.end - 1)) {
                 *second = run.part(page, run.end);
@@ -346,7 +346,7 @@ impl Runs {
         };
         let before = *before;
         if let Some(after) = self
-            .from_page(page)
+            .at_or_after(page)
             .filter(|after| before.continues_with(after))
         {
             if let Some(node) = self.tree.remove_node(&(page - 1)) {
@@ -363,7 +363,7 @@ impl Runs {
 
     /// Takes out the first run that ends behind a page.
     fn take(&mut self, page: u64) -> Option<Run> {
-        let run = self.from_page(page)?;
+        let run = self.at_or_after(page)?;
         let node = self.tree.remove_node(&(run.end - 1))?;
         self.keep(node.into_reservation());
         Some(run)

@@ -187,7 +187,7 @@ pub(super) fn reconcile_holding(key: HoldingKey) {
             let run = registry
                 .holdings
                 .get(&key)
-                .and_then(|holding| holding.runs.from_page(page));
+                .and_then(|holding| holding.runs.at_or_after(page));
             more = run.is_some();
             let Some(run) = run else {
                 break;

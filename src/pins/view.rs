@@ -228,7 +228,7 @@ fn line_from(registry: &Registry, key: HoldingKey, page: u64) -> Option<Line> {
 
     let (inode, _, grant): (InodeId, ContextId, GrantId) = key;
     let holding = registry.holdings.get(&key)?;
-    let first = holding.runs.from_page(page)?;
+    let first = holding.runs.at_or_after(page)?;
     let end = holding
         .runs
         .within(first.start..u64::MAX)
