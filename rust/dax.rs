@@ -25,11 +25,20 @@ use core::{
 };
 use kernel::{
     error::to_result,
+    ffi::c_void,
     iov::{
         IovIterDest,
         IovIterSource, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        barrier::smp_mb, //
+    }, //
 };
 
 /// The DAX device behind a block device, or the part of it that a partition covers.
@@ -200,7 +209,9 @@ impl BusyPage {
         start..start.saturating_add(len)
     }
 
-    /// Waits until the page's last reference is gone, or a fatal signal comes.
+    /// Waits until the page's last reference is gone, until `stop` says that there is no point in
+    /// waiting, or a fatal signal comes. `stop` is asked at the start and after each call of
+    /// [`wake_waiters`] for the page.
     ///
     /// No lock is held meanwhile (see [`LayoutLock::unlocked`]); ZONE_DEVICE pages outlive every
     /// file, so that the page itself stays valid.
@@ -208,10 +219,45 @@ impl BusyPage {
     /// # Errors
     ///
     /// `EINTR` after a signal that ends the task.
-    pub(crate) fn wait_killable(&self) -> Result {
-        // SAFETY: A page of a DAX device, which the mount keeps alive.
-        to_result(unsafe { bindings::pinfs_helper_wait_page_idle_killable(self.0.as_ptr()) })
-            .map_err(|_| EINTR)
+    pub(crate) fn wait_killable<S: Fn() -> bool>(&self, stop: S) -> Result {
+        /// # Safety
+        ///
+        /// `stop` must point at an `S`.
+        unsafe extern "C" fn ask<S: Fn() -> bool>(stop: *mut c_void) -> bool {
+            // SAFETY: By this function's requirements.
+            unsafe { (*stop.cast::<S>())() }
+        }
+
+        WAITERS.fetch_add(1, Full);
+        // SAFETY: A page of a DAX device, which the mount keeps alive; `stop` outlives the call.
+        let ret = unsafe {
+            bindings::pinfs_helper_wait_page_idle_killable(
+                self.0.as_ptr(),
+                Some(ask::<S>),
+                (&raw const stop).cast_mut().cast(),
+            )
+        };
+        WAITERS.fetch_sub(1, Relaxed);
+        to_result(ret).map_err(|_| EINTR)
+    }
+}
+
+/// Number of tasks in [`BusyPage::wait_killable`].
+static WAITERS: Atomic<usize> = Atomic::new(0);
+
+/// Has tasks that wait for a folio ask again whether to go on waiting. To be called after whatever
+/// changes the answer.
+///
+/// Either the waiter has counted itself when this looks, and is woken; or it counts itself later,
+/// and then asks after the change. The barrier here and the one in the waiter's count see to it.
+pub(crate) fn wake_waiters(pfns: impl Iterator<Item = u64>) {
+    smp_mb();
+    if WAITERS.load(Relaxed) == 0 {
+        return;
+    }
+    for pfn in pfns {
+        // SAFETY: Wakes by address alone; the page is one that the caller has pinned.
+        unsafe { bindings::pinfs_helper_wake_page(pfn as usize) };
     }
 }
 

@@ -53,7 +53,8 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
-        }, //
+        },
+        Arc, //
     }, //
 };
 
@@ -92,14 +93,6 @@ impl PathRef {
     }
 }
 
-impl Clone for PathRef {
-    /// May be called in any context.
-    fn clone(&self) -> Self {
-        // SAFETY: Our own references last at least as long.
-        unsafe { Self::get(&self.0) }
-    }
-}
-
 impl Drop for PathRef {
     fn drop(&mut self) {
         // SAFETY: The references are ours.
@@ -118,7 +111,7 @@ pub(crate) struct Segment {
 /// A mapping of a file.
 pub(crate) struct FileSegment {
     /// The file.
-    pub(crate) path: PathRef,
+    pub(crate) path: Arc<PathRef>,
     /// The page of the file that the segment begins with.
     pub(crate) index: u64,
     /// The mapping shows what others write to the file, and they see what is written to it.
@@ -147,7 +140,10 @@ impl Folio {
     /// # Safety
     ///
     /// The page must be pinned by somebody, so that it stays a page of its file for the call.
-    unsafe fn of_page(page: *mut bindings::page, wanted: fn(&Inode) -> bool) -> Option<(Self, u64)> {
+    unsafe fn of_page(
+        page: *mut bindings::page,
+        wanted: fn(&Inode) -> bool,
+    ) -> Option<(Self, u64)> {
         let mut place = MaybeUninit::<bindings::pinfs_page_place>::uninit();
         // SAFETY: The page is valid, and so is the memory for the answer.
         if !unsafe { bindings::pinfs_helper_page_place(page, place.as_mut_ptr()) } {
@@ -262,9 +258,8 @@ impl Request<'_> {
             let vma = unsafe { vma.assume_init() };
             let end = self.count.min(at + vma.pages as usize);
             // SAFETY: The mmap lock keeps the mapping, which keeps the file.
-            let file = NonNull::new(vma.file).filter(|file| unsafe {
-                wanted(Inode::from_raw((*file.as_ptr()).f_inode))
-            });
+            let file = NonNull::new(vma.file)
+                .filter(|file| unsafe { wanted(Inode::from_raw((*file.as_ptr()).f_inode)) });
             if let Some(file) = file {
                 if done < at {
                     segments.push(
@@ -281,7 +276,7 @@ impl Request<'_> {
                     Segment {
                         pages: at..end,
                         file: Some(FileSegment {
-                            path,
+                            path: Arc::new(path, GFP_KERNEL)?,
                             index: vma.index as u64,
                             is_shared: vma.shared,
                         }),
@@ -358,10 +353,7 @@ impl Request<'_> {
         debug_assert!(pages.end <= self.count);
         // SAFETY: The pages were pinned by the original.
         unsafe {
-            bindings::unpin_user_pages(
-                self.pages.wrapping_add(pages.start),
-                pages.len() as c_ulong,
-            )
+            bindings::unpin_user_pages(self.pages.wrapping_add(pages.start), pages.len() as c_ulong)
         };
     }
 }

@@ -4,9 +4,16 @@
 #include <linux/fcntl.h>
 #include <linux/filelock.h>
 #include <linux/kdev_t.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
 #include <linux/pagemap.h>
+#include <linux/pid_namespace.h>
+#include <linux/proc_fs.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/statfs.h>
 #include <linux/unaligned.h>
@@ -376,10 +383,16 @@ u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start)
 	return folio_size(folio);
 }
 
-int pinfs_helper_wait_page_idle_killable(struct page *page)
+int pinfs_helper_wait_page_idle_killable(struct page *page,
+					 bool (*stop)(void *), void *arg)
 {
-	return ___wait_var_event(page, dax_page_is_idle(page), TASK_KILLABLE,
-				 0, 0, schedule());
+	return ___wait_var_event(page, dax_page_is_idle(page) || stop(arg),
+				 TASK_KILLABLE, 0, 0, schedule());
+}
+
+void pinfs_helper_wake_page(unsigned long pfn)
+{
+	wake_up_var(pfn_to_page(pfn));
 }
 
 /* lease.rs */
@@ -502,4 +515,135 @@ const struct path *pinfs_helper_file_path(const struct file *file)
 void pinfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
 {
 	INIT_DELAYED_WORK(work, func);
+}
+
+/* proc.rs */
+
+struct pid_namespace *pinfs_helper_seq_pid_ns(const struct seq_file *seq)
+{
+	return proc_pid_ns(file_inode(seq->file)->i_sb);
+}
+
+bool pinfs_helper_seq_has_overflowed(struct seq_file *seq)
+{
+	return seq_has_overflowed(seq);
+}
+
+/* The address only: the address space may be gone when this returns. */
+const struct mm_struct *pinfs_helper_task_mm_id(struct task_struct *task)
+{
+	const struct mm_struct *mm;
+
+	task_lock(task);
+	mm = task->mm;
+	task_unlock(task);
+	return mm;
+}
+
+/* The first process whose number is not below *nr, which becomes its number. */
+struct task_struct *pinfs_helper_next_process(struct pid_namespace *ns, int *nr)
+{
+	struct task_struct *task = NULL;
+	struct pid *pid;
+
+	rcu_read_lock();
+	while ((pid = find_ge_pid(*nr, ns))) {
+		*nr = pid_nr_ns(pid, ns);
+		task = pid_task(pid, PIDTYPE_TGID);
+		if (task) {
+			get_task_struct(task);
+			break;
+		}
+		++*nr;
+	}
+	rcu_read_unlock();
+	return task;
+}
+
+int pinfs_helper_lock_exec_update(struct task_struct *task)
+{
+	return down_read_killable(&task->signal->exec_update_lock);
+}
+
+void pinfs_helper_unlock_exec_update(struct task_struct *task)
+{
+	up_read(&task->signal->exec_update_lock);
+}
+
+void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
+				struct module *owner, const char *name,
+				pinfs_pid_show_t show)
+{
+	file->owner = owner;
+	file->entry.name = name;
+	file->entry.len = strlen(name);
+	file->entry.mode = S_IFREG | 0444;
+	file->entry.show = show;
+}
+
+/*
+ * Looks the file up in /proc/self and /proc/thread-self, in an instance of
+ * procfs of our own: the caller's may not have one.
+ */
+int pinfs_helper_pid_file_probe(const char *name)
+{
+	static const char * const dirs[] = { "self", "thread-self" };
+	struct file_system_type *type = get_fs_type("proc");
+	struct vfsmount *mnt;
+	char path_name[64];
+	struct path path;
+	int ret = 0;
+	int i;
+
+	if (!type)
+		return -ENOENT;
+	mnt = kern_mount(type);
+	module_put(type->owner);
+	if (IS_ERR(mnt))
+		return PTR_ERR(mnt);
+	for (i = 0; !ret && i < ARRAY_SIZE(dirs); i++) {
+		scnprintf(path_name, sizeof(path_name), "%s/%s", dirs[i], name);
+		ret = vfs_path_lookup(mnt->mnt_root, mnt, path_name,
+				      LOOKUP_FOLLOW, &path);
+		if (!ret)
+			path_put(&path);
+	}
+	kern_unmount(mnt);
+	return ret;
+}
+
+static void pid_file_forget_in(struct super_block *sb, void *fop)
+{
+	struct dentry *dentry;
+	struct inode *inode;
+
+again:
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		/* One that is being freed is in no dentry, so none can open it. */
+		if (inode->i_fop != fop || !igrab(inode))
+			continue;
+		spin_unlock(&sb->s_inode_list_lock);
+		make_bad_inode(inode);
+		/* Inodes of procfs have one dentry. */
+		dentry = d_find_any_alias(inode);
+		if (dentry) {
+			d_invalidate(dentry);
+			dput(dentry);
+		}
+		iput(inode);
+		cond_resched();
+		goto again;
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+}
+
+void pinfs_helper_pid_file_forget(struct pinfs_pid_file *file)
+{
+	struct file_system_type *type = get_fs_type("proc");
+
+	if (!type)
+		return;
+	iterate_supers_type(type, pid_file_forget_in, &file->fop);
+	module_put(type->owner);
 }

@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/iomap.h>
 #include <linux/mm.h>
+#include <linux/ptrace.h>
 #include <linux/task_work.h>
 #include <linux/workqueue.h>
 
@@ -102,7 +103,9 @@ u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);
 void pinfs_helper_pmem_write(void *dst, const void *src, size_t len);
 void pinfs_helper_pmem_wmb(void);
 u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start);
-int pinfs_helper_wait_page_idle_killable(struct page *page);
+int pinfs_helper_wait_page_idle_killable(struct page *page,
+					 bool (*stop)(void *), void *arg);
+void pinfs_helper_wake_page(unsigned long pfn);
 
 /* gup.rs (partly in hook_helpers.c) */
 struct pinfs_page_place {
@@ -140,6 +143,7 @@ unsigned long pinfs_helper_ftrace_regs_ip(struct ftrace_regs *fregs);
 void pinfs_helper_ftrace_regs_set_ip(struct ftrace_regs *fregs,
 				     unsigned long ip);
 unsigned long pinfs_helper_function_address(const char *name);
+bool pinfs_helper_module_is_going(const struct module *module);
 void pinfs_hook_resume(void);
 
 /* identity.rs */
@@ -165,6 +169,50 @@ int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
 bool pinfs_helper_file_has_other_lease(const struct file *file,
 				       const struct lease_manager_operations *ops);
 int pinfs_helper_break_layout(struct inode *inode, bool wait);
+
+/* proc.rs (partly in hook_helpers.c) */
+struct pid;
+struct pid_namespace;
+struct seq_file;
+
+static const unsigned int pinfs_ptrace_mode_read_fscreds =
+	PTRACE_MODE_READ_FSCREDS;
+
+typedef int (*pinfs_pid_show_t)(struct seq_file *seq, struct pid_namespace *ns,
+				struct pid *pid, struct task_struct *task);
+
+/* As struct pid_entry of fs/proc/base.c. */
+struct pinfs_pid_entry {
+	const char *name;
+	unsigned int len;
+	umode_t mode;
+	const struct inode_operations *iop;
+	const struct file_operations *fop;
+	pinfs_pid_show_t show;
+};
+
+struct pinfs_pid_file {
+	struct pinfs_pid_entry entry;
+	struct file_operations fop;
+	struct module *owner;
+	const struct pinfs_pid_entry *tables[2];
+};
+
+struct pid_namespace *pinfs_helper_seq_pid_ns(const struct seq_file *seq);
+bool pinfs_helper_seq_has_overflowed(struct seq_file *seq);
+const struct mm_struct *pinfs_helper_task_mm_id(struct task_struct *task);
+struct task_struct *pinfs_helper_next_process(struct pid_namespace *ns, int *nr);
+int pinfs_helper_lock_exec_update(struct task_struct *task);
+void pinfs_helper_unlock_exec_update(struct task_struct *task);
+bool pinfs_helper_dentry_is(const struct dentry *dentry, const char *name);
+bool pinfs_helper_pid_table(struct pinfs_pid_file *file,
+			    const struct pinfs_pid_entry *table,
+			    unsigned long count);
+void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
+				struct module *owner, const char *name,
+				pinfs_pid_show_t show);
+int pinfs_helper_pid_file_probe(const char *name);
+void pinfs_helper_pid_file_forget(struct pinfs_pid_file *file);
 
 /* work.rs (partly in hook_helpers.c) */
 void pinfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func);

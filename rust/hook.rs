@@ -30,11 +30,11 @@
 //! changed until the replacement is about to return. So the module cannot be unloaded while a
 //! task is, however long, inside a redirected function (`rmmod` says `EBUSY`), and once unloading
 //! has begun no further call is redirected, because there are no more references to be had. When
-//! a [`Hook`] is dropped, ftrace first makes sure that no call-back runs any more; then calls
-//! that are still inside (only possible when loading failed half-way) are waited for; then
-//! `synchronize_rcu_tasks()` waits for tasks that were preempted in a trampoline, or in the few
-//! instructions between giving the reference back and returning. After that nothing of the
-//! kernel's can return into the hook.
+//! a [`Hook`] is dropped, ftrace makes sure that no call-back runs any more, and waits for an
+//! RCU-tasks grace period, as it does for all `ftrace_ops` that are not the kernel's own: for tasks
+//! that were preempted in a trampoline, or in the few instructions between giving the reference
+//! back and returning. After that nothing of the kernel's can return into the hook. When loading
+//! fails half-way, calls may still be inside; they are waited for, and another grace period.
 //!
 //! C header: [`include/linux/ftrace.h`](srctree/include/linux/ftrace.h)
 
@@ -156,10 +156,34 @@ impl Call {
     ///
     /// The arguments must be right for the function; surplus ones are ignored.
     pub(crate) unsafe fn resume(&self, arguments: [usize; 6]) -> usize {
+        // SAFETY: `resume` was set before this call was redirected. The arguments are the caller's
+        // promise.
+        unsafe { Function(self.state.resume.load(Relaxed)).call(arguments) }
+    }
+}
+
+/// A function of the kernel, by its address.
+#[derive(Clone, Copy)]
+pub(crate) struct Function(usize);
+
+impl Function {
+    /// Returns the function at an address that [`address_of`] has found.
+    pub(crate) fn at(address: usize) -> Self {
+        Self(address)
+    }
+
+    /// Calls the function and returns what it returns.
+    ///
+    /// # Safety
+    ///
+    /// The address must be that of a function, or behind its ENDBR or its call of `__fentry__`. It
+    /// returns an integer or a pointer, and takes at most six arguments, all in registers, for
+    /// which these must be right; surplus ones are ignored.
+    pub(crate) unsafe fn call(self, arguments: [usize; 6]) -> usize {
         let [a, b, c, d, e, f] = arguments;
-        let mut ret = self.state.resume.load(Relaxed);
-        // SAFETY: `resume` was set before this call was redirected; see `hook_resume.S` for how it
-        // is entered. The arguments are the caller's promise.
+        let mut ret = self.0;
+        // SAFETY: See `hook_resume.S` for how the function is entered. The rest is the caller's
+        // promise.
         unsafe {
             core::arch::asm!(
                 "call {resume}",
@@ -216,7 +240,7 @@ impl<R: Redirect> Hook<R> {
                     // SAFETY: The slot is ours to initialise and pinned.
                     unsafe {
                         init_ops(slot, redirect::<R>, bindings::FTRACE_OPS_FL_IPMODIFY);
-                        add_function(slot, R::NAME)?;
+                        add_function(slot, R::NAME, address_of(R::NAME)?)?;
                         to_result(bindings::register_ftrace_function(slot)).inspect_err(|_| {
                             bindings::ftrace_free_filter(slot);
                         })
@@ -237,10 +261,12 @@ impl<R: Redirect> PinnedDrop for Hook<R> {
         // for the order.
         unsafe {
             bindings::unregister_ftrace_function(self.ops.get());
-            while R::state().inside.load(Relaxed) != 0 {
-                bindings::msleep(10);
+            if !bindings::pinfs_helper_module_is_going(crate::THIS_MODULE.as_ptr()) {
+                while R::state().inside.load(Relaxed) != 0 {
+                    bindings::msleep(10);
+                }
+                bindings::synchronize_rcu_tasks();
             }
-            bindings::synchronize_rcu_tasks();
             bindings::ftrace_free_filter(self.ops.get());
         }
     }
@@ -295,7 +321,7 @@ impl<O: Observe> Observer<O> {
                 unsafe {
                     init_ops(slot, observe::<O>, 0);
                     for point in O::POINTS {
-                        add_function(slot, point.name).inspect_err(|_| {
+                        add_function(slot, point.name, (point.address)()).inspect_err(|_| {
                             bindings::ftrace_free_filter(slot);
                         })?;
                     }
@@ -342,10 +368,7 @@ impl<O: Observe> PinnedDrop for Observer<O> {
     fn drop(self: Pin<&mut Self>) {
         self.disable_if(|| true);
         // SAFETY: The ops are no longer registered, and no call-back of theirs runs.
-        unsafe {
-            bindings::synchronize_rcu_tasks();
-            bindings::ftrace_free_filter(self.ops.get());
-        }
+        unsafe { bindings::ftrace_free_filter(self.ops.get()) };
     }
 }
 
@@ -371,28 +394,22 @@ unsafe fn init_ops(
     unsafe { slot.write(ops) };
 }
 
-/// Adds a function to those that the ops are called for.
+/// Adds a function to those that the ops are called for. By its address: to find one by its name
+/// ftrace goes through all functions of the kernel.
 ///
 /// # Safety
 ///
 /// `ops` must be initialised and not registered.
-unsafe fn add_function(ops: *mut bindings::ftrace_ops, name: &CStr) -> Result {
+unsafe fn add_function(ops: *mut bindings::ftrace_ops, name: &CStr, address: usize) -> Result {
     // SAFETY: The name ends in NUL.
     if unsafe { bindings::pinfs_helper_hook_disabled(name.as_char_ptr()) } {
         return Err(ENOENT);
     }
-    // A name that matches nothing is EINVAL. It must not be ignored: ops without a filter are
+    // A function that cannot be traced is EINVAL. It must not be ignored: ops without a filter are
     // called for every function of the kernel.
-    // SAFETY: ftrace copies the name; the buffer that its parser takes is not written to.
-    to_result(unsafe {
-        bindings::ftrace_set_filter(
-            ops,
-            name.as_char_ptr().cast_mut().cast(),
-            name.to_bytes().len() as c_int,
-            0,
-        )
-    })
-    .map_err(|err| if err == EINVAL { ENOENT } else { err })
+    // SAFETY: By this function's requirements.
+    to_result(unsafe { bindings::ftrace_set_filter_ip(ops, address as c_ulong, 0, 0) })
+        .map_err(|err| if err == EINVAL { ENOENT } else { err })
 }
 
 /// The call-back of [`Hook`].

@@ -23,6 +23,9 @@ use kernel::{
 pub(crate) struct InodeId(usize);
 
 impl InodeId {
+    /// Not above any inode's.
+    pub(crate) const FIRST: Self = Self(0);
+
     /// The identity of an inode.
     pub(crate) fn of(inode: &Inode) -> Self {
         Self(inode.as_ptr() as usize)

@@ -9,7 +9,6 @@ use crate::bindings;
 use core::marker::PhantomData;
 use kernel::{
     ffi::c_uint,
-    prelude::*,
     sync::atomic::{
         Acquire,
         Atomic,
@@ -79,10 +78,8 @@ impl<J: Job> Deferred<J> {
         }
         // SAFETY: By the type's invariant; `on_return` fits.
         unsafe {
-            if !bindings::pinfs_helper_task_work(
-                crate::THIS_MODULE.as_ptr(),
-                Some(Self::on_return),
-            ) {
+            if !bindings::pinfs_helper_task_work(crate::THIS_MODULE.as_ptr(), Some(Self::on_return))
+            {
                 bindings::pinfs_helper_queue_delayed_work(self.work.get(), 0, true);
             }
         }

@@ -24,8 +24,12 @@ mod lease;
 mod lock;
 #[path = "../rust/pmem.rs"]
 mod pmem;
+#[path = "../rust/proc.rs"]
+mod proc;
 #[path = "../rust/random.rs"]
 mod random;
+#[path = "../rust/sysfs.rs"]
+mod sysfs;
 #[path = "../rust/task.rs"]
 mod task;
 #[path = "../rust/uapi.rs"]
@@ -35,6 +39,8 @@ mod vfs;
 #[path = "../rust/work.rs"]
 mod work;
 
+#[forbid(unsafe_code)]
+mod features;
 #[forbid(unsafe_code)]
 #[expect(dead_code, unreachable_pub, reason = "a crate of its own for mkfs")]
 mod format;
@@ -57,6 +63,7 @@ module! {
 struct Pinfs {
     #[pin]
     file_system: vfs::Registration<fs::Pinfs>,
+    _features: features::Features,
     layout: layout::Layout,
     pins: pins::Pins,
 }
@@ -66,6 +73,7 @@ impl kernel::InPlaceModule for Pinfs {
         try_pin_init!(Self {
             pins: pins::Pins::new()?,
             layout: layout::Layout::new(),
+            _features: features::Features::new(layout, pins)?,
             file_system <- vfs::Registration::new(module),
         })
     }

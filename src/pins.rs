@@ -7,6 +7,7 @@
 //! * [`registry`]: the tables, and the one lock over all of them; [`runs`]: which pages.
 //! * [`longterm`] and [`pin`]: how a pin comes onto the record.
 //! * [`unpin`], [`watch`] and [`reaper`]: how it comes off.
+//! * [`view`]: what is seen of it in `/proc`.
 //!
 //! # Lock order
 //!
@@ -18,7 +19,8 @@
 
 use crate::{
     gup,
-    hook::Hook, //
+    hook::Hook,
+    proc, //
 };
 use kernel::{
     prelude::*,
@@ -33,12 +35,15 @@ pub(crate) mod reaper;
 pub(crate) mod registry;
 mod runs;
 mod unpin;
+mod view;
 mod watch;
 
 /// The registry of pins and its hooks, as long as the value lives.
 pub(crate) struct Pins {
     /// Comes first, so that no pin is taken when the rest goes.
     longterm: Option<Pin<KBox<Hook<gup::Longterm<longterm::Longterm>>>>>,
+    file_pins: Option<proc::PidDirectory<view::FilePins>>,
+    _all_pins: proc::Directory,
     _jobs: reaper::Jobs,
     _registry: registry::Open,
 }
@@ -55,17 +60,26 @@ impl Pins {
             gup::find_functions()?;
             Arc::pin_init(watch::Unpin::new(), GFP_KERNEL)
         };
-        let observer = observer().inspect_err(unavailable).ok();
-        let can_observe = observer.is_some();
-        let registry = registry::Open::new(observer);
+        let observer = observer();
+        let registry = registry::Open::new(observer.as_ref().ok().cloned());
         let jobs = reaper::Jobs::new();
-        let longterm = if can_observe {
-            Hook::new().inspect_err(unavailable).ok()
-        } else {
-            None
-        };
+        let all_pins = proc::Directory::new(c"fs/pinfs")?;
+        all_pins.file::<view::AllPins>(c"pins", 0o400)?;
+        let longterm = observer
+            .and_then(|_| Hook::new())
+            .inspect_err(|err| {
+                pr_warn!("long-term pins are not available: hooks: {err:?}\n");
+            })
+            .ok();
+        let file_pins = proc::PidDirectory::new()
+            .inspect_err(|err| {
+                pr_warn!("/proc/PID/file_pins is not available: hooks: {err:?}\n");
+            })
+            .ok();
         Ok(Self {
             longterm,
+            file_pins,
+            _all_pins: all_pins,
             _jobs: jobs,
             _registry: registry,
         })
@@ -75,8 +89,9 @@ impl Pins {
     pub(crate) fn has_longterm(&self) -> bool {
         self.longterm.is_some()
     }
-}
 
-fn unavailable(err: &Error) {
-    pr_warn!("long-term pins are not available: hooks: {err:?}\n");
+    /// Says whether there is `/proc/PID/file_pins`.
+    pub(crate) fn has_file_pins(&self) -> bool {
+        self.file_pins.is_some()
+    }
 }

@@ -91,10 +91,14 @@ pub(crate) fn break_layouts<F: FileSystem>(
     let Some(page) = dax::layout_busy_page_range(lock, &range) else {
         return Ok(Broken::Ready);
     };
+    let busy = page.range(lock);
     if registry::any() {
-        check_pins(inode, &page.range(lock))?;
+        check_pins(inode, &busy)?;
     }
-    lock.unlocked(|| page.wait_killable())?;
+    // A pin that comes later would never let the page become idle; the caller will find it when it
+    // asks again.
+    let pages = busy.start >> PAGE_SHIFT..busy.end >> PAGE_SHIFT;
+    lock.unlocked(|| page.wait_killable(|| is_pinned(inode, &pages)))?;
     Ok(Broken::Again)
 }
 
@@ -115,6 +119,13 @@ fn check_leases(inode: InodeId) -> Result {
 }
 
 /// Fails if there are pins.
+fn is_pinned(inode: InodeId, pages: &Range<u64>) -> bool {
+    registry::any()
+        && registry::lock()
+            .as_ref()
+            .is_some_and(|registry| registry.is_pinned(inode, pages))
+}
+
 fn check_pins(inode: InodeId, bytes: &Range<u64>) -> Result {
     let pages = bytes.start >> PAGE_SHIFT..bytes.end.div_ceil(PAGE_SIZE as u64);
     let is_pinned = || {

@@ -29,9 +29,12 @@ use crate::{
         F_UNBREAK,
         F_UNLCK, //
     },
-    pins::grant::{
-        self,
-        Kind, //
+    pins::{
+        grant::{
+            self,
+            Kind, //
+        },
+        reaper, //
     },
     vfs::Inode, //
 };
@@ -101,6 +104,8 @@ impl Leases for Fcntl {
     }
 
     fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result {
+        // The record of pins may be behind, and it decides here.
+        reaper::settle(InodeId::of(file.inode()));
         if arg == F_UNLCK {
             lease::remove(file)
         } else if arg & F_LAYOUT != 0 {

@@ -18,6 +18,7 @@ use super::{
     watch::Watch, //
 };
 use crate::{
+    dax,
     fs::{
         allocate_for_pin,
         is_pinfs, //
@@ -82,7 +83,12 @@ fn pin_segments(request: &mut Request<'_>, segments: &[Segment]) -> Result<Pinne
     let mut reservations = KVec::with_capacity(segments.len(), GFP_KERNEL)?;
     for segment in segments {
         let reservation = match &segment.file {
-            Some(file) => Some(reserve(request, segment, file, caller.as_ref().map(|c| c.0))?),
+            Some(file) => Some(reserve(
+                request,
+                segment,
+                file,
+                caller.as_ref().map(|c| c.0),
+            )?),
             None => None,
         };
         reservations.push(reservation, GFP_KERNEL)?;
@@ -179,6 +185,10 @@ fn pin_file(
         request.unpin(pages);
         return Err(err);
     }
+    // A truncate that waits for one of these pages must not wait for the pin's end.
+    let inode = InodeId::of(file.path.inode());
+    let folios = runs.iter().flat_map(|run| run.each_folio(inode));
+    dax::wake_waiters(folios.map(|folio| folio.pfn));
     Ok(Pinned::Pages(pinned))
 }
 

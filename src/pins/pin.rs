@@ -46,7 +46,10 @@ use kernel::{
     mm::Mm,
     prelude::*,
     rbtree::RBTreeNodeReservation,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
 };
 
 /// A pin on its way. Dropping it takes the rest of it back.
@@ -68,7 +71,7 @@ impl Reservation {
     pub(super) fn new(
         owner: Owner,
         mm: Option<ARef<Mm>>,
-        path: PathRef,
+        path: Arc<PathRef>,
         pages: Range<u64>,
     ) -> Result<Self> {
         let inode = InodeId::of(path.inode());
@@ -159,17 +162,20 @@ impl Reservation {
         /// Number of runs that are recorded in one go, with interrupts disabled.
         const BATCH: usize = 64;
 
-        runs.chunks(BATCH).try_for_each(|runs| self.commit_batch(runs))
+        runs.chunks(BATCH)
+            .try_for_each(|runs| self.commit_batch(runs))
     }
 
     fn commit_batch(&self, new: &[Run]) -> Result {
         let mut more = KVec::new();
         loop {
+            // Dropped after the lock.
+            let surplus;
             let mut guard = registry::lock();
             let registry = guard.as_mut().ok_or(ENODEV)?;
             let holding = registry.holdings.get_mut(&self.holding).ok_or(ENOENT)?;
             let runs = &mut holding.runs;
-            more = runs.bring_spare(more);
+            surplus = runs.bring_spare(more);
             let wanted = new.iter().map(|run| runs.spare_wanted(run)).sum();
             let missing = Runs::missing(wanted, runs.spare());
             if missing == 0 {
@@ -184,6 +190,7 @@ impl Reservation {
                 return Ok(());
             }
             drop(guard);
+            drop(surplus);
             // Others may use up or bring nodes meanwhile, therefore the loop.
             more = KVec::with_capacity(Runs::capacity(wanted), GFP_KERNEL)?;
             for _ in 0..missing {

@@ -78,9 +78,12 @@ struct Reap;
 
 impl Job for Reap {
     fn run() {
-        while let Some(removed) = registry::lock().as_mut().and_then(take_down) {
-            // Without the lock: this may sleep.
-            drop(removed);
+        loop {
+            // The lock is given back at the end of the statement: what follows may sleep.
+            let removed = registry::lock().as_mut().and_then(take_down);
+            if removed.is_none() {
+                break;
+            }
         }
         linger();
     }
@@ -88,7 +91,10 @@ impl Job for Reap {
 
 /// Takes one dead holding out, and returns all that belonged to it.
 fn take_down(registry: &mut Registry) -> Option<impl Sized> {
-    let key = registry.dead.cursor_front().map(|cursor| *cursor.current().0)?;
+    let key = registry
+        .dead
+        .cursor_front()
+        .map(|cursor| *cursor.current().0)?;
     let link = registry.dead.remove_node(&key)?.into_reservation();
     let (inode, context, grant) = key;
     if let Some(holding) = registry.holdings.get_mut(&key) {
@@ -159,7 +165,10 @@ fn next_doubt(last: Option<HoldingKey>) -> Option<(HoldingKey, bool)> {
     let mut guard = registry::lock();
     let registry = guard.as_mut()?;
     let key = match last {
-        None => registry.doubts.cursor_front().map(|cursor| *cursor.current().0),
+        None => registry
+            .doubts
+            .cursor_front()
+            .map(|cursor| *cursor.current().0),
         Some(last) => registry::key_after(&registry.doubts, last),
     }?;
     let holding = registry.holdings.get_mut(&key)?;

@@ -33,7 +33,6 @@ use crate::{
 };
 use core::ops::Range;
 use kernel::{
-    prelude::*,
     rbtree::{
         RBTree,
         RBTreeNode,
@@ -65,7 +64,9 @@ pub(super) type Link = RBTreeNodeReservation<HoldingKey, ()>;
 
 /// What a context has pinned of a file under a lease.
 pub(super) struct Holding {
-    pub(super) path: PathRef,
+    /// Shared, because cloning the path itself takes locks that interrupt handlers must not wait
+    /// for.
+    pub(super) path: Arc<PathRef>,
     pub(super) runs: Runs,
     /// Number of reservations.
     pub(super) reserved: usize,

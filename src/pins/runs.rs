@@ -88,6 +88,16 @@ impl Run {
         }
     }
 
+    /// Returns the folios of the run.
+    pub(super) fn each_folio(&self, inode: InodeId) -> impl Iterator<Item = Folio> + '_ {
+        let mut page = self.start;
+        core::iter::from_fn(move || {
+            let folio = (page < self.end).then(|| self.folio_at(page, inode))?;
+            page = folio.pages().end;
+            Some(folio)
+        })
+    }
+
     /// Returns the folio that holds a page of the run.
     pub(super) fn folio_at(&self, page: u64, inode: InodeId) -> Folio {
         let index = self.floor(page);
