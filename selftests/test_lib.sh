@@ -110,14 +110,18 @@ finish() {
 
 # ---- the kernel's log ----
 
-# Messages since a mark: the log is a ring, so count by a line of our own.
+# Messages since a mark: the log is a ring, so by a line of our own. If that
+# has been pushed out, all that is left came later.
 log_mark() {
 	mark="pinfs-selftest $$ $RANDOM$RANDOM"
 	echo "$mark" >/dev/kmsg
 }
 
 log_since() {
-	dmesg --notime | sed "1,/$mark/d"
+	dmesg --notime | awk -v mark="$mark" '
+		index($0, mark) { seen = NR }
+		{ line[NR] = $0 }
+		END { for (i = seen + 1; i <= NR; i++) print line[i] }'
 }
 
 # What the kernel says when something is wrong with it.
@@ -127,7 +131,7 @@ FAULTS='WARNING:|BUG:|Oops|general protection|KASAN|UBSAN|Call Trace|refcount_t|
 log_clean() {
 	local found
 	if found=$(log_since | grep -E "$FAULTS"); then
-		fail "$1" "in the kernel's log: $found"
+		fail "$1" "in the kernel's log:"$'\n'"$(head -n 10 <<<"$found")"
 	else
 		pass "$1"
 	fi

@@ -205,12 +205,6 @@ impl Inode {
         size.try_into().unwrap_or(0)
     }
 
-    /// Returns the number of hard links.
-    pub(crate) fn nlink(&self) -> u32 {
-        // SAFETY: A plain load of an aligned field.
-        unsafe { (*self.as_ptr()).__bindgen_anon_1.i_nlink }
-    }
-
     /// Returns the owner's user and group, as numbers of the file system's user namespace.
     pub(crate) fn owner(&self) -> (u32, u32) {
         // SAFETY: The inode is initialised.

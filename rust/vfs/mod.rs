@@ -25,10 +25,7 @@ mod dentry;
 mod quarantine;
 
 pub(crate) use self::{
-    dentry::{
-        Dentry,
-        Path, //
-    },
+    dentry::Dentry,
     inode::{
         INode,
         Inode, //

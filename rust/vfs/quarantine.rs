@@ -39,7 +39,6 @@ use kernel::{
         c_uint,
         c_void, //
     },
-    prelude::*,
     sync::atomic::{
         Atomic,
         Full,
