@@ -209,17 +209,25 @@ impl BusyPage {
         start..start.saturating_add(len)
     }
 
+    /// Says whether the page is in page tables.
+    pub(crate) fn is_mapped(&self) -> bool {
+        // SAFETY: A page of a DAX device, which the mount keeps alive.
+        unsafe { bindings::pinfs_helper_page_mapped(self.0.as_ptr()) }
+    }
+
     /// Waits until the page's last reference is gone, until `stop` says that there is no point in
-    /// waiting, or a fatal signal comes. `stop` is asked at the start and after each call of
-    /// [`wake_waiters`] for the page.
+    /// waiting, for `msecs` milliseconds, or for a fatal signal. `stop` is asked at the start and
+    /// after each call of [`wake_waiters`] for the page. Returns whether it has ended before the
+    /// time.
     ///
-    /// No lock is held meanwhile (see [`LayoutLock::unlocked`]); ZONE_DEVICE pages outlive every
-    /// file, so that the page itself stays valid.
+    /// If no lock is held meanwhile (see [`LayoutLock::unlocked`]), the page may get new references,
+    /// of this file or another, as soon as it is idle, so that it is not seen idle: hence the time.
+    /// ZONE_DEVICE pages outlive every file, so that the page itself stays valid.
     ///
     /// # Errors
     ///
     /// `EINTR` after a signal that ends the task.
-    pub(crate) fn wait_killable<S: Fn() -> bool>(&self, stop: S) -> Result {
+    pub(crate) fn wait_killable<S: Fn() -> bool>(&self, msecs: u32, stop: S) -> Result<bool> {
         /// # Safety
         ///
         /// `stop` must point at an `S`.
@@ -230,15 +238,19 @@ impl BusyPage {
 
         WAITERS.fetch_add(1, Full);
         // SAFETY: A page of a DAX device, which the mount keeps alive; `stop` outlives the call.
-        let ret = unsafe {
+        let left = unsafe {
             bindings::pinfs_helper_wait_page_idle_killable(
                 self.0.as_ptr(),
+                msecs,
                 Some(ask::<S>),
                 (&raw const stop).cast_mut().cast(),
             )
         };
         WAITERS.fetch_sub(1, Relaxed);
-        to_result(ret).map_err(|_| EINTR)
+        if left < 0 {
+            return Err(EINTR);
+        }
+        Ok(left != 0)
     }
 }
 

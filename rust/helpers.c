@@ -383,11 +383,20 @@ u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start)
 	return folio_size(folio);
 }
 
-int pinfs_helper_wait_page_idle_killable(struct page *page,
-					 bool (*stop)(void *), void *arg)
+bool pinfs_helper_page_mapped(struct page *page)
 {
-	return ___wait_var_event(page, dax_page_is_idle(page) || stop(arg),
-				 TASK_KILLABLE, 0, 0, schedule());
+	return folio_mapped(page_folio(page));
+}
+
+long pinfs_helper_wait_page_idle_killable(struct page *page,
+					  unsigned int msecs,
+					  bool (*stop)(void *), void *arg)
+{
+	return ___wait_var_event(page,
+				 ___wait_cond_timeout(dax_page_is_idle(page) ||
+						      stop(arg)),
+				 TASK_KILLABLE, 0, msecs_to_jiffies(msecs),
+				 __ret = schedule_timeout(__ret));
 }
 
 void pinfs_helper_wake_page(unsigned long pfn)

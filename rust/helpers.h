@@ -103,8 +103,10 @@ u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);
 void pinfs_helper_pmem_write(void *dst, const void *src, size_t len);
 void pinfs_helper_pmem_wmb(void);
 u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start);
-int pinfs_helper_wait_page_idle_killable(struct page *page,
-					 bool (*stop)(void *), void *arg);
+bool pinfs_helper_page_mapped(struct page *page);
+long pinfs_helper_wait_page_idle_killable(struct page *page,
+					  unsigned int msecs,
+					  bool (*stop)(void *), void *arg);
 void pinfs_helper_wake_page(unsigned long pfn);
 
 /* gup.rs (partly in hook_helpers.c) */

@@ -382,9 +382,15 @@ unsafe fn init_ops(
     ),
     flags: u32,
 ) {
+    // Permanent: `sysctl kernel.ftrace_enabled=0` is refused while the ops are registered. Without
+    // its hooks the module would miss unpins.
+    let flags = flags
+        | bindings::FTRACE_OPS_FL_RECURSION
+        | bindings::FTRACE_OPS_FL_RCU
+        | bindings::FTRACE_OPS_FL_PERMANENT;
     let ops = bindings::ftrace_ops {
         func: Some(func),
-        flags: (bindings::FTRACE_OPS_FL_RECURSION | bindings::FTRACE_OPS_FL_RCU | flags) as c_ulong,
+        flags: flags as c_ulong,
         ..Default::default()
     };
     // SAFETY: By this function's requirements.

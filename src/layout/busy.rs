@@ -14,6 +14,16 @@
 //!    and is waited for. The locks are dropped for that, so that everybody else goes on, and so
 //!    the caller has to begin anew.
 //!
+//! # How to wait
+//!
+//! While the locks are dropped, the page may be mapped again, and referenced again before the last
+//! reference has ended. So the wait does not depend on seeing it idle: it also ends after some
+//! time, to unmap and look again. If the page has been mapped meanwhile, again and again, there may
+//! be a stream of references. Then the locks are *kept* for a moment while waiting: there are no
+//! new references, and those in flight end ([`Patience`]). One reference that lasts, say of a page
+//! in a pipe, does not end by that, so it is not tried for long; nobody but the caller waits for
+//! such a one.
+//!
 //! # Why pins are asked twice
 //!
 //! A pin does not take the locks (see `crate::pins::pin`): it is reserved, then gets its pages, and
@@ -78,28 +88,94 @@ pub(crate) fn break_layouts<F: FileSystem>(
     range: Range<u64>,
 ) -> Result<Broken> {
     let inode = InodeId::of(lock.inode());
-    if registry::any() {
-        check_leases(inode)?;
-        check_pins(inode, &range)?;
-        if has_breakable(inode) && lease::break_layout(lock.inode(), false).is_err() {
-            // The holder has been told; now give it time.
-            let holder = ARef::<Inode>::from(&**lock.inode());
-            lock.unlocked(|| lease::break_layout(&holder, true))?;
-            return Ok(Broken::Again);
+    let mut patience = Patience::new();
+    let mut last: Option<dax::BusyPage> = None;
+    // The locks were dropped. What is found under them afterwards holds, but the caller's own
+    // knowledge of the file is outdated.
+    let mut dropped = false;
+    loop {
+        if registry::any() {
+            check_leases(inode)?;
+            check_pins(inode, &range)?;
+            if has_breakable(inode) && lease::break_layout(lock.inode(), false).is_err() {
+                // The holder has been told; now give it time.
+                let file = ARef::<Inode>::from(&**lock.inode());
+                lock.unlocked(|| lease::break_layout(&file, true))?;
+                dropped = true;
+                continue;
+            }
+        }
+        if last.take().is_some_and(|page| page.is_mapped()) {
+            patience.mapped_again();
+        }
+        let Some(page) = dax::layout_busy_page_range(lock, &range) else {
+            return Ok(if dropped { Broken::Again } else { Broken::Ready });
+        };
+        let busy = page.range(lock);
+        if registry::any() {
+            check_pins(inode, &busy)?;
+        }
+        if let Some(msecs) = patience.with_locks() {
+            if page.wait_killable(msecs, || false)? {
+                continue;
+            }
+        }
+        // A pin that comes later would never let the page become idle; it is found in the next
+        // round.
+        let pages = busy.start >> PAGE_SHIFT..busy.end >> PAGE_SHIFT;
+        let msecs = patience.without_locks();
+        lock.unlocked(|| page.wait_killable(msecs, || is_pinned(inode, &pages)))?;
+        last = Some(page);
+        dropped = true;
+    }
+}
+
+/// How long to wait for a page, with and without the locks.
+struct Patience {
+    /// The next wait without the locks, in milliseconds.
+    next: u32,
+    /// Waits after which the page was mapped again.
+    in_vain: u32,
+}
+
+impl Patience {
+    /// Waits without the locks begin with this, and double as long as the page is left alone.
+    const FIRST: u32 = 10;
+    const LONGEST: u32 = 1000;
+    /// So many waits in vain are a stream of references ...
+    const STREAM: u32 = 4;
+    /// ... and after so many waits with the locks, of 10 to 320 milliseconds, they are not.
+    const TRIES: u32 = 6;
+    /// After so many waits in vain it is tried again.
+    const PAUSE: u32 = 40;
+
+    fn new() -> Self {
+        Self {
+            next: Self::FIRST,
+            in_vain: 0,
         }
     }
-    let Some(page) = dax::layout_busy_page_range(lock, &range) else {
-        return Ok(Broken::Ready);
-    };
-    let busy = page.range(lock);
-    if registry::any() {
-        check_pins(inode, &busy)?;
+
+    /// Learns that the page was mapped again while it was waited for.
+    fn mapped_again(&mut self) {
+        self.in_vain = (self.in_vain + 1) % Self::PAUSE;
+        if self.in_vain < Self::STREAM + Self::TRIES {
+            self.next = Self::FIRST;
+        }
     }
-    // A pin that comes later would never let the page become idle; the caller will find it when it
-    // asks again.
-    let pages = busy.start >> PAGE_SHIFT..busy.end >> PAGE_SHIFT;
-    lock.unlocked(|| page.wait_killable(|| is_pinned(inode, &pages)))?;
-    Ok(Broken::Again)
+
+    /// Milliseconds to wait while the locks are held, if at all.
+    fn with_locks(&self) -> Option<u32> {
+        let tries = self.in_vain.checked_sub(Self::STREAM)?;
+        (tries < Self::TRIES).then_some(Self::FIRST << tries)
+    }
+
+    /// Milliseconds to wait while they are not.
+    fn without_locks(&mut self) -> u32 {
+        let msecs = self.next;
+        self.next = (self.next * 2).min(Self::LONGEST);
+        msecs
+    }
 }
 
 fn has_breakable(inode: InodeId) -> bool {
@@ -118,7 +194,7 @@ fn check_leases(inode: InodeId) -> Result {
     Ok(())
 }
 
-/// Fails if there are pins.
+/// Says whether there are pins, or some on their way.
 fn is_pinned(inode: InodeId, pages: &Range<u64>) -> bool {
     registry::any()
         && registry::lock()
@@ -126,6 +202,7 @@ fn is_pinned(inode: InodeId, pages: &Range<u64>) -> bool {
             .is_some_and(|registry| registry.is_pinned(inode, pages))
 }
 
+/// Fails if there are pins.
 fn check_pins(inode: InodeId, bytes: &Range<u64>) -> Result {
     let pages = bytes.start >> PAGE_SHIFT..bytes.end.div_ceil(PAGE_SIZE as u64);
     let is_pinned = || {
