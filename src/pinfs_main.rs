@@ -5,8 +5,8 @@
 //! A process takes an exclusive layout lease on a file and pins its pages through the kernel's
 //! ordinary interfaces; until the pins end, whatever would free their blocks fails.
 //!
-//! `rust/` holds all unsafe code, as safe abstractions of what the kernel crate lacks; the modules
-//! here forbid it. [`fs`] uses [`layout`], which uses [`pins`].
+//! What the compiler cannot check is all in `rust/`, behind safe abstractions of what the kernel
+//! crate lacks. Of the modules here, [`fs`] uses [`layout`], which uses [`pins`].
 //!
 //! # Glossary
 //!
