@@ -40,7 +40,8 @@ help: ## list the targets
 module: ## build build/pinfs.ko
 	@mkdir -p $(build)/$(objects)
 	@+$(kbuild) MO=$(build)/$(objects) modules
-	@cmp -s $(build)/$(objects)/pinfs.ko $(build)/pinfs.ko || cp $(build)/$(objects)/pinfs.ko $(build)/pinfs.ko
+	@# Without the debug information, which is ten times the rest and which insmod would have to read.
+	@$(enter) strip --strip-debug -o $(build)/pinfs.ko $(build)/$(objects)/pinfs.ko
 
 # The kernel's configuration of clippy; a warning of it, of rustc or of the C compiler is an error here.
 .PHONY: clippy

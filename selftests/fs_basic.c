@@ -525,6 +525,29 @@ TEST_F(pinfs, S2_sparse_to_large_offsets)
 	EXPECT_EQ(0, blocks_of(self->path));
 }
 
+/* A mapping of the last page shows zeroes behind the new end. */
+TEST_F(pinfs, S2_truncate_zeroes_the_mapped_tail)
+{
+	char *map;
+	int fd;
+
+	fd = open(self->path, O_RDWR | O_CREAT, 0644);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, 2 * PAGE));
+	map = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	memset(map, 'a', 2 * PAGE);
+	ASSERT_EQ(0, ftruncate(fd, 100));
+	EXPECT_EQ('a', map[99]);
+	EXPECT_TRUE(all_zero(map + 100, PAGE - 100));
+	/* What is stored there does not become part of the file later. */
+	map[200] = 'b';
+	ASSERT_EQ(0, ftruncate(fd, PAGE));
+	EXPECT_EQ(0, map[200]);
+	munmap(map, 2 * PAGE);
+	close(fd);
+}
+
 TEST_F(pinfs, S2_append)
 {
 	int one, two;

@@ -1,6 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! pinfs: a DAX file system that makes long-term page pins safe.
+//!
+//! A process takes an exclusive layout lease on a file and pins its pages through the kernel's
+//! ordinary interfaces; until the pins end, whatever would free their blocks fails.
+//!
+//! What the compiler cannot check is all in `rust/`, behind safe abstractions of what the kernel
+//! crate lacks. Of the modules here, [`fs`] uses [`layout`], which uses [`pins`].
+//!
+//! # Glossary
+//!
+//! * *lease*: a layout lease that user space takes with `fcntl(F_SETLEASE)`; *strong* if it cannot
+//!   be broken, and then it permits pins. In [`pins`] a *grant*, which may outlive its descriptor.
+//! * *long-term pin*: a reference to pages taken with `FOLL_LONGTERM` (RDMA, io_uring, AF_XDP, VFIO).
+//! * *transient pin*: any other reference (O_DIRECT, vmsplice, ptrace).
+//! * *context*: what owns a long-term pin: an open file, or a process's memory.
+//! * *holding*: what one context has pinned of one file under one lease.
+//! * *subtractive*: said of operations that free, move or un-share blocks of a file.
+//! * *quarantine*: where an inode without a name waits for the last reference to its pages.
 
 #![crate_name = "pinfs"]
 

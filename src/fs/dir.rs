@@ -11,7 +11,8 @@ use super::{
     },
     super_block::{
         report,
-        Pinfs, //
+        Pinfs,
+        Pmem, //
     }, //
 };
 use crate::{
@@ -23,7 +24,8 @@ use crate::{
             self,
             IfExists, //
         },
-        Name, //
+        Name,
+        Tx, //
     },
     lock::{
         ExclusiveInode,
@@ -132,6 +134,28 @@ fn changed(dir: &VfsLocked<'_, Pinfs>, usage: Usage, now: Time) {
     inode.set_ctime(now);
 }
 
+/// Removes a name by one of the engine's operations; the link counts are the caller's.
+fn remove(
+    dir: &VfsLocked<'_, Pinfs>,
+    dentry: &Dentry,
+    victim: &VfsLocked<'_, Pinfs>,
+    operation: fn(&mut Tx<'_, Pmem>, u64, Name<'_>, format::Time) -> format::Result<dir::Found>,
+) -> Result {
+    let (parent, inode) = (dir.inode(), victim.inode());
+    let name = name(dentry)?;
+    let now = parent.current_time();
+    let usage = {
+        let _map = MapLocks::new([Some(parent), Some(inode), None, None]);
+        parent.super_block().data().transact(|tx| {
+            operation(tx, parent.ino(), name, now.to_format())?;
+            Ok(Usage::of(tx.inode(parent.ino())?))
+        })?
+    };
+    changed(dir, usage, now);
+    inode.set_ctime(now);
+    Ok(())
+}
+
 #[vtable]
 impl Operations for DirInode {
     type Fs = Pinfs;
@@ -176,39 +200,15 @@ impl Operations for DirInode {
         dentry: &Dentry,
         victim: &VfsLocked<'_, Pinfs>,
     ) -> Result {
-        let (parent, inode) = (dir.inode(), victim.inode());
-        let name = name(dentry)?;
-        let now = parent.current_time();
-        let usage = {
-            let _map = MapLocks::new([Some(parent), Some(inode), None, None]);
-            let sb = parent.super_block().data();
-            sb.transact(|tx| {
-                namespace::unlink(tx, parent.ino(), name, now.to_format())?;
-                Ok(Usage::of(tx.inode(parent.ino())?))
-            })?
-        };
-        changed(dir, usage, now);
-        inode.set_ctime(now);
-        inode.drop_nlink();
+        remove(dir, dentry, victim, namespace::unlink)?;
+        victim.inode().drop_nlink();
         Ok(())
     }
 
     fn rmdir(dir: &VfsLocked<'_, Pinfs>, dentry: &Dentry, victim: &VfsLocked<'_, Pinfs>) -> Result {
-        let (parent, inode) = (dir.inode(), victim.inode());
-        let name = name(dentry)?;
-        let now = parent.current_time();
-        let usage = {
-            let _map = MapLocks::new([Some(parent), Some(inode), None, None]);
-            let sb = parent.super_block().data();
-            sb.transact(|tx| {
-                namespace::rmdir(tx, parent.ino(), name, now.to_format())?;
-                Ok(Usage::of(tx.inode(parent.ino())?))
-            })?
-        };
-        changed(dir, usage, now);
-        parent.drop_nlink();
-        inode.set_ctime(now);
-        inode.clear_nlink();
+        remove(dir, dentry, victim, namespace::rmdir)?;
+        dir.inode().drop_nlink();
+        victim.inode().clear_nlink();
         Ok(())
     }
 

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes on their way into the cache: drafts, new ones, and how they are published.
+
+use super::{
+    INode,
+    Table,
+    Times, //
+};
+use crate::{
+    bindings,
+    vfs::{
+        dentry::Dentry,
+        errno::euclean,
+        file,
+        super_block::SuperBlock,
+        FileSystem, //
+    }, //
+};
+use core::{
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr::NonNull, //
+};
+use kernel::{
+    ffi::c_char,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// How an inode looks when it is published.
+pub(crate) struct Params<'a, F: FileSystem> {
+    /// Type and permission bits.
+    pub(crate) mode: u16,
+    /// User of the owner, in the file system's user namespace.
+    pub(crate) uid: u32,
+    /// Group of the owner.
+    pub(crate) gid: u32,
+    /// Number of hard links.
+    pub(crate) nlink: u32,
+    /// Size in bytes.
+    pub(crate) size: u64,
+    /// Allocated 512-byte sectors.
+    pub(crate) sectors: u64,
+    /// Generation number.
+    pub(crate) generation: u32,
+    /// The device of a device node, as `new_encode_dev()` encodes it.
+    pub(crate) rdev: u32,
+    /// Access, modification and change time.
+    pub(crate) times: Times,
+    /// The functions behind the inode.
+    pub(crate) kind: Kind<'a, F>,
+}
+
+/// What kind of inode to publish, with its tables.
+pub(crate) enum Kind<'a, F: FileSystem> {
+    /// A regular file, whose pages are the device's own ([`S_DAX`]).
+    ///
+    /// [`S_DAX`]: srctree/include/linux/fs.h
+    Regular(Table<F>, file::Table<F>),
+    /// A directory.
+    Directory(Table<F>, file::Table<F>),
+    /// A symbolic link with its target, which the VFS caches.
+    Symlink(Table<F>, &'a [u8]),
+    /// A FIFO, socket or device node: the VFS brings the file operations.
+    Special(Table<F>),
+}
+
+/// An inode that nobody else can use yet: locked and hashed (`I_NEW`), not published.
+///
+/// Dropping it without [`New::publish`] makes the inode bad and wakes whoever waits for it.
+///
+/// # Invariants
+///
+/// The wrapped inode is of `F`, in state `I_NEW`, and the value owns a reference to it.
+pub(crate) struct New<F: FileSystem>(ARef<INode<F>>);
+
+impl<F: FileSystem> Deref for New<F> {
+    type Target = INode<F>;
+
+    fn deref(&self) -> &INode<F> {
+        &self.0
+    }
+}
+
+impl<F: FileSystem> New<F> {
+    fn init(&self, params: Params<'_, F>) -> Result {
+        let inode = self.as_ptr();
+        // SAFETY: The inode is in state `I_NEW` and ours alone, by the type's invariant.
+        unsafe {
+            (*inode).i_mode = params.mode;
+            bindings::pinfs_helper_i_uid_write(inode, params.uid);
+            bindings::pinfs_helper_i_gid_write(inode, params.gid);
+            bindings::set_nlink(inode, params.nlink);
+            bindings::pinfs_helper_i_size_write(
+                inode,
+                i64::try_from(params.size).map_err(|_| EOVERFLOW)?,
+            );
+            (*inode).i_blocks = params.sectors;
+            (*inode).i_generation = params.generation;
+            bindings::pinfs_helper_inode_set_atime(inode, params.times.atime.to_c());
+            bindings::pinfs_helper_inode_set_mtime(inode, params.times.mtime.to_c());
+            bindings::inode_set_ctime_to_ts(inode, params.times.ctime.to_c());
+        }
+        let (table, file_table) = match params.kind {
+            Kind::Regular(table, file) => {
+                // SAFETY: As above.
+                unsafe {
+                    (*inode).i_flags |= bindings::S_DAX;
+                    (*(*inode).i_mapping).a_ops = file.address_space();
+                }
+                (table, Some(file))
+            }
+            Kind::Directory(table, file) => (table, Some(file)),
+            Kind::Symlink(table, target) => {
+                // SAFETY: As above; `kmemdup_nul` copies from a valid slice. The copy belongs to
+                // the inode, `free_inode` frees it.
+                unsafe {
+                    let link = bindings::kmemdup_nul(
+                        target.as_ptr().cast::<c_char>(),
+                        target.len(),
+                        bindings::GFP_KERNEL,
+                    );
+                    if link.is_null() {
+                        return Err(ENOMEM);
+                    }
+                    (*inode).__bindgen_anon_5.i_link = link;
+                }
+                (table, None)
+            }
+            Kind::Special(table) => {
+                // SAFETY: As above.
+                unsafe {
+                    bindings::init_special_inode(
+                        inode,
+                        params.mode,
+                        bindings::pinfs_helper_new_decode_dev(params.rdev),
+                    )
+                };
+                (table, None)
+            }
+        };
+        // SAFETY: As above; the tables are static.
+        unsafe {
+            (*inode).i_op = table.0;
+            if let Some(file) = file_table {
+                (*inode).__bindgen_anon_3.i_fop = file.operations();
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the inode in and lets others use it.
+    pub(crate) fn publish(self, params: Params<'_, F>) -> Result<ARef<INode<F>>> {
+        self.init(params)?;
+        let me = ManuallyDrop::new(self);
+        // SAFETY: The inode is in state `I_NEW` by the type's invariant.
+        unsafe { bindings::unlock_new_inode(me.as_ptr()) };
+        // SAFETY: `me` is not dropped, so the reference is moved out once.
+        Ok(unsafe { core::ptr::read(&me.0) })
+    }
+
+    /// Fills in an inode that was just created under the name `dentry`, lets others use it and
+    /// ties the two together.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: the file exists all the same, so the dentry that says it does not is dropped.
+    pub(crate) fn publish_as(self, dentry: Negative<'_>, params: Params<'_, F>) -> Result {
+        self.init(params).inspect_err(|_| {
+            // SAFETY: The dentry is valid.
+            unsafe { bindings::d_drop(dentry.0.as_ptr()) };
+        })?;
+        let me = ManuallyDrop::new(self);
+        // SAFETY: The inode is in state `I_NEW` by the type's invariant, the dentry negative by
+        // its own. `d_instantiate_new` takes over our reference.
+        unsafe { bindings::d_instantiate_new(dentry.0.as_ptr(), me.as_ptr()) };
+        Ok(())
+    }
+}
+
+impl<F: FileSystem> Drop for New<F> {
+    fn drop(&mut self) {
+        // An inode that was never filled in must not reach `evict_inode` as if it were a file.
+        // SAFETY: The inode is in state `I_NEW`. `iget_failed` makes it bad, unlocks it and drops
+        // one reference, so we take one for it: the `ARef` drops its own afterwards.
+        unsafe {
+            bindings::ihold(self.0.as_ptr());
+            bindings::iget_failed(self.0.as_ptr());
+        }
+    }
+}
+
+/// The result of looking for an inode in the cache.
+pub(crate) enum Found<F: FileSystem> {
+    /// It was there.
+    Cached(ARef<INode<F>>),
+    /// It has to be read and published.
+    New(New<F>),
+}
+
+/// Looks for inode `ino` in the inode cache, and makes a new one there if it is missing
+/// (`iget_locked()`).
+///
+/// # Errors
+///
+/// `ENOMEM`; `EIO` for an inode that could not be read before and is still in use.
+pub(crate) fn get<F: FileSystem>(sb: &SuperBlock<F>, ino: u64) -> Result<Found<F>> {
+    // SAFETY: The superblock is valid and of `F`.
+    let inode = NonNull::new(unsafe { bindings::iget_locked(sb.as_ptr(), ino) }).ok_or(ENOMEM)?;
+    // SAFETY: `iget_locked` returns an owned reference.
+    let inode: ARef<INode<F>> = unsafe { ARef::from_raw(inode.cast()) };
+    // SAFETY: The inode is valid.
+    if unsafe { bindings::pinfs_helper_inode_is_new(inode.as_ptr()) } {
+        // INVARIANT: In state `I_NEW`.
+        return Ok(Found::New(New(inode)));
+    }
+    // SAFETY: The inode is valid.
+    if unsafe { bindings::is_bad_inode(inode.as_ptr()) } {
+        return Err(EIO);
+    }
+    Ok(Found::Cached(inode))
+}
+
+/// A dentry without an inode, whose name is about to be given to one.
+///
+/// # Invariants
+///
+/// The dentry is negative, and its parent's i_rwsem is held exclusively.
+pub(crate) struct Negative<'a>(pub(super) &'a Dentry);
+
+impl Deref for Negative<'_> {
+    type Target = Dentry;
+
+    fn deref(&self) -> &Dentry {
+        self.0
+    }
+}
+
+/// An inode for a file that is being created: it has owner, mode and times
+/// (`inode_init_owner()`), and no number yet.
+///
+/// # Invariants
+///
+/// The wrapped inode is of `F` and not hashed, and the value owns the only reference to it.
+pub(crate) struct Draft<F: FileSystem>(ARef<INode<F>>);
+
+impl<F: FileSystem> Deref for Draft<F> {
+    type Target = INode<F>;
+
+    fn deref(&self) -> &INode<F> {
+        &self.0
+    }
+}
+
+impl<F: FileSystem> Draft<F> {
+    /// # Safety
+    ///
+    /// `dir` must be a directory of `F`, `idmap` its mount's.
+    pub(super) unsafe fn new(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        mode: u16,
+    ) -> Result<Self> {
+        // SAFETY: The superblock is of `F`, so the inode is too. It is initialised before anybody
+        // else sees it.
+        unsafe {
+            let inode = NonNull::new(bindings::new_inode((*dir).i_sb)).ok_or(ENOMEM)?;
+            bindings::inode_init_owner(idmap, inode.as_ptr(), dir, mode);
+            bindings::simple_inode_init_ts(inode.as_ptr());
+            // INVARIANT: `new_inode` returns an inode that is not hashed.
+            Ok(Self(ARef::from_raw(inode.cast())))
+        }
+    }
+
+    /// Gives the inode a number, under which it can be found from now on.
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN` if an inode with this number is in use already, which means that the file system
+    /// handed it out twice.
+    pub(crate) fn number(self, ino: u64) -> Result<New<F>> {
+        // SAFETY: By the type's invariant the inode is ours alone and not hashed.
+        let taken = unsafe {
+            (*self.as_ptr()).i_ino = ino;
+            bindings::insert_inode_locked(self.as_ptr()) != 0
+        };
+        if taken {
+            return Err(euclean());
+        }
+        let me = ManuallyDrop::new(self);
+        // SAFETY: `me` is not dropped, so the reference is moved out once.
+        // INVARIANT: `insert_inode_locked` has put the inode into state `I_NEW`.
+        Ok(New(unsafe { core::ptr::read(&me.0) }))
+    }
+}
+
+impl<F: FileSystem> Drop for Draft<F> {
+    fn drop(&mut self) {
+        // It has no file behind it, which `evict_inode` recognises by the inode being bad.
+        // SAFETY: By the type's invariant the inode is ours alone.
+        unsafe { bindings::make_bad_inode(self.as_ptr()) };
+    }
+}

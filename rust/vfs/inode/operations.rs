@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table of an inode's functions.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::{
+    new::{
+        Draft,
+        Negative, //
+    },
+    INode,
+    Time, //
+};
+use crate::{
+    bindings,
+    lock::{
+        ExclusiveInode,
+        VfsLocked, //
+    },
+    vfs::{
+        dentry::{
+            Dentry,
+            Path, //
+        },
+        errno::enametoolong,
+        FileSystem, //
+    }, //
+};
+use core::marker::PhantomData;
+use kernel::{
+    error::{
+        from_result,
+        to_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    ffi::{
+        c_char,
+        c_int,
+        c_uint, //
+    },
+    prelude::*,
+    str::CStr,
+    sync::aref::ARef, //
+};
+
+/// The attributes that `setattr` is asked to change.
+pub(crate) struct Attributes<'a> {
+    idmap: *mut bindings::mnt_idmap,
+    iattr: &'a mut bindings::iattr,
+}
+
+impl Attributes<'_> {
+    /// Returns the new size, if it is to change.
+    pub(crate) fn size(&self) -> Option<u64> {
+        if self.iattr.ia_valid & bindings::ATTR_SIZE != 0 {
+            self.iattr.ia_size.try_into().ok()
+        } else {
+            None
+        }
+    }
+
+    /// Checks permission and limits (`setattr_prepare()`).
+    ///
+    /// # Errors
+    ///
+    /// `EPERM`, `EFBIG`, `ETXTBSY` (swap file) …, as `setattr_prepare()`.
+    pub(crate) fn prepare(&mut self, dentry: &Dentry) -> Result {
+        // SAFETY: All pointers come from the VFS's call of `setattr`.
+        to_result(unsafe { bindings::setattr_prepare(self.idmap, dentry.as_ptr(), self.iattr) })
+    }
+
+    /// Copies all attributes but the size to the inode (`setattr_copy()`).
+    pub(crate) fn apply<F: FileSystem>(&self, inode: &impl ExclusiveInode<Fs = F>) {
+        // SAFETY: The i_rwsem is held, as the argument shows.
+        unsafe { bindings::setattr_copy(self.idmap, inode.inode().as_ptr(), self.iattr) };
+    }
+}
+
+/// The flags of `renameat2()`.
+#[derive(Clone, Copy)]
+pub(crate) struct RenameFlags(c_uint);
+
+impl RenameFlags {
+    /// Says whether the target must not exist. The VFS has checked it.
+    pub(crate) fn only_noreplace_or_none(self) -> bool {
+        self.0 & !bindings::RENAME_NOREPLACE == 0
+    }
+}
+
+/// The functions of an inode (`struct inode_operations`).
+///
+/// Unless said otherwise, the directory's i_rwsem is held exclusively in all functions that change
+/// it, and that of a victim too (see `Documentation/filesystems/directory-locking.rst`).
+#[vtable]
+pub(crate) trait Operations: Sized + 'static {
+    /// The file system whose inodes these are.
+    type Fs: FileSystem;
+
+    /// Looks a name up. The directory's i_rwsem is held at least shared.
+    fn lookup(_dir: &INode<Self::Fs>, _name: &[u8]) -> Result<Option<ARef<INode<Self::Fs>>>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Creates a file of the type that the draft's mode says: regular, directory (for `mkdir`) or
+    /// special file with the device number `rdev`.
+    fn create(
+        _dir: &VfsLocked<'_, Self::Fs>,
+        _dentry: Negative<'_>,
+        _draft: Draft<Self::Fs>,
+        _rdev: u32,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Creates a symbolic link.
+    fn symlink(
+        _dir: &VfsLocked<'_, Self::Fs>,
+        _dentry: Negative<'_>,
+        _draft: Draft<Self::Fs>,
+        _target: &[u8],
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Removes the name of a file that is not a directory.
+    fn unlink(
+        _dir: &VfsLocked<'_, Self::Fs>,
+        _dentry: &Dentry,
+        _inode: &VfsLocked<'_, Self::Fs>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Removes a directory. It is the function's task to see that it is empty.
+    fn rmdir(
+        _dir: &VfsLocked<'_, Self::Fs>,
+        _dentry: &Dentry,
+        _inode: &VfsLocked<'_, Self::Fs>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Renames `from` in `from_dir` to `to` in `to_dir`, over `victim` if there is one.
+    ///
+    /// Both directories' i_rwsem are held exclusively (they may be one directory), the victim's
+    /// too, and that of `inode` if it is a directory that changes its parent.
+    fn rename(
+        _from_dir: &VfsLocked<'_, Self::Fs>,
+        _from: &Dentry,
+        _inode: &INode<Self::Fs>,
+        _to_dir: &VfsLocked<'_, Self::Fs>,
+        _to: &Dentry,
+        _victim: Option<&VfsLocked<'_, Self::Fs>>,
+        _flags: RenameFlags,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Changes attributes. The inode's i_rwsem is held exclusively.
+    fn setattr(
+        _inode: &mut VfsLocked<'_, Self::Fs>,
+        _dentry: &Dentry,
+        _attributes: Attributes<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Returns the birth time, if it can be told; everything else of statx comes from the inode
+    /// (`generic_fillattr()`). No lock is held.
+    fn birth_time(_inode: &INode<Self::Fs>) -> Option<Time> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// A filled `struct inode_operations` of `F`.
+pub(crate) struct Table<F: FileSystem>(
+    pub(super) *const bindings::inode_operations,
+    PhantomData<F>,
+);
+
+impl<F: FileSystem> Clone for Table<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: FileSystem> Copy for Table<F> {}
+
+impl<F: FileSystem> Table<F> {
+    /// Returns the table that calls `T`, for anything but a symbolic link.
+    pub(crate) const fn of<T: Operations<Fs = F>>() -> Self {
+        Self(&Thunks::<T>::TABLE, PhantomData)
+    }
+
+    /// Returns the table that calls `T`, for a symbolic link.
+    pub(crate) const fn symlink<T: Operations<Fs = F>>() -> Self {
+        Self(&Thunks::<T>::SYMLINK, PhantomData)
+    }
+}
+
+struct Thunks<T: Operations>(PhantomData<T>);
+
+impl<T: Operations> Thunks<T> {
+    const TABLE: bindings::inode_operations = bindings::inode_operations {
+        lookup: if T::HAS_LOOKUP {
+            Some(Self::lookup)
+        } else {
+            None
+        },
+        create: if T::HAS_CREATE {
+            Some(Self::create)
+        } else {
+            None
+        },
+        mkdir: if T::HAS_CREATE {
+            Some(Self::mkdir)
+        } else {
+            None
+        },
+        mknod: if T::HAS_CREATE {
+            Some(Self::mknod)
+        } else {
+            None
+        },
+        symlink: if T::HAS_SYMLINK {
+            Some(Self::symlink)
+        } else {
+            None
+        },
+        unlink: if T::HAS_UNLINK {
+            Some(Self::unlink)
+        } else {
+            None
+        },
+        rmdir: if T::HAS_RMDIR {
+            Some(Self::rmdir)
+        } else {
+            None
+        },
+        rename: if T::HAS_RENAME {
+            Some(Self::rename)
+        } else {
+            None
+        },
+        setattr: if T::HAS_SETATTR {
+            Some(Self::setattr)
+        } else {
+            None
+        },
+        getattr: if T::HAS_BIRTH_TIME {
+            Some(Self::getattr)
+        } else {
+            None
+        },
+        ..pin_init::zeroed()
+    };
+
+    /// The VFS takes whatever has `get_link` for a symbolic link. The target is cached in `i_link`.
+    const SYMLINK: bindings::inode_operations = bindings::inode_operations {
+        get_link: Some(bindings::simple_get_link),
+        ..Self::TABLE
+    };
+
+    /// # Safety
+    ///
+    /// `dir` and `dentry` must be as in the VFS's call of `lookup`.
+    unsafe extern "C" fn lookup(
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        _flags: c_uint,
+    ) -> *mut bindings::dentry {
+        // SAFETY: The directory is of `T::Fs` and referenced by the caller.
+        let dir = unsafe { INode::<T::Fs>::from_raw(dir) };
+        // SAFETY: The dentry is valid for the call.
+        let name = unsafe { Dentry::from_raw(dentry) }.name();
+        if name.len() > bindings::NAME_MAX as usize {
+            return enametoolong().to_ptr();
+        }
+        match T::lookup(dir, name) {
+            // SAFETY: The dentry is unhashed; the reference to the inode is handed over.
+            Ok(Some(inode)) => unsafe {
+                bindings::d_splice_alias(ARef::into_raw(inode).as_ref().as_ptr(), dentry)
+            },
+            // SAFETY: As above, for a name that does not exist.
+            Ok(None) => unsafe { bindings::d_splice_alias(core::ptr::null_mut(), dentry) },
+            Err(err) => err.to_ptr(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for `create`; `mode` must have the type of the file.
+    unsafe fn make(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: u16,
+        rdev: u32,
+    ) -> Result {
+        // SAFETY: The VFS holds the directory's i_rwsem and calls with a negative dentry.
+        unsafe {
+            let draft = Draft::new(idmap, dir, mode)?;
+            T::create(
+                &VfsLocked::from_raw(dir),
+                Negative(Dentry::from_raw(dentry)),
+                draft,
+                rdev,
+            )
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `create`.
+    unsafe extern "C" fn create(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: bindings::umode_t,
+        _excl: bool,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By this function's requirements.
+            unsafe { Self::make(idmap, dir, dentry, mode | bindings::S_IFREG as u16, 0)? };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `mkdir`.
+    unsafe extern "C" fn mkdir(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: bindings::umode_t,
+    ) -> *mut bindings::dentry {
+        // SAFETY: By this function's requirements.
+        match unsafe { Self::make(idmap, dir, dentry, mode | bindings::S_IFDIR as u16, 0) } {
+            Ok(()) => core::ptr::null_mut(),
+            Err(err) => err.to_ptr(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `mknod`.
+    unsafe extern "C" fn mknod(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: bindings::umode_t,
+        dev: bindings::dev_t,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By this function's requirements.
+            unsafe {
+                let rdev = bindings::pinfs_helper_new_encode_dev(dev);
+                Self::make(idmap, dir, dentry, mode, rdev)?
+            };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `symlink`.
+    unsafe extern "C" fn symlink(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        target: *const c_char,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The VFS holds the directory's i_rwsem, calls with a negative dentry and
+            // with a string.
+            unsafe {
+                let mode = (bindings::S_IFLNK | 0o777) as u16;
+                T::symlink(
+                    &VfsLocked::from_raw(dir),
+                    Negative(Dentry::from_raw(dentry)),
+                    Draft::new(idmap, dir, mode)?,
+                    CStr::from_char_ptr(target).to_bytes(),
+                )?
+            };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `unlink`.
+    unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
+        from_result(|| {
+            // SAFETY: The VFS holds both inodes' i_rwsem; the dentry is positive.
+            unsafe {
+                let victim = VfsLocked::from_raw((*dentry).d_inode);
+                T::unlink(&VfsLocked::from_raw(dir), Dentry::from_raw(dentry), &victim)?
+            };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `rmdir`.
+    unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
+        from_result(|| {
+            // SAFETY: The VFS holds both inodes' i_rwsem; the dentry is positive.
+            unsafe {
+                let victim = VfsLocked::from_raw((*dentry).d_inode);
+                T::rmdir(&VfsLocked::from_raw(dir), Dentry::from_raw(dentry), &victim)?
+            };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `rename`.
+    unsafe extern "C" fn rename(
+        _idmap: *mut bindings::mnt_idmap,
+        from_dir: *mut bindings::inode,
+        from: *mut bindings::dentry,
+        to_dir: *mut bindings::inode,
+        to: *mut bindings::dentry,
+        flags: c_uint,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The VFS holds the i_rwsem of the directories and of the victim, and both
+            // dentries' inodes are stable under them.
+            unsafe {
+                let victim = (*to).d_inode;
+                let victim = (!victim.is_null()).then(|| VfsLocked::from_raw(victim));
+                T::rename(
+                    &VfsLocked::from_raw(from_dir),
+                    Dentry::from_raw(from),
+                    INode::from_raw((*from).d_inode),
+                    &VfsLocked::from_raw(to_dir),
+                    Dentry::from_raw(to),
+                    victim.as_ref(),
+                    RenameFlags(flags),
+                )?
+            };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `setattr`.
+    unsafe extern "C" fn setattr(
+        idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        iattr: *mut bindings::iattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The VFS holds the inode's i_rwsem and hands over a valid `iattr`.
+            unsafe {
+                let mut inode = VfsLocked::from_raw((*dentry).d_inode);
+                let attributes = Attributes {
+                    idmap,
+                    iattr: &mut *iattr,
+                };
+                T::setattr(&mut inode, Dentry::from_raw(dentry), attributes)?
+            };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `getattr`.
+    unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        request_mask: u32,
+        _flags: c_uint,
+    ) -> c_int {
+        // SAFETY: The path is positive and referenced by the caller, `stat` is valid.
+        unsafe {
+            let inode = (*Path::from_raw(path).dentry().as_ptr()).d_inode;
+            bindings::generic_fillattr(idmap, request_mask, inode, stat);
+            if let Some(time) = T::birth_time(INode::from_raw(inode)) {
+                (*stat).btime = time.to_c();
+                (*stat).result_mask |= bindings::STATX_BTIME;
+            }
+        }
+        0
+    }
+}
