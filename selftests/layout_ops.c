@@ -343,6 +343,48 @@ TEST_F(pinfs, B5_the_wait_ends_when_the_pipe_goes)
 	EXPECT_EQ(0, peer_answer(&self->a, REPLY_MS));
 }
 
+/* Reads from a disk into the whole mapping, over and over, until it is killed. */
+static long act_read_for_ever(struct actor *a, long unused)
+{
+	char name[] = "/var/tmp/pinfs-stream.XXXXXX";
+	int disk = disk_file(name);
+	void *buf = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)unused;
+	if (disk < 0 || buf == MAP_FAILED || pwrite(disk, buf, FILE_SIZE, 0) != FILE_SIZE)
+		return -errno;
+	for (;;)
+		if (pread(disk, a->map, FILE_SIZE, 0) < 0 && errno != EFAULT)
+			return -errno;
+}
+
+/*
+ * Several readers, so that there is hardly a moment without a reference to some
+ * page.  The file is truncated up again, for them to find pages again.
+ */
+TEST_F(pinfs, B5_a_stream_of_direct_IO_does_not_starve_it)
+{
+	struct peer readers[3];
+
+	for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
+		ASSERT_EQ(0, peer_start(&readers[i], self->path));
+		ASSERT_EQ(0, peer_call(&readers[i], act_open, O_RDWR));
+		ASSERT_EQ(0, peer_call(&readers[i], act_map, FILE_SIZE));
+		peer_post(&readers[i], act_read_for_ever, 0);
+	}
+	start_waiter(_metadata, &self->a, self->path);
+	for (int round = 0; round < 10; round++) {
+		peer_post(&self->a, act_ftruncate, 0);
+		ASSERT_EQ(0, peer_answer(&self->a, 1000)) {
+			TH_LOG("round %d", round);
+		}
+		ASSERT_EQ(0, truncate(self->path, FILE_SIZE));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
+		EXPECT_LE(0, peer_kill(&readers[i]));
+}
+
 /* A long-term pin that comes during the wait ends it: now there is one to refuse for. */
 TEST_F(pinfs, B5_B1_a_pin_during_the_wait_makes_it_fail)
 {

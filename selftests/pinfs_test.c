@@ -811,3 +811,15 @@ void remove_tree(const char *dir)
 {
 	nftw(dir, remove_one, 32, FTW_DEPTH | FTW_PHYS);
 }
+
+int disk_file(char *name)
+{
+	int fd = mkstemp(name);
+
+	if (fd < 0)
+		return -1;
+	close(fd);
+	fd = open(name, O_RDWR | O_DIRECT | O_CLOEXEC);
+	unlink(name);
+	return fd;
+}

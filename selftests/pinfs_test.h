@@ -150,6 +150,9 @@ long ring_read_fixed(struct io_uring *ring, int fd, void *buf, size_t len);
 
 /* ---- other processes ---- */
 
+/* An unlinked file on a disk, opened for O_DIRECT; name is a template of mkstemp(). */
+int disk_file(char *name);
+
 int peer_start(struct peer *p, const char *path);
 long peer_call(struct peer *p, act_fn fn, long arg);
 /* The same in two halves, for calls that are meant to wait. */

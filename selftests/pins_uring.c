@@ -468,18 +468,6 @@ TEST_F(pinfs, P8_pins_survive_close_and_munmap)
 }
 
 /* A file on a disk that does direct I/O, for transfers to and from a mapping. */
-static int disk_file(char *name)
-{
-	int fd = mkstemp(name);
-
-	if (fd < 0)
-		return -1;
-	close(fd);
-	fd = open(name, O_RDWR | O_DIRECT | O_CLOEXEC);
-	unlink(name);
-	return fd;
-}
-
 TEST_F(pinfs, P10_O_DIRECT_of_another_file_without_a_lease)
 {
 	char name[] = "/var/tmp/pinfs-direct.XXXXXX";
