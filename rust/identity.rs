@@ -40,6 +40,12 @@ impl InodeId {
 pub(crate) struct FileId(usize);
 
 impl FileId {
+    /// Returns a number that differs between most files.
+    pub(crate) fn hash(self) -> u32 {
+        // The golden ratio, which spreads addresses that differ in a few middle bits.
+        ((self.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
     pub(crate) fn of_raw(file: *const bindings::file) -> Self {
         Self(file as usize)
     }

@@ -109,7 +109,11 @@ pub(crate) fn break_layouts<F: FileSystem>(
             patience.mapped_again();
         }
         let Some(page) = dax::layout_busy_page_range(lock, &range) else {
-            return Ok(if dropped { Broken::Again } else { Broken::Ready });
+            return Ok(if dropped {
+                Broken::Again
+            } else {
+                Broken::Ready
+            });
         };
         let busy = page.range(lock);
         if registry::any() {

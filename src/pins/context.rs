@@ -10,7 +10,8 @@
 
 use super::registry::{
     self,
-    HoldingKey, //
+    HoldingKey,
+    Registry, //
 };
 use crate::identity::{
     FileId,
@@ -18,7 +19,14 @@ use crate::identity::{
 };
 use kernel::{
     mm::Mm,
-    sync::aref::ARef, //
+    rbtree::RBTreeNode,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    }, //
 };
 
 /// Which context. Numbers are not used twice.
@@ -49,10 +57,49 @@ pub(super) struct Context {
     pub(super) holdings: usize,
 }
 
+/// How many open files are contexts, by a few bits of what they are: most files are known not to
+/// be one without taking the lock, and all files of the system come by when they are closed.
+static FILES: [Atomic<u32>; 64] = [const { Atomic::new(0) }; 64];
+
+fn files(owner: Owner) -> Option<&'static Atomic<u32>> {
+    match owner {
+        Owner::File(file) => Some(&FILES[file.hash() as usize % FILES.len()]),
+        Owner::Mm(_) => None,
+    }
+}
+
+impl Registry {
+    /// Makes a context known by its owner.
+    pub(super) fn insert_owner(&mut self, node: RBTreeNode<Owner, ContextId>, owner: Owner) {
+        if let Some(files) = files(owner) {
+            files.add(1, Relaxed);
+        }
+        // The key is new, so no node is replaced.
+        self.owners.insert(node);
+    }
+
+    /// Takes a context's owner out. The caller may keep the node, and does not drop more than
+    /// memory with it.
+    pub(super) fn remove_owner(&mut self, owner: Owner) -> Option<RBTreeNode<Owner, ContextId>> {
+        let node = self.owners.remove_node(&owner)?;
+        if let Some(files) = files(owner) {
+            files.fetch_sub(1, Relaxed);
+        }
+        Some(node)
+    }
+}
+
 /// Notes that an open file is about to be released, in whatever context that happens.
+///
+/// A context is entered while a system call holds the file, and the file comes here after that
+/// call has let go of it; so the count is not overlooked.
 pub(super) fn close(file: FileId) {
+    if files(Owner::File(file)).is_some_and(|files| files.load(Relaxed) == 0) {
+        return;
+    }
     if let Some(registry) = registry::lock().as_mut() {
-        if let Some(id) = registry.owners.remove(&Owner::File(file)) {
+        if let Some(node) = registry.remove_owner(Owner::File(file)) {
+            let (_, id) = node.to_key_value();
             if let Some(context) = registry.contexts.get_mut(&id) {
                 context.is_dead = true;
             }
@@ -72,7 +119,7 @@ pub(super) enum Preference {
 }
 
 impl Preference {
-    pub(super) fn includes(self, (_, id, _): HoldingKey, registry: &registry::Registry) -> bool {
+    pub(super) fn includes(self, (_, id, _): HoldingKey, registry: &Registry) -> bool {
         match self {
             Preference::Caller(caller) => id == caller,
             Preference::Dead => registry

@@ -31,9 +31,9 @@ use super::{
         ReservationKey, //
     },
     runs::{
+        Pool,
         Run,
-        Runs,
-        Spare, //
+        Runs, //
     }, //
 };
 use crate::{
@@ -110,7 +110,7 @@ impl Reservation {
                             holdings: 0,
                         },
                     ));
-                    registry.owners.insert(owner_node.into_node(owner, id));
+                    registry.insert_owner(owner_node.into_node(owner, id), owner);
                 }
                 id
             }
@@ -175,15 +175,16 @@ impl Reservation {
             let registry = guard.as_mut().ok_or(ENODEV)?;
             let holding = registry.holdings.get_mut(&self.holding).ok_or(ENOENT)?;
             let runs = &mut holding.runs;
-            surplus = runs.bring_spare(more);
-            let wanted = new.iter().map(|run| runs.spare_wanted(run)).sum();
-            let missing = Runs::missing(wanted, runs.spare());
+            let pool = &mut registry.pool;
+            surplus = pool.bring(more);
+            let wanted = new.iter().map(|run| runs.nodes_for(run)).sum();
+            let missing = pool.missing(wanted);
             if missing == 0 {
                 let was_empty = runs.is_empty();
                 for run in new {
-                    runs.add(*run);
+                    runs.add(*run, pool);
                 }
-                runs.trim_spare();
+                pool.trim();
                 if was_empty {
                     registry.use_grant(self.holding);
                 }
@@ -192,10 +193,7 @@ impl Reservation {
             drop(guard);
             drop(surplus);
             // Others may use up or bring nodes meanwhile, therefore the loop.
-            more = KVec::with_capacity(Runs::capacity(wanted), GFP_KERNEL)?;
-            for _ in 0..missing {
-                more.push(Spare::new(GFP_KERNEL)?, GFP_KERNEL)?;
-            }
+            more = Pool::more(wanted, missing)?;
         }
     }
 }

@@ -114,7 +114,7 @@ fn take_down(registry: &mut Registry) -> Option<impl Sized> {
         if entry.holdings == 0 {
             let owner = entry.owner;
             if registry.owners.get(&owner) == Some(&context) {
-                owner_node = registry.owners.remove_node(&owner);
+                owner_node = registry.remove_owner(owner);
             }
             context_node = registry.contexts.remove_node(&context);
         }

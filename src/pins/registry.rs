@@ -20,7 +20,10 @@ use super::{
         Grant,
         GrantId, //
     },
-    runs::Runs,
+    runs::{
+        Pool,
+        Runs, //
+    },
     watch::Unpin, //
 };
 use crate::{
@@ -92,6 +95,8 @@ pub(crate) struct Registry {
     pub(super) dead: RBTree<HoldingKey, ()>,
     /// Holdings of which an unpin was seen that could not be told from somebody else's.
     pub(super) doubts: RBTree<HoldingKey, ()>,
+    /// Memory for the runs of all holdings.
+    pub(super) pool: Pool,
     /// Observes unpins; missing if the kernel lacks what that takes.
     pub(super) observer: Option<Arc<Unpin>>,
     /// The next number of a grant, context or reservation.
@@ -102,6 +107,7 @@ impl Registry {
     fn new(observer: Option<Arc<Unpin>>) -> Self {
         Self {
             observer,
+            pool: Pool::new(),
             grants: RBTree::new(),
             contexts: RBTree::new(),
             owners: RBTree::new(),

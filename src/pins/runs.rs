@@ -10,7 +10,7 @@
 //! Neighbouring folios that were pinned alike are one *run*. Runs are disjoint and ordered by their
 //! last page, which makes the common way to unpin, from the front, a change of a run in place.
 //! Other ways divide runs. That takes memory in places where it may not be had (unpins come from
-//! interrupt handlers), so there are spare nodes: every pin brings some with it.
+//! interrupt handlers), so there is a [`Pool`] of nodes, which pins fill up.
 
 use core::ops::Range;
 use kernel::{
@@ -118,6 +118,78 @@ impl Run {
 /// Memory for a run.
 pub(super) type Spare = RBTreeNodeReservation<u64, Run>;
 
+/// Nodes for runs that will have to be divided.
+pub(super) struct Pool(KVec<Spare>);
+
+impl Pool {
+    /// Nodes that an unpin may need at once.
+    const UNPIN: usize = 2;
+    /// Nodes that are kept.
+    const KEEP: usize = 64;
+
+    pub(super) fn new() -> Self {
+        Self(KVec::new())
+    }
+
+    /// Returns how many nodes have to be brought for a pin that needs `wanted`, so that there are
+    /// some left afterwards.
+    pub(super) fn missing(&self, wanted: usize) -> usize {
+        (wanted + Self::UNPIN).saturating_sub(self.0.len())
+    }
+
+    /// Returns new nodes, in a vector with the room to keep them and the old ones in.
+    pub(super) fn more(wanted: usize, missing: usize) -> Result<KVec<Spare>> {
+        let mut more = KVec::with_capacity((wanted + Self::UNPIN).max(Self::KEEP), GFP_KERNEL)?;
+        for _ in 0..missing {
+            more.push(Spare::new(GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        Ok(more)
+    }
+
+    /// Takes nodes over, and returns what is left of them.
+    pub(super) fn bring(&mut self, mut more: KVec<Spare>) -> KVec<Spare> {
+        if more.capacity() > self.0.capacity() {
+            core::mem::swap(&mut self.0, &mut more);
+        }
+        while self.0.len() < self.0.capacity() {
+            match more.pop() {
+                Some(node) => self.keep(node),
+                None => break,
+            }
+        }
+        more
+    }
+
+    /// Lets go of nodes that were brought in case they would be needed.
+    pub(super) fn trim(&mut self) {
+        self.0.truncate(Self::KEEP);
+    }
+
+    /// Makes sure that there is what an unpin may need, without sleeping.
+    fn fill_for_unpin(&mut self) -> bool {
+        while self.0.len() < Self::UNPIN {
+            match Spare::new(GFP_ATOMIC | __GFP_NOWARN) {
+                Ok(node) => {
+                    if self.0.push_within_capacity(node).is_err() {
+                        return false;
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn take(&mut self) -> Option<Spare> {
+        self.0.pop()
+    }
+
+    fn keep(&mut self, node: Spare) {
+        // If there are too many it is dropped, which frees memory and is allowed in any context.
+        let _ = self.0.push_within_capacity(node);
+    }
+}
+
 /// The pinned pages of one file, of one context.
 ///
 /// # Invariants
@@ -127,20 +199,13 @@ pub(super) type Spare = RBTreeNodeReservation<u64, Run>;
 pub(crate) struct Runs {
     /// By the last page.
     tree: RBTree<u64, Run>,
-    spare: KVec<Spare>,
     refs: u64,
 }
 
 impl Runs {
-    /// Nodes that an unpin may need at once.
-    const SPARE_MIN: usize = 2;
-    /// Nodes that are kept.
-    const SPARE_MAX: usize = 8;
-
     pub(super) fn new() -> Self {
         Self {
             tree: RBTree::new(),
-            spare: KVec::new(),
             refs: 0,
         }
     }
@@ -190,49 +255,13 @@ impl Runs {
     }
 
     /// Returns the number of nodes that [`Runs::add`] may need for a run.
-    pub(super) fn spare_wanted(&self, run: &Run) -> usize {
+    pub(super) fn nodes_for(&self, run: &Run) -> usize {
         // Each run in the way is divided at most twice, and leaves a gap before it.
         1 + 3 * self.within(run.span()).count()
     }
 
-    /// Returns how many nodes have to be brought, if `wanted` are needed, there are `spare`, and
-    /// some are to be left for unpins.
-    pub(super) fn missing(wanted: usize, spare: usize) -> usize {
-        (wanted + Self::SPARE_MIN).saturating_sub(spare)
-    }
-
-    pub(super) fn spare(&self) -> usize {
-        self.spare.len()
-    }
-
-    /// Takes nodes over. The vector brings the memory to keep them in too.
-    pub(super) fn bring_spare(&mut self, mut more: KVec<Spare>) -> KVec<Spare> {
-        if more.capacity() > self.spare.capacity() {
-            core::mem::swap(&mut self.spare, &mut more);
-        }
-        while self.spare.len() < self.spare.capacity() {
-            match more.pop() {
-                Some(node) => {
-                    let _ = self.spare.push_within_capacity(node);
-                }
-                None => break,
-            }
-        }
-        more
-    }
-
-    /// Returns the capacity of a vector that is to bring in nodes, when `wanted` are needed.
-    pub(super) fn capacity(wanted: usize) -> usize {
-        (wanted + Self::SPARE_MIN).max(Self::SPARE_MAX)
-    }
-
-    /// Lets go of nodes that were brought in case they would be needed.
-    pub(super) fn trim_spare(&mut self) {
-        self.spare.truncate(Self::SPARE_MAX);
-    }
-
-    /// Adds references. There are as many spare nodes as [`Runs::spare_wanted`] said.
-    pub(super) fn add(&mut self, new: Run) {
+    /// Adds references. There are as many nodes in the pool as [`Runs::nodes_for`] said.
+    pub(super) fn add(&mut self, new: Run, pool: &mut Pool) {
         self.refs += new.refs * new.folios();
         let mut at = new.start;
         while at < new.end {
@@ -242,12 +271,12 @@ impl Runs {
                 .filter(|old| old.start < new.ceil(new.end));
             at = match in_the_way {
                 None => {
-                    self.put(new.part(at, new.end));
+                    self.put(new.part(at, new.end), pool);
                     new.end
                 }
                 Some(old) if old.floor(old.start) >= floor + (1 << new.order) => {
                     let end = new.end.min(old.floor(old.start));
-                    self.put(new.part(at, end));
+                    self.put(new.part(at, end), pool);
                     end
                 }
                 Some(old) => {
@@ -259,31 +288,32 @@ impl Runs {
                     } else {
                         new.ceil(at + 1)
                     };
-                    self.divide(floor);
-                    self.divide(end);
-                    if let Some(old) = self.take(floor) {
+                    self.divide(floor, pool);
+                    self.divide(end, pool);
+                    if let Some(old) = self.take(floor, pool) {
                         let start = old.start.min(at);
-                        self.put(Run {
+                        let union = Run {
                             start,
                             end: old.end.max(end.min(new.end)),
                             pfn: old.pfn - (old.start - start),
                             refs: old.refs + new.refs,
                             order: new.order,
-                        });
+                        };
+                        self.put(union, pool);
                     }
                     end.min(new.end)
                 }
             };
         }
-        self.join(new.start);
-        self.join(new.end);
+        self.join(new.start, pool);
+        self.join(new.end, pool);
     }
 
     /// Takes up to `refs` references of a folio away, and returns how many.
     ///
     /// May be called in any context. It may take away none although there are some, if there is no
     /// memory to divide a run.
-    pub(super) fn remove(&mut self, folio: &Folio, refs: u64) -> u64 {
+    pub(super) fn remove(&mut self, folio: &Folio, refs: u64, pool: &mut Pool) -> u64 {
         let pages = folio.pages();
         let Some(run) = self
             .at_or_after(pages.start)
@@ -299,28 +329,21 @@ impl Runs {
                 run.start = pages.end;
             }
         } else {
-            while self.spare.len() < Self::SPARE_MIN {
-                let Ok(node) = Spare::new(GFP_ATOMIC | __GFP_NOWARN) else {
-                    break;
-                };
-                if self.spare.push_within_capacity(node).is_err() {
-                    break;
-                }
-            }
             let inner = run.start < pages.start || run.end > pages.end;
-            if inner && self.spare.len() < Self::SPARE_MIN {
+            if inner && !pool.fill_for_unpin() {
                 return 0;
             }
-            self.divide(pages.start);
-            self.divide(pages.end);
-            if let Some(run) = self.take(pages.start) {
+            self.divide(pages.start, pool);
+            self.divide(pages.end, pool);
+            if let Some(run) = self.take(pages.start, pool) {
                 if run.refs > refs {
-                    self.put(Run {
+                    let rest = Run {
                         refs: run.refs - refs,
                         ..run
-                    });
-                    self.join(run.start);
-                    self.join(run.end);
+                    };
+                    self.put(rest, pool);
+                    self.join(run.start, pool);
+                    self.join(run.end, pool);
                 }
             }
         }
@@ -329,18 +352,18 @@ impl Runs {
     }
 
     /// Makes `page` the beginning of a run, if it is within one.
-    fn divide(&mut self, page: u64) {
+    fn divide(&mut self, page: u64, pool: &mut Pool) {
         if let Some(run) = self.at_or_after(page).filter(|run| run.start < page) {
             // The node of the run, found by its last page, keeps the second half.
             if let Some(second) = self.tree.get_mut(&(run.end - 1)) {
                 *second = run.part(page, run.end);
             }
-            self.put(run.part(run.start, page));
+            self.put(run.part(run.start, page), pool);
         }
     }
 
     /// Makes one run of the two that meet at `page`, if they are alike.
-    fn join(&mut self, page: u64) {
+    fn join(&mut self, page: u64, pool: &mut Pool) {
         let Some(before) = page.checked_sub(1).and_then(|last| self.tree.get(&last)) else {
             return;
         };
@@ -350,7 +373,7 @@ impl Runs {
             .filter(|after| before.continues_with(after))
         {
             if let Some(node) = self.tree.remove_node(&(page - 1)) {
-                self.keep(node.into_reservation());
+                pool.keep(node.into_reservation());
             }
             if let Some(run) = self.tree.get_mut(&(after.end - 1)) {
                 *run = Run {
@@ -362,23 +385,17 @@ impl Runs {
     }
 
     /// Takes out the first run that ends behind a page.
-    fn take(&mut self, page: u64) -> Option<Run> {
+    fn take(&mut self, page: u64, pool: &mut Pool) -> Option<Run> {
         let run = self.at_or_after(page)?;
         let node = self.tree.remove_node(&(run.end - 1))?;
-        self.keep(node.into_reservation());
+        pool.keep(node.into_reservation());
         Some(run)
     }
 
-    /// Puts a run in, which nothing overlaps. There is a spare node for it.
-    fn put(&mut self, run: Run) {
-        if let Some(node) = self.spare.pop() {
+    /// Puts a run in, which nothing overlaps. There is a node for it.
+    fn put(&mut self, run: Run, pool: &mut Pool) {
+        if let Some(node) = pool.take() {
             self.tree.insert(node.into_node(run.end - 1, run));
         }
-    }
-
-    /// Keeps a node for later, if it is not one of too many.
-    fn keep(&mut self, node: Spare) {
-        // Dropping it frees memory, which is allowed in any context.
-        let _ = self.spare.push_within_capacity(node);
     }
 }

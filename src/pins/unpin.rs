@@ -142,7 +142,7 @@ impl Registry {
         let Some(holding) = self.holdings.get_mut(&key) else {
             return 0;
         };
-        let credited = holding.runs.remove(folio, refs);
+        let credited = holding.runs.remove(folio, refs, &mut self.pool);
         if credited != 0 && holding.runs.is_empty() {
             self.unuse_grant(key);
             self.bury(key);
