@@ -106,8 +106,10 @@ judge() {
 # run_program REGION PROGRAM
 run_program() {
 	local name="$1 ${2%.sh}" pid status why not
+	# Emptied here and not by the program's own shell, which tail may be ahead of.
+	: >"$RAW"
 	# Not a pipe: a process that cannot be killed would keep it open for ever.
-	timeout -k 10 "$LIMIT" "$HERE/$2" >"$RAW" 2>&1 </dev/null &
+	timeout -k 10 "$LIMIT" "$HERE/$2" >>"$RAW" 2>&1 </dev/null &
 	pid=$!
 	tail -s 0.2 -f -n +1 --pid="$pid" "$RAW" | nest "$name"
 	wait "$pid"
