@@ -137,11 +137,6 @@ impl Grant {
     }
 }
 
-/// Says whether somebody might be allowed to pin: whether there is any lease at all.
-pub(super) fn any_strong() -> bool {
-    registry::any()
-}
-
 /// What [`take`] did, to be undone if the kernel refuses its part.
 pub(crate) enum Taken {
     /// There is a new grant.
