@@ -17,7 +17,6 @@
 
 /* Constants whose macros bindgen cannot evaluate. */
 static const unsigned long pinfs_sb_rdonly = SB_RDONLY;
-static const loff_t pinfs_loff_max = LLONG_MAX;
 static const loff_t pinfs_max_lfs_filesize = MAX_LFS_FILESIZE;
 static const fop_flags_t pinfs_fop_mmap_sync = FOP_MMAP_SYNC;
 static const int pinfs_iocb_nowait = IOCB_NOWAIT;
@@ -155,7 +154,6 @@ struct pid *pinfs_helper_current_tgid(void);
 void pinfs_helper_spin_lock_init_once(spinlock_t *lock, bool *ready);
 unsigned long pinfs_helper_spin_lock_irqsave(spinlock_t *lock);
 void pinfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
-bool pinfs_helper_in_task(void);
 
 /* lease.rs */
 struct file_lease;

@@ -122,11 +122,6 @@ void pinfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
 	spin_unlock_irqrestore(lock, flags);
 }
 
-bool pinfs_helper_in_task(void)
-{
-	return in_task();
-}
-
 /* gup.rs */
 
 bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place)

@@ -45,6 +45,7 @@ use crate::{
             Operations,
             Table, //
         },
+        inode::Times,
         iomap::{
             self,
             Extent,
@@ -175,16 +176,20 @@ fn run(extent: &map::Extent) -> Run {
     }
 }
 
+/// Puts a new size, and the times that go with it, into an inode of the device.
+fn record_size(disk: &mut format::Inode, size: u64, times: Times) {
+    disk.size.set(size);
+    disk.set_time(Stamp::Modify, times.mtime.to_format());
+    disk.set_time(Stamp::Change, times.ctime.to_format());
+}
+
 /// Records a new size on the device and in memory.
 fn set_size(lock: &impl ExclusiveInode<Fs = Pinfs>, size: u64) -> Result {
     let inode = lock.inode();
     let _map = inode.data().map.write();
     let times = inode.times();
     inode.super_block().data().transact(|tx| {
-        let disk = tx.inode_mut(inode.ino())?;
-        disk.size.set(size);
-        disk.set_time(Stamp::Modify, times.mtime.to_format());
-        disk.set_time(Stamp::Change, times.ctime.to_format());
+        record_size(tx.inode_mut(inode.ino())?, size, times);
         Ok(())
     })?;
     inode.set_size(lock, size);
@@ -230,10 +235,7 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
     let times = inode.times();
     let _map = inode.data().map.write();
     let (mut done, mut sectors) = sb.transact(|tx| {
-        let disk = tx.inode_mut(ino)?;
-        disk.size.set(size);
-        disk.set_time(Stamp::Modify, times.mtime.to_format());
-        disk.set_time(Stamp::Change, times.ctime.to_format());
+        record_size(tx.inode_mut(ino)?, size, times);
         orphan::add(tx, ino)?;
         Ok((orphan::trim(tx, ino)?, Usage::of(tx.inode(ino)?).sectors))
     })?;
