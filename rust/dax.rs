@@ -9,7 +9,8 @@ use crate::{
     bindings,
     lock::{
         ExclusiveInode,
-        LayoutLock, //
+        LayoutLock,
+        NoFaults, //
     },
     vfs::{
         file::Iocb,
@@ -320,9 +321,33 @@ pub(crate) fn delete_mapping_range<F: FileSystem>(lock: &LayoutLock<'_, F>, rang
     };
 }
 
+/// Takes what page faults have shown of holes out of page tables and the mapping, after blocks were
+/// allocated for all of the holes in `range` (bytes) under the lock
+/// (`invalidate_inode_pages2_range()`).
+///
+/// The range must have been nothing but holes and unwritten blocks, so that no page of a device is
+/// mapped in it.
+///
+/// # Errors
+///
+/// `EBUSY` if something stays, which would be a mistake of the caller's.
+pub(crate) fn forget_holes(lock: &NoFaults<'_>, range: &Range<u64>) -> Result {
+    let Some(last) = range.end.checked_sub(1) else {
+        return Ok(());
+    };
+    // SAFETY: The inode is initialised.
+    to_result(unsafe {
+        bindings::invalidate_inode_pages2_range(
+            (*lock.inode().as_ptr()).i_mapping,
+            (range.start >> bindings::PAGE_SHIFT) as usize,
+            (last >> bindings::PAGE_SHIFT) as usize,
+        )
+    })
+}
+
 /// Takes the whole pages of a range of a file (bytes) out of all page tables, so that their next
 /// access faults.
-pub(crate) fn unmap(inode: &Inode, range: &Range<u64>) {
+fn unmap(inode: &Inode, range: &Range<u64>) {
     let first = range.start >> bindings::PAGE_SHIFT;
     let pages = (range.end >> bindings::PAGE_SHIFT).saturating_sub(first);
     // SAFETY: The inode is initialised. Private copies of the pages stay as they are.

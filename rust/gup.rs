@@ -41,8 +41,7 @@ use kernel::{
         c_ulong, //
     },
     fs::{
-        File,
-        LocalFile, //
+        File, //
     },
     mm::Mm,
     page::PAGE_SHIFT,
@@ -567,14 +566,14 @@ impl<U: Unpins> Observe for Unpinned<U> {
     }
 }
 
-/// Returns the open file that the system call in progress is about: the one whose descriptor is its
-/// first argument, if it is a call that has one there.
+/// Returns the open file that the system call in progress is about: the one that its first argument
+/// names, if it is a call whose argument is a descriptor, or an index of a registered ring.
 pub(crate) fn caller_file() -> Option<(FileId, ARef<File>)> {
     // SAFETY: Looks at the current task only.
-    let fd = unsafe { bindings::pinfs_helper_syscall_fd() };
-    let file = LocalFile::fget(u32::try_from(fd).ok()?).ok()?;
-    // SAFETY: Of the calls in question, none that pins for long uses the file position meanwhile.
-    let file = unsafe { LocalFile::assume_no_fdget_pos(file) };
+    let file = NonNull::new(unsafe { bindings::pinfs_helper_syscall_file() })?;
+    // SAFETY: The helper returns a reference. Of the calls in question, none that pins for long
+    // uses the file position meanwhile.
+    let file = unsafe { ARef::from_raw(file.cast::<File>()) };
     Some((FileId::of_raw(file.as_ptr()), file))
 }
 

@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/blkdev.h>
+#include <linux/capability.h>
 #include <linux/fcntl.h>
 #include <linux/filelock.h>
+#include <linux/fserror.h>
 #include <linux/kdev_t.h>
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
 #include <linux/pid_namespace.h>
+#include <linux/posix_acl_xattr.h>
 #include <linux/proc_fs.h>
-#include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/statfs.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+#include <linux/uaccess.h>
 #include <linux/unaligned.h>
 #include <linux/wait_bit.h>
 
@@ -26,6 +31,16 @@
 loff_t pinfs_helper_i_size_read(const struct inode *inode)
 {
 	return i_size_read(inode);
+}
+
+void pinfs_helper_mark_dirty(struct inode *inode)
+{
+	mark_inode_dirty(inode);
+}
+
+bool pinfs_helper_is_dirty(const struct inode *inode)
+{
+	return inode_state_read_once((struct inode *)inode) & I_DIRTY_DATASYNC;
 }
 
 void pinfs_helper_i_size_write(struct inode *inode, loff_t size)
@@ -93,6 +108,28 @@ dev_t pinfs_helper_new_decode_dev(u32 dev)
 	return new_decode_dev(dev);
 }
 
+/* Gives the first page in a range of the mapping the mark of a dirty one. */
+void pinfs_helper_tag_dirty(struct inode *inode, pgoff_t first, pgoff_t last)
+{
+	XA_STATE(xas, &inode->i_mapping->i_pages, first);
+	unsigned long flags;
+
+	xas_lock_irqsave(&xas, flags);
+	if (xas_find(&xas, last))
+		xas_set_mark(&xas, PAGECACHE_TAG_DIRTY);
+	xas_unlock_irqrestore(&xas, flags);
+}
+
+struct dentry *pinfs_helper_file_dentry(const struct file *file)
+{
+	return file->f_path.dentry;
+}
+
+int pinfs_helper_finish_open(struct file *file)
+{
+	return finish_open_simple(file, 0);
+}
+
 /* vfs/super_block.rs */
 
 struct kmem_cache *pinfs_helper_inode_cache_create(const char *name,
@@ -130,11 +167,6 @@ bool pinfs_helper_bdev_read_only(struct block_device *bdev)
 	return bdev_read_only(bdev);
 }
 
-int pinfs_helper_inode_generic_drop(struct inode *inode)
-{
-	return inode_generic_drop(inode);
-}
-
 void pinfs_helper_sb_start_intwrite(struct inode *inode)
 {
 	sb_start_intwrite(inode->i_sb);
@@ -145,9 +177,26 @@ void pinfs_helper_sb_end_intwrite(struct inode *inode)
 	sb_end_intwrite(inode->i_sb);
 }
 
+void pinfs_helper_report_metadata(struct super_block *sb, int error)
+{
+	fserror_report_metadata(sb, error, GFP_NOFS);
+}
+
+void pinfs_helper_report_shutdown(struct super_block *sb)
+{
+	fserror_report_shutdown(sb, GFP_NOFS);
+}
+
 struct workqueue_struct *pinfs_helper_alloc_workqueue(const char *name)
 {
 	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
+}
+
+/* sysfs.rs */
+
+void pinfs_helper_sysfs_attr_init(struct attribute *attr)
+{
+	sysfs_attr_init(attr);
 }
 
 /* vfs/quarantine.rs */
@@ -157,18 +206,20 @@ void pinfs_helper_init_work(struct work_struct *work, work_func_t func)
 	INIT_WORK(work, func);
 }
 
-/*
- * Takes the references of the quarantine to an inode whose count has just
- * fallen to zero, under i_lock.  A superblock that is going away has no active
- * reference to give any more.
- */
-bool pinfs_helper_quarantine_hold(struct inode *inode)
+/* The caller has an open file, which keeps its superblock active. */
+void pinfs_helper_super_hold(struct super_block *sb)
 {
-	if (!(inode->i_sb->s_flags & SB_ACTIVE) ||
-	    !atomic_inc_not_zero(&inode->i_sb->s_active))
-		return false;
-	atomic_inc(&inode->i_count);
-	return true;
+	atomic_inc(&sb->s_active);
+}
+
+bool pinfs_helper_super_is_frozen(const struct super_block *sb)
+{
+	return READ_ONCE(sb->s_writers.frozen) != SB_UNFROZEN;
+}
+
+bool pinfs_helper_mapping_mapped(const struct inode *inode)
+{
+	return mapping_mapped(inode->i_mapping);
 }
 
 int pinfs_helper_wait_zero_killable(int *counter)
@@ -198,6 +249,23 @@ bool pinfs_helper_unwait(struct wait_queue_head *head,
 void pinfs_helper_list_del_init(struct list_head *entry)
 {
 	list_del_init(entry);
+}
+
+/* vfs/xattr.rs */
+
+struct posix_acl *pinfs_helper_acl_from_xattr(const void *value, size_t size)
+{
+	return posix_acl_from_xattr(&init_user_ns, value, size);
+}
+
+void *pinfs_helper_acl_to_xattr(const struct posix_acl *acl, size_t *size)
+{
+	return posix_acl_to_xattr(&init_user_ns, acl, size, GFP_NOFS);
+}
+
+void pinfs_helper_acl_release(struct posix_acl *acl)
+{
+	posix_acl_release(acl);
 }
 
 /* vfs/file.rs */
@@ -343,12 +411,9 @@ bool pinfs_helper_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
-bool pinfs_helper_log_ratelimit(void)
+bool pinfs_helper_is_admin(void)
 {
-	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
-				      DEFAULT_RATELIMIT_BURST);
-
-	return __ratelimit(&state);
+	return capable(CAP_SYS_ADMIN);
 }
 
 /* dax.rs */
@@ -359,15 +424,52 @@ u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev)
 }
 
 /*
+ * Copies whole words and returns the number of bytes that are left, which is
+ * zero unless the memory is poisoned.  copy_mc_to_kernel() does the same byte
+ * by byte, which is slow for the small structures of a file system where the
+ * processor has no microcode for it.
+ */
+static size_t pmem_read_words(void *dst, const void *src, size_t words)
+{
+	asm volatile("1: rep movsq\n"
+		     "2:\n"
+		     _ASM_EXTABLE_TYPE(1b, 2b, EX_TYPE_DEFAULT_MCE_SAFE)
+		     : "+c" (words), "+D" (dst), "+S" (src)
+		     :
+		     : "memory");
+	return words * sizeof(u64);
+}
+
+size_t pinfs_helper_pmem_read(void *dst, const void *src, size_t len)
+{
+	if (len % sizeof(u64))
+		return copy_mc_to_kernel(dst, src, len);
+	return pmem_read_words(dst, src, len / sizeof(u64));
+}
+
+/*
  * An aligned word is stored at once, which a journal's commit relies on;
  * memcpy() promises nothing of the kind.
  */
 void pinfs_helper_pmem_write(void *dst, const void *src, size_t len)
 {
-	if (len == sizeof(u64) && IS_ALIGNED((unsigned long)dst, sizeof(u64)))
-		WRITE_ONCE(*(u64 *)dst, get_unaligned((const u64 *)src));
-	else
+	if (len % sizeof(u64) || !IS_ALIGNED((unsigned long)dst, sizeof(u64))) {
 		memcpy(dst, src, len);
+		return;
+	}
+	for (; len; len -= sizeof(u64)) {
+		WRITE_ONCE(*(u64 *)dst, get_unaligned((const u64 *)src));
+		dst += sizeof(u64);
+		src += sizeof(u64);
+	}
+}
+
+void pinfs_helper_pmem_zero(void *dst, size_t len)
+{
+	if (len % sizeof(u64))
+		memset(dst, 0, len);
+	else
+		memset64(dst, 0, len / sizeof(u64));
 }
 
 void pinfs_helper_pmem_wmb(void)
@@ -421,18 +523,22 @@ void pinfs_helper_lease_signal(struct file_lease *lease)
 	kill_fasync(&lease->fl_fasync, SIGIO, POLL_MSG);
 }
 
-void pinfs_helper_lease_setown(struct file_lease *lease)
+void pinfs_helper_lease_setup(struct file_lease *lease, int type)
 {
 	__f_setown(lease->c.flc_file, task_pid(current), PIDTYPE_TGID, 0);
+	lease->c.flc_type = type;
 }
 
-/* The process that changes a lease is its holder from then on. */
-int pinfs_helper_lease_change(struct file_lease *lease, int arg,
-			      struct list_head *dispose)
+void pinfs_helper_lease_own(struct file_lease *lease)
 {
-	if (arg != F_UNLCK)
-		lease->c.flc_pid = current->tgid;
-	return lease_modify(lease, arg, dispose);
+	lease->c.flc_pid = current->tgid;
+}
+
+/* A lease that was to be broken stays. */
+void pinfs_helper_lease_spare(struct file_lease *lease)
+{
+	lease->c.flc_flags &= ~FL_UNLOCK_PENDING;
+	lease->fl_break_time = 0;
 }
 
 /*
@@ -441,7 +547,7 @@ int pinfs_helper_lease_change(struct file_lease *lease, int arg,
  * else sees them.  What is not used (because the file has a layout lease
  * already, which was changed instead) is taken back.
  */
-int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
+int pinfs_helper_layout_lease_install(struct file *file, int fd,
 				      const struct lease_manager_operations *ops)
 {
 	struct file_lease *lease = locks_alloc_lease();
@@ -454,17 +560,37 @@ int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
 	lease->c.flc_pid = current->tgid;
 	lease->c.flc_file = file;
 	lease->c.flc_flags = FL_LAYOUT;
-	lease->c.flc_type = arg;
+	lease->c.flc_type = F_RDLCK;
 	lease->fl_lmops = ops;
 
 	ret = fasync_helper(fd, file, 1, &lease->fl_fasync);
 	if (ret >= 0)
-		ret = vfs_setlease(file, arg, &unused, NULL);
+		ret = vfs_setlease(file, F_RDLCK, &unused, NULL);
 	if (unused) {
 		fasync_helper(-1, file, 0, &unused->fl_fasync);
 		locks_free_lease(unused);
 	}
 	return ret;
+}
+
+/* What vfs_setlease() does to a lease that is there, and nothing else of it. */
+void pinfs_helper_layout_lease_update(struct file *file,
+				      const struct lease_manager_operations *ops)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
+	struct file_lease *lease;
+	LIST_HEAD(dispose);
+
+	if (!ctx)
+		return;
+	spin_lock(&ctx->flc_lock);
+	list_for_each_entry(lease, &ctx->flc_lease, c.flc_list) {
+		if (lease->c.flc_file == file && lease->fl_lmops == ops) {
+			ops->lm_change(lease, F_RDLCK, &dispose);
+			break;
+		}
+	}
+	spin_unlock(&ctx->flc_lock);
 }
 
 bool pinfs_helper_file_has_other_lease(const struct file *file,
@@ -482,8 +608,7 @@ bool pinfs_helper_file_has_other_lease(const struct file *file,
 
 int pinfs_helper_break_layout(struct inode *inode, bool wait)
 {
-	return __break_lease(inode, LEASE_BREAK_LAYOUT |
-			     (wait ? 0 : LEASE_BREAK_NONBLOCK));
+	return break_layout(inode, wait);
 }
 
 /* gup.rs */
@@ -610,6 +735,7 @@ int pinfs_helper_pid_file_probe(const char *name)
 	module_put(type->owner);
 	if (IS_ERR(mnt))
 		return PTR_ERR(mnt);
+	WRITE_ONCE(pinfs_pid_file_prober, current);
 	for (i = 0; !ret && i < ARRAY_SIZE(dirs); i++) {
 		scnprintf(path_name, sizeof(path_name), "%s/%s", dirs[i], name);
 		ret = vfs_path_lookup(mnt->mnt_root, mnt, path_name,
@@ -617,6 +743,7 @@ int pinfs_helper_pid_file_probe(const char *name)
 		if (!ret)
 			path_put(&path);
 	}
+	WRITE_ONCE(pinfs_pid_file_prober, NULL);
 	kern_unmount(mnt);
 	return ret;
 }

@@ -15,15 +15,24 @@
 #include <linux/task_work.h>
 #include <linux/workqueue.h>
 
+#include <linux/pinfs.h>
+
 /* Constants whose macros bindgen cannot evaluate. */
 static const unsigned long pinfs_sb_rdonly = SB_RDONLY;
+static const unsigned long pinfs_sb_flags = SB_POSIXACL | SB_NOSEC;
 static const loff_t pinfs_max_lfs_filesize = MAX_LFS_FILESIZE;
-static const fop_flags_t pinfs_fop_mmap_sync = FOP_MMAP_SYNC;
+static const fop_flags_t pinfs_fop_flags =
+	FOP_MMAP_SYNC | FOP_BUFFER_RASYNC | FOP_BUFFER_WASYNC;
 static const int pinfs_iocb_nowait = IOCB_NOWAIT;
+static const u32 pinfs_ioc_lease = PINFS_IOC_LEASE;
+static const int pinfs_i_dirty_pages = I_DIRTY_PAGES;
+static const fmode_t pinfs_fmode_nowait = FMODE_NOWAIT;
 
 /* vfs/inode.rs */
 
 loff_t pinfs_helper_i_size_read(const struct inode *inode);
+void pinfs_helper_mark_dirty(struct inode *inode);
+bool pinfs_helper_is_dirty(const struct inode *inode);
 void pinfs_helper_i_size_write(struct inode *inode, loff_t size);
 u32 pinfs_helper_i_uid_read(const struct inode *inode);
 u32 pinfs_helper_i_gid_read(const struct inode *inode);
@@ -35,8 +44,11 @@ struct timespec64 pinfs_helper_inode_get_ctime(const struct inode *inode);
 void pinfs_helper_inode_set_atime(struct inode *inode, struct timespec64 ts);
 void pinfs_helper_inode_set_mtime(struct inode *inode, struct timespec64 ts);
 bool pinfs_helper_inode_is_new(struct inode *inode);
+void pinfs_helper_tag_dirty(struct inode *inode, pgoff_t first, pgoff_t last);
 u32 pinfs_helper_new_encode_dev(dev_t dev);
 dev_t pinfs_helper_new_decode_dev(u32 dev);
+struct dentry *pinfs_helper_file_dentry(const struct file *file);
+int pinfs_helper_finish_open(struct file *file);
 
 /* vfs/super_block.rs */
 struct kmem_cache *pinfs_helper_inode_cache_create(const char *name,
@@ -49,19 +61,30 @@ void pinfs_helper_super_set_uuid(struct super_block *sb, const u8 *uuid);
 void pinfs_helper_super_set_sysfs_name(struct super_block *sb);
 __kernel_fsid_t pinfs_helper_uuid_to_fsid(const u8 *uuid);
 bool pinfs_helper_bdev_read_only(struct block_device *bdev);
-int pinfs_helper_inode_generic_drop(struct inode *inode);
 void pinfs_helper_sb_start_intwrite(struct inode *inode);
 void pinfs_helper_sb_end_intwrite(struct inode *inode);
+void pinfs_helper_report_metadata(struct super_block *sb, int error);
+void pinfs_helper_report_shutdown(struct super_block *sb);
 struct workqueue_struct *pinfs_helper_alloc_workqueue(const char *name);
+
+/* sysfs.rs */
+void pinfs_helper_sysfs_attr_init(struct attribute *attr);
 
 /* vfs/quarantine.rs */
 void pinfs_helper_init_work(struct work_struct *work, work_func_t func);
-bool pinfs_helper_quarantine_hold(struct inode *inode);
+void pinfs_helper_super_hold(struct super_block *sb);
+bool pinfs_helper_super_is_frozen(const struct super_block *sb);
+bool pinfs_helper_mapping_mapped(const struct inode *inode);
 int pinfs_helper_wait_zero_killable(int *counter);
 bool pinfs_helper_dax_page_is_idle(struct page *page);
 bool pinfs_helper_unwait(struct wait_queue_head *head,
 			 struct wait_queue_entry *entry);
 void pinfs_helper_list_del_init(struct list_head *entry);
+
+/* vfs/xattr.rs */
+struct posix_acl *pinfs_helper_acl_from_xattr(const void *value, size_t size);
+void *pinfs_helper_acl_to_xattr(const struct posix_acl *acl, size_t *size);
+void pinfs_helper_acl_release(struct posix_acl *acl);
 
 /* vfs/file.rs */
 void pinfs_helper_file_accessed(struct file *file);
@@ -95,10 +118,12 @@ void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass);
 
 /* task.rs */
 bool pinfs_helper_fatal_signal_pending(void);
-bool pinfs_helper_log_ratelimit(void);
+bool pinfs_helper_is_admin(void);
 
 /* dax.rs */
 u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);
+size_t pinfs_helper_pmem_read(void *dst, const void *src, size_t len);
+void pinfs_helper_pmem_zero(void *dst, size_t len);
 void pinfs_helper_pmem_write(void *dst, const void *src, size_t len);
 void pinfs_helper_pmem_wmb(void);
 u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start);
@@ -128,6 +153,7 @@ bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place);
 unsigned long pinfs_helper_pfn_pins(unsigned long pfn);
 unsigned long pinfs_helper_pages_left_in_folio(struct page *page);
 int pinfs_helper_syscall_fd(void);
+struct file *pinfs_helper_syscall_file(void);
 const struct file *pinfs_helper_syscall_file_id(void);
 int pinfs_helper_mmap_read_lock_killable(struct mm_struct *mm);
 void pinfs_helper_mmap_read_unlock(struct mm_struct *mm);
@@ -143,8 +169,9 @@ unsigned long pinfs_helper_ftrace_regs_argument(struct ftrace_regs *fregs,
 unsigned long pinfs_helper_ftrace_regs_ip(struct ftrace_regs *fregs);
 void pinfs_helper_ftrace_regs_set_ip(struct ftrace_regs *fregs,
 				     unsigned long ip);
-unsigned long pinfs_helper_function_address(const char *name);
+int pinfs_helper_function_address(const char *name, unsigned long *address);
 bool pinfs_helper_module_is_going(const struct module *module);
+bool pinfs_helper_module_is_live(const struct module *module);
 void pinfs_hook_resume(void);
 
 /* identity.rs */
@@ -161,14 +188,30 @@ struct lease_manager_operations;
 bool pinfs_helper_file_is_writable(const struct file *file);
 struct file *pinfs_helper_lease_file(const struct file_lease *lease);
 void pinfs_helper_lease_signal(struct file_lease *lease);
-void pinfs_helper_lease_setown(struct file_lease *lease);
-int pinfs_helper_lease_change(struct file_lease *lease, int arg,
-			      struct list_head *dispose);
-int pinfs_helper_layout_lease_install(struct file *file, int fd, int arg,
+void pinfs_helper_lease_setup(struct file_lease *lease, int type);
+void pinfs_helper_lease_own(struct file_lease *lease);
+void pinfs_helper_lease_spare(struct file_lease *lease);
+int pinfs_helper_layout_lease_install(struct file *file, int fd,
+				      const struct lease_manager_operations *ops);
+void pinfs_helper_layout_lease_update(struct file *file,
 				      const struct lease_manager_operations *ops);
 bool pinfs_helper_file_has_other_lease(const struct file *file,
 				       const struct lease_manager_operations *ops);
 int pinfs_helper_break_layout(struct inode *inode, bool wait);
+
+/* trace.rs */
+void pinfs_helper_trace_lease_set(const struct inode *inode, u64 start,
+				  u64 end, int lease);
+void pinfs_helper_trace_lease_release(const struct inode *inode, u64 start,
+				      u64 end, int reason);
+void pinfs_helper_trace_lease_break(const struct inode *inode, u64 start,
+				    u64 end);
+void pinfs_helper_trace_pin(const struct inode *inode, u64 start, u64 end);
+void pinfs_helper_trace_unpin(const struct inode *inode, u64 start, u64 end,
+			      u64 refs);
+void pinfs_helper_trace_busy_wait(const struct inode *inode, u64 start,
+				  u64 end);
+void pinfs_helper_trace_quarantine(const struct inode *inode, bool enter);
 
 /* proc.rs (partly in hook_helpers.c) */
 struct pid;
@@ -213,7 +256,9 @@ void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
 				pinfs_pid_show_t show);
 bool pinfs_helper_pid_file_uncache(struct dentry *dentry, struct dentry *found);
 void pinfs_helper_pid_file_emit(struct dir_context *ctx, const char *name);
+extern struct task_struct *pinfs_pid_file_prober;
 int pinfs_helper_pid_file_probe(const char *name);
+bool pinfs_helper_pid_file_is_probed(void);
 void pinfs_helper_pid_file_forget(struct pinfs_pid_file *file);
 
 /* work.rs (partly in hook_helpers.c) */

@@ -489,16 +489,34 @@ const ENDBR_SIZE: usize = 4;
 ///
 /// # Errors
 ///
-/// `ENOENT` if there is none, it is named in `disable_hooks`, or the kernel has no kprobes.
+/// `ENOENT` if there is none, it is named in `disable_hooks`, or the kernel has no kprobes;
+/// `ENOMEM`.
 pub(crate) fn address_of(name: &CStr) -> Result<usize> {
-    // SAFETY: The name ends in NUL.
-    unsafe {
+    let mut address: c_ulong = 0;
+    // SAFETY: The name ends in NUL; the address goes to a variable of ours.
+    let found = unsafe {
         if bindings::pinfs_helper_hook_disabled(name.as_char_ptr()) {
             return Err(ENOENT);
         }
-        match bindings::pinfs_helper_function_address(name.as_char_ptr()) {
-            0 => Err(ENOENT),
-            address => Ok(address),
+        bindings::pinfs_helper_function_address(name.as_char_ptr(), &mut address)
+    };
+    to_result(found).map_err(|err| if err == ENOMEM { ENOMEM } else { ENOENT })?;
+    Ok(address as usize)
+}
+
+/// Goes on without what hooks make, where the kernel does not have it.
+///
+/// # Errors
+///
+/// `ENOMEM`, which says nothing about the kernel: a module that left something out because of it
+/// would lack it until it is loaded again.
+pub(crate) fn optional<T>(hooks: Result<T>, what: &str) -> Result<Option<T>> {
+    match hooks {
+        Ok(hooks) => Ok(Some(hooks)),
+        Err(ENOMEM) => Err(ENOMEM),
+        Err(err) => {
+            pr_warn!("{what} not available: hooks: {err:?}\n");
+            Ok(None)
         }
     }
 }

@@ -6,11 +6,15 @@
  */
 
 #include <linux/fdtable.h>
+#include <linux/file.h>
 #include <linux/ftrace.h>
+#include <linux/io_uring.h>
+#include <linux/io_uring_types.h>
 #include <linux/kprobes.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
@@ -65,24 +69,29 @@ void pinfs_helper_ftrace_regs_set_ip(struct ftrace_regs *fregs,
  * A probe that is registered but never armed changes no code; it is the one
  * exported way to learn a function's address from its name.
  */
-unsigned long pinfs_helper_function_address(const char *name)
+int pinfs_helper_function_address(const char *name, unsigned long *address)
 {
 	struct kprobe probe = {
 		.symbol_name = name,
 		.flags = KPROBE_FLAG_DISABLED,
 	};
-	unsigned long address;
+	int ret = register_kprobe(&probe);
 
-	if (register_kprobe(&probe))
-		return 0;
-	address = (unsigned long)probe.addr;
+	if (ret)
+		return ret;
+	*address = (unsigned long)probe.addr;
 	unregister_kprobe(&probe);
-	return address;
+	return 0;
 }
 
 bool pinfs_helper_module_is_going(const struct module *module)
 {
 	return module->state == MODULE_STATE_GOING;
+}
+
+bool pinfs_helper_module_is_live(const struct module *module)
+{
+	return READ_ONCE(module->state) == MODULE_STATE_LIVE;
 }
 
 /* identity.rs */
@@ -166,28 +175,36 @@ unsigned long pinfs_helper_pages_left_in_folio(struct page *page)
 	return folio_nr_pages(folio) - folio_page_idx(folio, page);
 }
 
-/*
- * The descriptor that is the first argument of the system call that the current
- * task is in, or -1.  Kernel threads and io_uring's workers are in none, and a
- * task that exits may be in one that has nothing to do with what it gives back.
- *
- * io_uring's two calls take an index into the task's registered rings instead,
- * if a flag says so.
- */
-int pinfs_helper_syscall_fd(void)
+/* What the first argument of the system call in progress names. */
+enum syscall_names { NAMES_NOTHING, NAMES_FD, NAMES_RING };
+
+static enum syscall_names fd_or_ring(bool is_ring)
 {
-	const unsigned int use_registered = 1U << 31;	/* io_uring_register() */
+	return is_ring ? NAMES_RING : NAMES_FD;
+}
+
+/*
+ * Looks at the system call that the current task is in.  Kernel threads and
+ * io_uring's workers are in none, and a task that exits may be in one that has
+ * nothing to do with what it gives back.
+ *
+ * io_uring's two calls take an index into the task's registered rings instead
+ * of a descriptor, if a flag says so.
+ */
+static enum syscall_names syscall_argument(unsigned int *arg)
+{
 	const unsigned int enter_registered = 1U << 4;	/* io_uring_enter() */
 	struct pt_regs *regs;
 	unsigned long args[6];
 
 	if (!in_task() ||
 	    (current->flags & (PF_KTHREAD | PF_USER_WORKER | PF_EXITING)))
-		return -1;
+		return NAMES_NOTHING;
 	regs = task_pt_regs(current);
 	if (!user_mode(regs))
-		return -1;
+		return NAMES_NOTHING;
 	syscall_get_arguments(current, regs, args);
+	*arg = args[0];
 #ifdef CONFIG_IA32_EMULATION
 	if (current->thread_info.status & TS_COMPAT) {
 		switch (syscall_get_nr(current, regs)) {
@@ -195,13 +212,13 @@ int pinfs_helper_syscall_fd(void)
 		case 54:		/* ioctl */
 		case 146:		/* writev */
 		case 366:		/* setsockopt */
-			return args[0];
+			return NAMES_FD;
 		case __NR_io_uring_register:
-			return args[1] & use_registered ? -1 : (int)args[0];
+			return fd_or_ring(args[1] & IORING_REGISTER_USE_REGISTERED_RING);
 		case __NR_io_uring_enter:
-			return args[3] & enter_registered ? -1 : (int)args[0];
+			return fd_or_ring(args[3] & enter_registered);
 		}
-		return -1;
+		return NAMES_NOTHING;
 	}
 #endif
 	switch (syscall_get_nr(current, regs)) {
@@ -209,28 +226,70 @@ int pinfs_helper_syscall_fd(void)
 	case __NR_ioctl:
 	case __NR_writev:
 	case __NR_setsockopt:
-		return args[0];
+		return NAMES_FD;
 	case __NR_io_uring_register:
-		return args[1] & use_registered ? -1 : (int)args[0];
+		return fd_or_ring(args[1] & IORING_REGISTER_USE_REGISTERED_RING);
 	case __NR_io_uring_enter:
-		return args[3] & enter_registered ? -1 : (int)args[0];
+		return fd_or_ring(args[3] & enter_registered);
 	}
-	return -1;
+	return NAMES_NOTHING;
+}
+
+/* The descriptor that is the first argument of the system call, or -1. */
+int pinfs_helper_syscall_fd(void)
+{
+	unsigned int arg;
+
+	return syscall_argument(&arg) == NAMES_FD ? (int)arg : -1;
+}
+
+/* Only the task itself changes its table of rings, and it is in another call. */
+static struct file *registered_ring(unsigned int index)
+{
+	struct io_uring_task *rings = current->io_uring;
+
+	if (!rings || index >= IO_RINGFD_REG_MAX)
+		return NULL;
+	return rings->registered_rings[array_index_nospec(index, IO_RINGFD_REG_MAX)];
+}
+
+/* The open file that the first argument names, with a reference, or NULL. */
+struct file *pinfs_helper_syscall_file(void)
+{
+	unsigned int arg;
+	struct file *file;
+
+	switch (syscall_argument(&arg)) {
+	case NAMES_FD:
+		return fget(arg);
+	case NAMES_RING:
+		file = registered_ring(arg);
+		return file ? get_file(file) : NULL;
+	default:
+		return NULL;
+	}
 }
 
 /* The address only: the file may be gone when this returns. */
 const struct file *pinfs_helper_syscall_file_id(void)
 {
-	int fd = pinfs_helper_syscall_fd();
 	struct files_struct *files = current->files;
 	const struct file *file;
+	unsigned int arg;
 
-	if (fd < 0 || !files)
+	switch (syscall_argument(&arg)) {
+	case NAMES_FD:
+		if (!files)
+			return NULL;
+		rcu_read_lock();
+		file = files_lookup_fd_raw(files, arg);
+		rcu_read_unlock();
+		return file;
+	case NAMES_RING:
+		return registered_ring(arg);
+	default:
 		return NULL;
-	rcu_read_lock();
-	file = files_lookup_fd_raw(files, fd);
-	rcu_read_unlock();
-	return file;
+	}
 }
 
 /* work.rs */
@@ -275,6 +334,14 @@ bool pinfs_helper_dentry_is(const struct dentry *dentry, const char *name)
 {
 	return dentry->d_name.len == strlen(name) &&
 	       !memcmp(dentry->d_name.name, name, dentry->d_name.len);
+}
+
+/* The task that tries the file while the module is being loaded. */
+struct task_struct *pinfs_pid_file_prober;
+
+bool pinfs_helper_pid_file_is_probed(void)
+{
+	return READ_ONCE(pinfs_pid_file_prober) == current;
 }
 
 static DEFINE_RAW_SPINLOCK(pid_table_lock);

@@ -66,6 +66,17 @@ impl MmId {
     }
 }
 
+/// Which task.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TaskId(usize);
+
+impl TaskId {
+    /// The identity of the current task.
+    pub(crate) fn current() -> Self {
+        Self(Task::current_raw() as usize)
+    }
+}
+
 /// A process, remembered beyond its end: no other process is ever equal to it.
 ///
 /// # Invariants

@@ -7,6 +7,11 @@
 //! F_WRLCK and F_UNLCK only, before any file system has a say. [`SetLease`] and [`GetLease`] stand
 //! in front of it.
 //!
+//! The kernel's lease is of the whole file; which ranges the holder has, and of which kind, is only
+//! known to [`Leases`]. So the kernel's lease is there as long as the file has any range, its code
+//! tells holders, keeps the time and lets those wait who want a lease gone, and [`Leases`] is asked
+//! whom that concerns.
+//!
 //! A lease is a real one, taken through `vfs_setlease()`: permission, security modules and the
 //! kernel's own conflict rules apply. Like a classic lease it is owned by its file, or `fdinfo`
 //! would not show it; therefore a file has one or the other. [`Manager::open_conflict`] refuses a
@@ -83,11 +88,29 @@ impl<'a> OpenFile<'a> {
         unsafe { Inode::from_raw((*self.0).f_inode) }
     }
 
+    /// Returns the descriptor that the current system call names, by which signals about the lease
+    /// name the file; -1 if there is none.
+    pub(crate) fn descriptor(self) -> c_int {
+        // SAFETY: May be called in any context.
+        unsafe { bindings::pinfs_helper_syscall_fd() }
+    }
+
     /// Says whether the file is open for writing.
     pub(crate) fn is_writable(self) -> bool {
         // SAFETY: The file is referenced; its mode does not change while it is open.
         unsafe { bindings::pinfs_helper_file_is_writable(self.0) }
     }
+}
+
+/// What a lease looks like to the kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Look {
+    /// It shows as WRITE, else as READ.
+    pub(crate) is_exclusive: bool,
+    /// There is still something to wait for.
+    pub(crate) is_breaking: bool,
+    /// The current process is the holder.
+    pub(crate) is_own: bool,
 }
 
 /// What answers `fcntl()` and the kernel's lease code.
@@ -110,16 +133,17 @@ pub(crate) trait Leases: 'static {
     /// that cannot be broken. Under `flc_lock`.
     fn is_exempt(file: OpenFile<'_>) -> bool;
 
-    /// Is told that somebody waits for the file's lease to go. Under `flc_lock`.
-    fn breaking(file: OpenFile<'_>);
+    /// Is told that the current task waits for the file's lease to go, and says whether it still
+    /// must. Under `flc_lock`.
+    fn breaking(file: OpenFile<'_>) -> bool;
 
-    /// Is told that the holder did not let go in time, so that the lease is being taken away.
-    /// Under `flc_lock`.
-    fn timed_out(file: OpenFile<'_>);
+    /// Is told that the holder did not let go in time. Takes away what can be broken of the lease,
+    /// and says whether that was all. Under `flc_lock`.
+    fn timed_out(file: OpenFile<'_>) -> bool;
 
-    /// Asks whether the file's lease may be changed: it may in the course of [`install`], and not
+    /// Asks what the file's lease is to look like in the course of [`install`] or [`update`]. Fails
     /// when somebody asks for another kind of lease on the file. Under `flc_lock`.
-    fn change(file: OpenFile<'_>) -> Result;
+    fn look(file: OpenFile<'_>) -> Result<Look>;
 
     /// Asks whether the file's lease may be released, and if so forgets it. Under `flc_lock`.
     fn release(file: OpenFile<'_>) -> Result;
@@ -158,8 +182,11 @@ impl<L: Leases> Manager<L> {
     unsafe extern "C" fn breaking(lease: *mut bindings::file_lease) -> bool {
         // SAFETY: Called by `__break_lease()` under `flc_lock`.
         unsafe {
-            L::breaking(Self::file(lease));
-            bindings::pinfs_helper_lease_signal(lease);
+            if L::breaking(Self::file(lease)) {
+                bindings::pinfs_helper_lease_signal(lease);
+            } else {
+                bindings::pinfs_helper_lease_spare(lease);
+            }
         }
         false
     }
@@ -177,24 +204,38 @@ impl<L: Leases> Manager<L> {
             let file = unsafe { Self::file(lease) };
             if arg == F_UNLCK {
                 L::release(file)?;
-            } else {
-                L::change(file)?;
+                // SAFETY: As above; the arguments are the kernel's.
+                to_result(unsafe { bindings::lease_modify(lease, arg, dispose) })?;
+                return Ok(0);
             }
-            // SAFETY: As above; the arguments are the kernel's.
-            let ret = unsafe { bindings::pinfs_helper_lease_change(lease, arg, dispose) };
-            to_result(ret)?;
+            let look = L::look(file)?;
+            // SAFETY: As above.
+            unsafe {
+                if !look.is_breaking {
+                    bindings::pinfs_helper_lease_spare(lease);
+                }
+                if look.is_own {
+                    bindings::pinfs_helper_lease_own(lease);
+                }
+                // Wakes those up who wait for it, to look again.
+                to_result(bindings::lease_modify(lease, type_of(look), dispose))?;
+            }
             Ok(0)
         })
     }
 
-    /// Makes the process the one that signals go to, unless the file has another already.
+    /// Makes the process the one that signals go to, unless the file has another already, and
+    /// gives the lease its type: the kernel would refuse to add one of type F_WRLCK beside another.
     ///
     /// # Safety
     ///
     /// As `lm_setup`.
     unsafe extern "C" fn setup(lease: *mut bindings::file_lease, _private: *mut *mut c_void) {
         // SAFETY: Called by `generic_add_lease()` under `flc_lock`.
-        unsafe { bindings::pinfs_helper_lease_setown(lease) };
+        unsafe {
+            let arg = L::look(Self::file(lease)).map_or(F_RDLCK, type_of);
+            bindings::pinfs_helper_lease_setup(lease, arg);
+        }
     }
 
     /// # Safety
@@ -225,26 +266,46 @@ impl<L: Leases> Manager<L> {
     /// As `lm_breaker_timedout`.
     unsafe extern "C" fn breaker_timedout(lease: *mut bindings::file_lease) -> bool {
         // SAFETY: Called by `time_out_leases()` under `flc_lock`.
-        L::timed_out(unsafe { Self::file(lease) });
-        true
+        unsafe {
+            let is_gone = L::timed_out(Self::file(lease));
+            if !is_gone {
+                bindings::pinfs_helper_lease_spare(lease);
+            }
+            is_gone
+        }
+    }
+}
+
+/// The type of the kernel's lease.
+fn type_of(look: Look) -> c_int {
+    if look.is_exclusive {
+        F_WRLCK
+    } else {
+        F_RDLCK
     }
 }
 
 /// Takes a layout lease on a file, or changes the one it has.
 ///
-/// An exclusive lease shows as WRITE, a shared one as READ.
+/// Signals name the descriptor `fd`, if it is the first lease of the file.
 ///
 /// # Errors
 ///
 /// `EACCES` for who is neither the file's owner nor has CAP_LEASE; `EAGAIN` if another lease is in
 /// the way; `EINVAL` if leases are disabled (`fs.leases-enable`); `ENOMEM`.
-pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_uint, exclusive: bool) -> Result {
-    let arg = if exclusive { F_WRLCK } else { F_RDLCK };
+pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_int) -> Result {
     // SAFETY: The file is referenced, and the table lives as long as the module, which a lease on
     // one of its files keeps.
     to_result(unsafe {
-        bindings::pinfs_helper_layout_lease_install(file.0, fd as c_int, arg, Manager::<L>::table())
+        bindings::pinfs_helper_layout_lease_install(file.0, fd, Manager::<L>::table())
     })
+}
+
+/// Makes the layout lease of a file look as [`Leases::look`] says, and has those look again who wait
+/// for it to go.
+pub(crate) fn update<L: Leases>(file: OpenFile<'_>) {
+    // SAFETY: The file is referenced.
+    unsafe { bindings::pinfs_helper_layout_lease_update(file.0, Manager::<L>::table()) };
 }
 
 /// Releases the layout lease of a file, if [`Leases::release`] agrees.

@@ -4,12 +4,15 @@
 //!
 //! Lock order of pinfs, outermost first; a task that holds one takes only those below it:
 //!
+//! 0. the superblock's `s_umount`, which the quarantine takes shared when a file is closed for
+//!    good and no lock is held
 //! 1. the superblock's write access (`sb_start_write()`; `sb_start_pagefault()` in faults, which
 //!    comes after the mmap lock of the faulting task)
 //! 2. `i_rwsem` of the parent directory, then of the inode: [`InodeLock`], [`SharedInodeLock`],
 //!    or [`VfsLocked`] where the VFS holds it for us
 //! 3. the mmap lock of a task (a read or write of user memory may fault)
-//! 4. `mapping->invalidate_lock`: exclusive in [`LayoutLock`], shared in page faults
+//! 4. `mapping->invalidate_lock`: exclusive in [`LayoutLock`] and [`NoFaults`], shared in
+//!    [`FaultLock`]
 //! 5. the per-inode map locks of `src/fs`, by ascending inode number ([`RwSemaphore`])
 //! 6. the journal mutex of `src/fs`
 //! 7. the allocator's spin lock of `src/fs`
@@ -94,7 +97,7 @@ impl<'a, F: FileSystem> InodeLock<'a, F> {
         // SAFETY: The inode is initialised.
         let taken = unsafe { bindings::pinfs_helper_inode_trylock(inode.as_ptr()) };
         // INVARIANT: Just taken.
-        taken.then_some(Self(inode, NotThreadSafe))
+        taken.then(|| Self(inode, NotThreadSafe))
     }
 }
 
@@ -135,7 +138,7 @@ impl<'a, F: FileSystem> SharedInodeLock<'a, F> {
         // SAFETY: The inode is initialised.
         let taken = unsafe { bindings::pinfs_helper_inode_trylock_shared(inode.as_ptr()) };
         // INVARIANT: Just taken.
-        taken.then_some(Self(inode, NotThreadSafe))
+        taken.then(|| Self(inode, NotThreadSafe))
     }
 }
 
@@ -272,6 +275,37 @@ impl Drop for FaultLock<'_> {
     }
 }
 
+/// `mapping->invalidate_lock` held exclusively without the rest of [`LayoutLock`]: no page fault of
+/// the file is in progress.
+///
+/// # Invariants
+///
+/// The lock is held by the current task.
+#[must_use = "the lock unlocks when the guard is dropped"]
+pub(crate) struct NoFaults<'a>(&'a Inode, NotThreadSafe);
+
+impl<'a> NoFaults<'a> {
+    /// Waits for the lock (`filemap_invalidate_lock()`).
+    pub(crate) fn new(inode: &'a Inode) -> Self {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::pinfs_helper_invalidate_lock(inode.as_ptr()) };
+        // INVARIANT: Just taken.
+        Self(inode, NotThreadSafe)
+    }
+
+    /// Returns the inode.
+    pub(crate) fn inode(&self) -> &Inode {
+        self.0
+    }
+}
+
+impl Drop for NoFaults<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The lock is held, by the type's invariant.
+        unsafe { bindings::pinfs_helper_invalidate_unlock(self.0.as_ptr()) };
+    }
+}
+
 /// A reader-writer lock that sleeps (`struct rw_semaphore`), guarding nothing in memory: what it
 /// protects lies on the device.
 #[pin_data]
@@ -304,6 +338,13 @@ impl RwSemaphore {
         // SAFETY: The lock is initialised.
         unsafe { bindings::down_read(self.inner.get()) };
         ReadGuard(self, NotThreadSafe)
+    }
+
+    /// Takes the lock with other readers, if nobody has it alone (`down_read_trylock()`).
+    pub(crate) fn try_read(&self) -> Option<ReadGuard<'_>> {
+        // SAFETY: The lock is initialised.
+        let taken = unsafe { bindings::down_read_trylock(self.inner.get()) } != 0;
+        taken.then(|| ReadGuard(self, NotThreadSafe))
     }
 
     /// Waits for the lock alone (`down_write()`).

@@ -110,11 +110,10 @@ impl Region {
     ///
     /// `EINVAL` outside of the device, `EIO` for a device that is gone or memory that is poisoned.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result {
-        let len = u32::try_from(out.len()).map_err(|_| EINVAL)?;
-        // SAFETY: `with` gives an address of as many bytes as asked for. `copy_mc_to_kernel`
-        // survives a machine check, and tells how many bytes it did not copy.
-        let left = self.with(offset, len.into(), |src| unsafe {
-            bindings::copy_mc_to_kernel(out.as_mut_ptr().cast(), src.cast(), len)
+        // SAFETY: `with` gives an address of as many bytes as asked for. The helper survives a
+        // machine check, and tells how many bytes it did not copy.
+        let left = self.with(offset, out.len() as u64, |src| unsafe {
+            bindings::pinfs_helper_pmem_read(out.as_mut_ptr().cast(), src.cast(), out.len())
         })?;
         if left == 0 {
             Ok(())
@@ -145,8 +144,34 @@ impl Region {
     pub(crate) fn zero(&self, offset: u64, len: u64) -> Result {
         // SAFETY: `with` gives an address of as many bytes as asked for.
         self.with(offset, len, |dst| unsafe {
-            core::ptr::write_bytes(dst, 0, len as usize)
+            bindings::pinfs_helper_pmem_zero(dst.cast(), len as usize)
         })
+    }
+
+    /// Copies bytes from one place of the device to another, which does not overlap the first, and
+    /// writes the cache lines there back.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` outside of the device, `EIO` for a device that is gone or memory that is poisoned.
+    pub(crate) fn copy(&self, from: u64, to: u64, len: u64) -> Result {
+        let end = from.checked_add(len).ok_or(EINVAL)?;
+        if end > self.len {
+            return Err(EINVAL);
+        }
+        // SAFETY: `with` gives an address of as many bytes as asked for, and `from` was just
+        // checked. The helper survives a machine check, and tells how many bytes it did not copy.
+        let left = self.with(to, len, |dst| unsafe {
+            let src = self.base.as_ptr().add(from as usize);
+            let left = bindings::pinfs_helper_pmem_read(dst.cast(), src.cast(), len as usize);
+            bindings::arch_wb_cache_pmem(dst.cast(), len as usize);
+            left
+        })?;
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
     }
 
     /// Writes the cache lines of a range back to the device (`arch_wb_cache_pmem()`).

@@ -37,6 +37,11 @@
 //!
 //! After that nothing in the kernel points at the module.
 //!
+//! A load that fails after the hooks are there is another matter: the module goes at once, whatever
+//! references it has, be they those of an open file or of a task that is about to open one. So
+//! until the module is live our name is not found, except by the task that tries it
+//! ([`PidDirectory::new`]), which opens nothing and takes no reference that outlives the trial.
+//!
 //! C headers: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h),
 //! [`include/linux/seq_file.h`](srctree/include/linux/seq_file.h)
 
@@ -299,6 +304,12 @@ fn is_ours(table: usize, count: usize) -> bool {
     }
 }
 
+/// Says whether the module has been loaded and is not about to go.
+fn is_live() -> bool {
+    // SAFETY: Our own module is valid as long as its code runs.
+    unsafe { bindings::pinfs_helper_module_is_live(crate::THIS_MODULE.as_ptr()) }
+}
+
 const ENTRY_SIZE: usize = size_of::<bindings::pinfs_pid_entry>();
 
 /// The hook of `proc_pident_lookup()`.
@@ -329,7 +340,9 @@ impl<F: PidFile> Lookup<F> {
             ]) as *mut bindings::dentry
         };
         // SAFETY: The result of a look-up of this dentry.
-        if unsafe { bindings::pinfs_helper_pid_file_uncache(dentry, found) } {
+        let is_there = unsafe { bindings::pinfs_helper_pid_file_uncache(dentry, found) };
+        // The trial look-up is a part of loading, and nothing is opened after it.
+        if is_there && is_live() {
             work::hold_module();
         }
         found
@@ -356,7 +369,8 @@ unsafe impl<F: PidFile> Redirect for Lookup<F> {
             bindings::pinfs_helper_dentry_is(
                 entry.argument(1) as *mut bindings::dentry,
                 F::NAME.as_char_ptr(),
-            ) && is_ours(first, end.wrapping_sub(first) / ENTRY_SIZE)
+            ) && (is_live() || bindings::pinfs_helper_pid_file_is_probed())
+                && is_ours(first, end.wrapping_sub(first) / ENTRY_SIZE)
         }
     }
 }

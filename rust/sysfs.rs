@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Directories in `/sys/fs`, and files in them that say yes or no.
+//! Directories in `/sys/fs`, and files in them that say yes or no, or a number.
 //!
 //! C headers: [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
 use crate::bindings;
-use core::ptr::NonNull;
+use core::{
+    mem::offset_of,
+    ptr::NonNull, //
+};
 use kernel::{
     error::to_result,
     ffi::c_char,
     prelude::*,
-    str::CStr, //
+    str::CStr,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    types::Opaque, //
 };
 
 /// A directory, as long as the value lives.
@@ -83,6 +91,17 @@ impl Drop for Directory {
     }
 }
 
+/// What sysfs wants to know of a file that everybody may read.
+const fn attribute(name: &'static CStr) -> bindings::attribute {
+    // With lock debugging there are more members.
+    #[allow(clippy::needless_update)]
+    bindings::attribute {
+        name: name.to_bytes_with_nul().as_ptr().cast::<c_char>(),
+        mode: 0o444,
+        ..pin_init::zeroed()
+    }
+}
+
 /// A file that says yes or no, before it is known which.
 pub(crate) struct Flag {
     yes: bindings::kobj_attribute,
@@ -95,13 +114,7 @@ unsafe impl Sync for Flag {}
 impl Flag {
     /// Returns a file of this name.
     pub(crate) const fn new(name: &'static CStr) -> Self {
-        // With lock debugging there are more members.
-        #[allow(clippy::needless_update)]
-        let attr = bindings::attribute {
-            name: name.to_bytes_with_nul().as_ptr().cast::<c_char>(),
-            mode: 0o444,
-            ..pin_init::zeroed()
-        };
+        let attr = attribute(name);
         Self {
             yes: bindings::kobj_attribute {
                 attr,
@@ -139,4 +152,92 @@ unsafe extern "C" fn show_no(
 ) -> isize {
     // SAFETY: The buffer is a page for the answer.
     unsafe { bindings::sysfs_emit(buffer, c"0\n".as_char_ptr()) as isize }
+}
+
+/// A directory of files that each show a number.
+pub(crate) struct Counters<const N: usize> {
+    // Dropped first, which waits for those who read the files.
+    _directory: Directory,
+    counters: Pin<KBox<[Counter; N]>>,
+}
+
+impl<const N: usize> Counters<N> {
+    /// Makes the directory in `parent`, with files that say `0`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, also if the directory is there already.
+    pub(crate) fn new(parent: &Directory, name: &CStr, files: [&'static CStr; N]) -> Result<Self> {
+        let counters = KBox::pin(files.map(Counter::new), GFP_KERNEL)?;
+        let directory = parent.directory(name)?;
+        for counter in counters.iter() {
+            let attribute = counter.attribute.get();
+            // SAFETY: The attribute is pinned and outlives the directory, and the file with it.
+            to_result(unsafe {
+                bindings::pinfs_helper_sysfs_attr_init(&raw mut (*attribute).attr);
+                bindings::sysfs_create_file_ns(
+                    directory.0.as_ptr(),
+                    &raw const (*attribute).attr,
+                    core::ptr::null_mut(),
+                )
+            })?;
+        }
+        Ok(Self {
+            _directory: directory,
+            counters,
+        })
+    }
+
+    /// Returns the number that a file shows, by the file's place in the list that [`Self::new`]
+    /// got.
+    pub(crate) fn value<const I: usize>(&self) -> &Atomic<i64> {
+        const { assert!(I < N) };
+        &self.counters[I].value
+    }
+}
+
+/// A file that shows a number.
+struct Counter {
+    attribute: Opaque<bindings::kobj_attribute>,
+    value: Atomic<i64>,
+}
+
+// SAFETY: The attribute is not written to once it is in sysfs, and the value is atomic.
+unsafe impl Send for Counter {}
+// SAFETY: As above.
+unsafe impl Sync for Counter {}
+
+impl Counter {
+    fn new(name: &'static CStr) -> Self {
+        Self {
+            attribute: Opaque::new(bindings::kobj_attribute {
+                attr: attribute(name),
+                show: Some(show_value),
+                store: None,
+            }),
+            value: Atomic::new(0),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As `show` of a `struct kobj_attribute`, one of a [`Counter`].
+unsafe extern "C" fn show_value(
+    _kobject: *mut bindings::kobject,
+    attribute: *mut bindings::kobj_attribute,
+    buffer: *mut c_char,
+) -> isize {
+    // SAFETY: By this function's requirements; the counter outlives its file. The buffer is a page
+    // for the answer.
+    unsafe {
+        let counter = attribute
+            .byte_sub(offset_of!(Counter, attribute))
+            .cast::<Counter>();
+        bindings::sysfs_emit(
+            buffer,
+            c"%lld\n".as_char_ptr(),
+            (*counter).value.load(Relaxed),
+        ) as isize
+    }
 }

@@ -12,8 +12,8 @@ pub(crate) fn fatal_signal_pending() -> bool {
     unsafe { bindings::pinfs_helper_fatal_signal_pending() }
 }
 
-/// Says whether a line may go to the kernel log that user space can provoke again and again.
-pub(crate) fn log_ratelimit() -> bool {
-    // SAFETY: May be called in any context.
-    unsafe { bindings::pinfs_helper_log_ratelimit() }
+/// Says whether the current task may administer file systems (`CAP_SYS_ADMIN`).
+pub(crate) fn is_admin() -> bool {
+    // SAFETY: Looks at the current task only.
+    unsafe { bindings::pinfs_helper_is_admin() }
 }

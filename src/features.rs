@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `/sys/fs/pinfs/features`: what this kernel allows, one file for each, `1` or `0`.
+//!
+//! * `layout_lease`: `fcntl(F_SETLEASE)` takes layout leases.
+//! * `lease_ioctl`: `ioctl(PINFS_IOC_LEASE)` does.
+//! * `longterm_pin`: who has a strong lease may pin pages for long.
+//! * `file_pins`: there is `/proc/PID/file_pins`.
 
 use crate::{
     layout::Layout,
@@ -13,13 +18,13 @@ use crate::{
 use kernel::prelude::*;
 
 static LAYOUT_LEASE: Flag = Flag::new(c"layout_lease");
+static LEASE_IOCTL: Flag = Flag::new(c"lease_ioctl");
 static LONGTERM_PIN: Flag = Flag::new(c"longterm_pin");
 static FILE_PINS: Flag = Flag::new(c"file_pins");
 
 /// The directory, as long as the value lives.
 pub(crate) struct Features {
     _features: Directory,
-    _pinfs: Directory,
 }
 
 impl Features {
@@ -28,16 +33,15 @@ impl Features {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(layout: &Layout, pins: &Pins) -> Result<Self> {
-        let pinfs = Directory::new(c"pinfs")?;
+    pub(crate) fn new(pinfs: &Directory, layout: &Layout, pins: &Pins) -> Result<Self> {
         let features = pinfs.directory(c"features")?;
         features.flag(&LAYOUT_LEASE, layout.has_leases())?;
-        // A pin takes a lease to be pinned under.
-        features.flag(&LONGTERM_PIN, layout.has_leases() && pins.has_longterm())?;
+        // Takes nothing that a kernel could lack.
+        features.flag(&LEASE_IOCTL, true)?;
+        features.flag(&LONGTERM_PIN, pins.has_longterm())?;
         features.flag(&FILE_PINS, pins.has_file_pins())?;
         Ok(Self {
             _features: features,
-            _pinfs: pinfs,
         })
     }
 }

@@ -11,33 +11,49 @@
 //! device, so a block address is a byte offset divided by 4096.
 //!
 //! ```text
-//! block 0     1       2                    b         i             d
-//!       +-----+-------+--------------------+---------+-------------+----------------------------+
-//!       |super|status | journal            | block   | inode-block | data area                  |
-//!       |block|       | (redo log)         | bitmap  | bitmap      |                            |
-//!       +-----+-------+--------------------+---------+-------------+----------------------------+
-//!                                            1 bit per block of the device, both
+//! block 0     1      2                 b        i             s           d               last
+//!       +-----+------+-----------------+--------+-------------+-----------+---------------+------+
+//!       |super|status| journal         | block  | inode-block | checksums | data area     |backup|
+//!       |block|      | (redo log)      | bitmap | bitmap      | of bitmaps|               |super |
+//!       +-----+------+-----------------+--------+-------------+-----------+---------------+------+
+//!                                       1 bit per block, both  8 bytes per
+//!                                                              512 blocks
 //!
 //! data area, in any order, one block each unless said otherwise:
 //!   inode block      [header | inode | inode | ... ]    16 slots of 256 bytes, slot 0 is the header
 //!   tree node        [header | 169 entries of 24 bytes]
 //!   directory leaf   [header | names -> ... <- slots]
 //!   symlink target   [header | bytes]
+//!   attributes       [header | entries -> ...]          names with values of up to 2 KiB
+//!   attribute value  [header | bytes]                   a longer one has a list of these
 //!   file extent      1 to 2^32 - 1 blocks of user data
 //! ```
 //!
-//! * The *superblock* is written by mkfs, last, and never changes, so it cannot be torn. What does
-//!   change for the whole file system (mount state, orphan list, inode count) is the *status* block.
+//! * The *superblock* is written by mkfs, last, and never changes, so it cannot be torn; its backup
+//!   is the same byte for byte. What does change for the whole file system (mount state, orphan
+//!   list, inode count, label) is the *status* block.
 //! * An *inode number* is the byte offset of the inode divided by 256: finding an inode needs
 //!   neither a table nor a lock. The inode-block bitmap says which blocks hold inodes, so a number
 //!   from outside (a file handle, a directory entry of a hostile image) is checked before use.
 //! * Every inode is the root of one *B+tree*, four entries inline. For a regular file it maps file
 //!   blocks to extents. For a directory it maps the lowest cookie of a leaf to the leaf's block.
+//! * The keys of a tree are *relative* below the root: entries of inner nodes say how much the keys
+//!   beneath are to be shifted. So a range is collapsed out of a file of any number of extents by
+//!   changing one node per level, in one transaction.
+//! * The *extended attributes* of an inode stand in a list of blocks, most often one.
 //! * A *cookie* names a directory entry: 56 bits of the keyed hash of its name and 7 bits that tell
 //!   names of equal hash apart. It is unique in its directory and never changes while the name
 //!   exists, so it is also the position for readdir.
-//! * Every structure but the two bitmaps carries a CRC-32C seeded with the UUID and with its own
-//!   offset: a block of another file system, or of another place, is not mistaken for a good one.
+//! * Every structure carries a CRC-32C seeded with the UUID and with its own offset: a block of
+//!   another file system, or of another place, is not mistaken for a good one. Those of the bitmaps
+//!   stand in a table, one word for the two cache lines of a group of 512 blocks.
+//!
+//! # Versions
+//!
+//! Another version number means a superblock that is read in another way, and is refused. What is
+//! added to a format without that gets a feature bit. An unknown bit in `incompat` refuses the mount,
+//! one in `ro_compat` makes it read-only, one in `compat` is ignored. Reserved fields are zero and
+//! belong to features to come.
 //!
 //! # Changing it
 //!
@@ -60,6 +76,7 @@
 //! except for fields such a reader does not use: orphan links (outside the checksum) and headers
 //! of inode blocks (read in single words).
 
+pub mod bitmap;
 pub mod crc;
 pub mod dir;
 pub mod error;
@@ -80,6 +97,7 @@ pub mod tree;
 pub mod tx;
 pub mod volume;
 pub mod walk;
+pub mod xattr;
 
 pub use error::{
     Error,
@@ -119,6 +137,6 @@ pub const GROUP_BLOCKS: u64 = 512;
 pub(crate) const CHUNK: usize = 256;
 
 /// The byte offset of `block`, for block numbers that the geometry has bounded.
-pub(crate) const fn offset_of(block: u64) -> u64 {
+pub const fn offset_of(block: u64) -> u64 {
     block << BLOCK_SHIFT
 }

@@ -2,7 +2,7 @@
 
 //! The file system: the VFS's traits on the metadata engine of [`crate::format`].
 //!
-//! Every change of metadata is one transaction ([`Super::transact`]) and durable when it returns.
+//! Every change of metadata is one transaction ([`SuperBlock::transact`]) and durable when it returns.
 //! What the VFS keeps in memory besides (sizes, link counts, times) is set after the transaction
 //! has committed, so that a failed one changes nothing anywhere.
 //!
@@ -14,9 +14,13 @@
 //! [`Super`]. The order of all locks is at the head of [`crate::lock`].
 
 mod dir;
+mod export;
 mod file;
+mod health;
 mod inode;
+mod ioctl;
 mod super_block;
+mod xattr;
 
 use crate::vfs::{
     INode,
@@ -47,6 +51,17 @@ pub(crate) fn is_pinfs(inode: &Inode) -> bool {
 /// `EINVAL` for an inode that is not a regular file of pinfs, `ENOSPC`, `EROFS`.
 pub(crate) fn allocate_for_pin(inode: &Inode, range: Range<u64>) -> Result {
     file::allocate_for_pin(INode::<Pinfs>::try_from(inode).ok_or(EINVAL)?, range)
+}
+
+/// Notes, before pages of a file are pinned for writing, that a device may write to them behind the
+/// back of the page tables: they count as dirty until the pins have ended and the file was synced.
+///
+/// # Errors
+///
+/// `EINVAL` for a file that is not on pinfs.
+pub(crate) fn expect_device_writes(inode: &Inode, range: Range<u64>) -> Result {
+    file::expect_device_writes(INode::<Pinfs>::try_from(inode).ok_or(EINVAL)?, &range);
+    Ok(())
 }
 
 /// Turns an error of the engine into the errno that the user sees.

@@ -3,12 +3,16 @@
 //! Layout leases, and the operations that have to heed them.
 //!
 //! * [`lease`]: `fcntl(F_SETLEASE)` and `fcntl(F_GETLEASE)` with F_LAYOUT.
+//! * [`ioctl`]: the same on ranges, and on kernels without the hook points.
 //! * [`busy`]: what an operation asks before it frees, moves or un-shares blocks.
 //!
 //! Nothing here knows how a file system keeps its blocks: it is about inodes and ranges of bytes.
 
 use crate::{
-    hook::Hook,
+    hook::{
+        self,
+        Hook, //
+    },
     lease::{
         GetLease,
         SetLease, //
@@ -17,12 +21,15 @@ use crate::{
 use kernel::prelude::*;
 
 mod busy;
+mod ioctl;
 pub(crate) mod lease;
 
 pub(crate) use self::busy::{
     break_layouts,
+    is_pinned,
     Broken, //
 };
+pub(crate) use self::ioctl::lease as lease_ioctl;
 use self::lease::Fcntl;
 
 /// The lease interface, as long as the value lives.
@@ -39,14 +46,14 @@ type FcntlHooks = (
 
 impl Layout {
     /// Starts to answer `fcntl()`. Where the kernel lacks a hook point, everything else works.
-    pub(crate) fn new() -> Self {
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
         let hooks = || -> Result<_> { Ok((Hook::new()?, Hook::new()?)) };
-        let fcntl = hooks()
-            .inspect_err(|err| {
-                pr_warn!("layout leases through fcntl() are not available: hooks: {err:?}\n")
-            })
-            .ok();
-        Self { fcntl }
+        let fcntl = hook::optional(hooks(), "layout leases through fcntl() are")?;
+        Ok(Self { fcntl })
     }
 
     /// Says whether `fcntl()` takes layout leases.

@@ -17,11 +17,14 @@
 //! * *context*: what owns a long-term pin: an open file, or a process's memory.
 //! * *holding*: what one context has pinned of one file under one lease.
 //! * *subtractive*: said of operations that free, move or un-share blocks of a file.
-//! * *quarantine*: where an inode without a name waits for the last reference to its pages.
+//! * *quarantine*: where the inode of a closed file waits for the last reference to its pages.
 
 #![crate_name = "pinfs"]
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 #[path = "../rust/bindings.rs"]
 mod bindings;
@@ -49,6 +52,8 @@ mod random;
 mod sysfs;
 #[path = "../rust/task.rs"]
 mod task;
+#[path = "../rust/trace.rs"]
+mod trace;
 #[path = "../rust/uapi.rs"]
 mod uapi;
 #[path = "../rust/vfs/mod.rs"]
@@ -81,6 +86,7 @@ struct Pinfs {
     #[pin]
     file_system: vfs::Registration<fs::Pinfs>,
     _features: features::Features,
+    sysfs: Arc<sysfs::Directory>,
     layout: layout::Layout,
     pins: pins::Pins,
 }
@@ -89,9 +95,10 @@ impl kernel::InPlaceModule for Pinfs {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             pins: pins::Pins::new()?,
-            layout: layout::Layout::new(),
-            _features: features::Features::new(layout, pins)?,
-            file_system <- vfs::Registration::new(module),
+            layout: layout::Layout::new()?,
+            sysfs: Arc::new(sysfs::Directory::new(c"pinfs")?, GFP_KERNEL)?,
+            _features: features::Features::new(sysfs, layout, pins)?,
+            file_system <- vfs::Registration::new(module, sysfs.clone()),
         })
     }
 }

@@ -2,7 +2,8 @@
 
 //! Long-term pins: who may take them, who has them, and when they are gone.
 //!
-//! * [`grant`]: the leases, as far as pins depend on them, with their state machine.
+//! * [`grant`]: the leases, as far as pins depend on them, with their state machine; [`cover`]:
+//!   of which ranges.
 //! * [`context`]: what owns a pin.
 //! * [`registry`]: the tables, and the one lock over all of them; [`runs`]: which pages.
 //! * [`longterm`] and [`pin`]: how a pin comes onto the record.
@@ -19,7 +20,10 @@
 
 use crate::{
     gup,
-    hook::Hook,
+    hook::{
+        self,
+        Hook, //
+    },
     proc, //
 };
 use kernel::{
@@ -28,6 +32,7 @@ use kernel::{
 };
 
 mod context;
+pub(crate) mod cover;
 pub(crate) mod grant;
 mod longterm;
 mod pin;
@@ -60,22 +65,16 @@ impl Pins {
             gup::find_functions()?;
             Arc::pin_init(watch::Unpin::new(), GFP_KERNEL)
         };
-        let observer = observer();
-        let registry = registry::Open::new(observer.as_ref().ok().cloned());
+        let observer = hook::optional(observer(), "long-term pins are")?;
+        let registry = registry::Open::new(observer.clone());
         let jobs = reaper::Jobs::new();
         let all_pins = proc::Directory::new(c"fs/pinfs")?;
         all_pins.file::<view::AllPins>(c"pins", 0o400)?;
-        let longterm = observer
-            .and_then(|_| Hook::new())
-            .inspect_err(|err| {
-                pr_warn!("long-term pins are not available: hooks: {err:?}\n");
-            })
-            .ok();
-        let file_pins = proc::PidDirectory::new()
-            .inspect_err(|err| {
-                pr_warn!("/proc/PID/file_pins is not available: hooks: {err:?}\n");
-            })
-            .ok();
+        let longterm = match observer {
+            Some(_) => hook::optional(Hook::new(), "long-term pins are")?,
+            None => None,
+        };
+        let file_pins = hook::optional(proc::PidDirectory::new(), "/proc/PID/file_pins is")?;
         Ok(Self {
             longterm,
             file_pins,

@@ -18,11 +18,13 @@
 #include <linux/libnvdimm.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/posix_acl.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/statfs.h>
 #include <linux/writeback.h>
+#include <linux/xattr.h>
 
 #include <linux/pinfs.h>
 

@@ -9,12 +9,14 @@ use super::{
     errno::eopnotsupp,
     inode::Type,
     iomap,
+    quarantine,
     FileSystem,
     INode, //
 };
 use crate::{
     bindings,
     identity::FileId,
+    lease,
     lock::FaultLock, //
 };
 use core::{
@@ -30,14 +32,17 @@ use kernel::{
     },
     ffi::{
         c_int,
-        c_uint, //
+        c_long,
+        c_uint,
+        c_ulong, //
     },
     iov::{
         IovIterDest,
         IovIterSource, //
     },
     prelude::*,
-    types::NotThreadSafe, //
+    types::NotThreadSafe,
+    uaccess::UserPtr, //
 };
 
 /// A read or write in progress on a file of `F` (`struct kiocb`).
@@ -134,6 +139,12 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
         unsafe { INode::from_raw((*self.inner.as_ptr()).f_inode) }
     }
 
+    /// Returns the file as leases see it.
+    pub(crate) fn lease(&self) -> lease::OpenFile<'a> {
+        // SAFETY: By the type's invariant.
+        unsafe { lease::OpenFile::from_raw(self.inner.as_ptr()) }
+    }
+
     /// Returns which open file it is.
     pub(crate) fn id(&self) -> FileId {
         FileId::of_raw(self.inner.as_ptr())
@@ -165,6 +176,8 @@ pub(crate) struct Fallocate {
 pub(crate) enum FallocateMode {
     /// Allocate blocks for holes in the range.
     Allocate,
+    /// Make the range read as zeroes, and allocate blocks for its holes.
+    ZeroRange,
     /// Free the blocks of the range.
     PunchHole,
 }
@@ -173,9 +186,12 @@ impl Fallocate {
     /// Returns what is asked for, or `None` for a mode that this file system does not have.
     pub(crate) fn mode(&self) -> Option<FallocateMode> {
         const KEEP_SIZE: u32 = bindings::FALLOC_FL_KEEP_SIZE;
+        const ZERO: u32 = bindings::FALLOC_FL_ZERO_RANGE;
+        const ZERO_KEEP: u32 = ZERO | KEEP_SIZE;
         const PUNCH: u32 = bindings::FALLOC_FL_PUNCH_HOLE | KEEP_SIZE;
         match self.mode as u32 {
             0 | KEEP_SIZE => Some(FallocateMode::Allocate),
+            ZERO | ZERO_KEEP => Some(FallocateMode::ZeroRange),
             PUNCH => Some(FallocateMode::PunchHole),
             _ => None,
         }
@@ -253,6 +269,11 @@ pub(crate) trait Operations: Sized + 'static {
     /// The block map of the files: page faults and SEEK_HOLE go to it directly.
     const MAP: iomap::Table<Self::Fs>;
 
+    /// Is asked before a file or directory is opened.
+    fn open(_file: &OpenFile<'_, Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Reads. No lock is held.
     fn read_iter(_iocb: &mut Iocb<'_, Self::Fs>, _to: &mut IovIterDest<'_>) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -270,6 +291,21 @@ pub(crate) trait Operations: Sized + 'static {
 
     /// Makes a range durable (bytes, `end` inclusive). No lock is held.
     fn fsync(_file: &OpenFile<'_, Self::Fs>, _start: i64, _end: i64, _datasync: bool) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Answers `ioctl()`; a 32-bit program's argument is the same. No lock is held.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` for a command that is not known.
+    fn ioctl(_file: &OpenFile<'_, Self::Fs>, _command: u32, _arg: UserPtr) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Flushes what the kernel does not know to be dirty in a range (bytes), for sync(2) and umount.
+    /// Unless they `wait` for it, there is no need to, but the inode has to stay dirty.
+    fn write_back(_inode: &INode<Self::Fs>, _range: &Range<u64>, _wait: bool) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -334,7 +370,7 @@ impl<T: Operations> Thunks<T> {
         // The module is held by the file system type as long as a superblock is mounted, and a
         // file holds its mount; the VFS wants the owner all the same for `fops_get()`.
         owner: crate::THIS_MODULE.as_ptr(),
-        fop_flags: bindings::pinfs_fop_mmap_sync,
+        fop_flags: bindings::pinfs_fop_flags,
         llseek: Some(Self::llseek),
         read_iter: Some(Self::read_iter),
         write_iter: Some(Self::write_iter),
@@ -342,9 +378,15 @@ impl<T: Operations> Thunks<T> {
         fsync: Some(Self::fsync),
         mmap_prepare: Some(Self::mmap_prepare),
         get_unmapped_area: Some(bindings::thp_get_unmapped_area),
-        open: Some(bindings::generic_file_open),
-        release: if T::HAS_RELEASE {
-            Some(Self::release)
+        open: Some(Self::open),
+        release: Some(Self::release),
+        unlocked_ioctl: if T::HAS_IOCTL {
+            Some(Self::ioctl)
+        } else {
+            None
+        },
+        compat_ioctl: if T::HAS_IOCTL {
+            Some(bindings::compat_ptr_ioctl)
         } else {
             None
         },
@@ -360,6 +402,9 @@ impl<T: Operations> Thunks<T> {
         llseek: Some(bindings::generic_file_llseek),
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(Self::iterate),
+        open: Some(Self::open_dir),
+        unlocked_ioctl: Some(Self::ioctl),
+        compat_ioctl: Some(bindings::compat_ptr_ioctl),
         fsync: Some(Self::fsync),
         setlease: Some(bindings::generic_setlease),
         ..pin_init::zeroed()
@@ -400,6 +445,38 @@ impl<T: Operations> Thunks<T> {
                 return found;
             }
             bindings::vfs_setpos(file, found, bindings::pinfs_max_lfs_filesize)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `open`.
+    unsafe extern "C" fn open_dir(
+        _inode: *mut bindings::inode,
+        file: *mut bindings::file,
+    ) -> c_int {
+        from_result(|| {
+            T::open(&OpenFile {
+                inner: NonNull::new(file).ok_or(EINVAL)?,
+                _fs: PhantomData,
+            })?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `open`.
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: By this function's requirements; the file is not open yet, so nobody else looks
+        // at its mode.
+        unsafe {
+            // Reads and writes know IOCB_NOWAIT.
+            (*file).f_mode |= bindings::pinfs_fmode_nowait;
+            match Self::open_dir(inode, file) {
+                0 => bindings::generic_file_open(inode, file),
+                err => err,
+            }
         }
     }
 
@@ -485,13 +562,35 @@ impl<T: Operations> Thunks<T> {
 
     /// # Safety
     ///
+    /// The arguments must be as in the VFS's call of `unlocked_ioctl`.
+    unsafe extern "C" fn ioctl(file: *mut bindings::file, command: c_uint, arg: c_ulong) -> c_long {
+        from_result(|| {
+            let file = OpenFile::<T::Fs> {
+                inner: NonNull::new(file).ok_or(EINVAL)?,
+                _fs: PhantomData,
+            };
+            T::ioctl(&file, command, UserPtr::from_addr(arg))?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
     /// The arguments must be as in the VFS's call of `release`.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         if let Some(inner) = NonNull::new(file) {
-            T::release(&OpenFile {
-                inner,
-                _fs: PhantomData,
-            });
+            if T::HAS_RELEASE {
+                T::release(&OpenFile {
+                    inner,
+                    _fs: PhantomData,
+                });
+            }
+            // SAFETY: The file is of `T::Fs` and nobody else's any more. `mmap_prepare` leaves the
+            // mark.
+            unsafe {
+                let inode = INode::<T::Fs>::from_raw((*file).f_inode);
+                quarantine::closed(inode, !(*file).private_data.is_null());
+            }
         }
         0
     }
@@ -526,7 +625,17 @@ impl<T: Operations> Thunks<T> {
         unsafe {
             let inode = INode::<T::Fs>::from_raw((*mapping).host);
             let dax = inode.super_block().dax();
-            bindings::dax_writeback_mapping_range(mapping, dax.as_ptr(), wbc)
+            let ret = bindings::dax_writeback_mapping_range(mapping, dax.as_ptr(), wbc);
+            if ret != 0 || !T::HAS_WRITE_BACK {
+                return ret;
+            }
+            let wait = (*wbc).sync_mode == bindings::writeback_sync_modes_WB_SYNC_ALL;
+            let start = u64::try_from((*wbc).range_start).unwrap_or(0);
+            let end = u64::try_from((*wbc).range_end).unwrap_or(u64::MAX);
+            from_result(|| {
+                T::write_back(inode, &(start..end.saturating_add(1)), wait)?;
+                Ok(0)
+            })
         }
     }
 
@@ -544,6 +653,8 @@ impl<T: Operations> Thunks<T> {
                 return eopnotsupp().to_errno();
             }
             bindings::pinfs_helper_file_accessed(file);
+            // A mark for `release`, which several tasks may leave at once.
+            (&raw mut (*file).private_data).write_volatile(file.cast());
             (*desc).vm_ops = &Self::VM;
             bindings::pinfs_helper_vma_desc_set_hugepage(desc);
         }

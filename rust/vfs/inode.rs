@@ -15,12 +15,12 @@ pub(crate) use self::{
         Kind,
         Negative,
         New,
-        Params, //
+        Params,
+        Unnamed, //
     },
     operations::{
         Attributes,
         Operations,
-        RenameFlags,
         Table, //
     }, //
 };
@@ -36,7 +36,10 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ops::Deref,
+    ops::{
+        Deref,
+        Range, //
+    },
     ptr::NonNull, //
 };
 use kernel::{
@@ -179,6 +182,12 @@ impl Inode {
         unsafe { (*self.as_ptr()).i_mode }
     }
 
+    /// Returns the generation number.
+    pub(crate) fn generation(&self) -> u32 {
+        // SAFETY: `i_generation` does not change after the inode was published.
+        unsafe { (*self.as_ptr()).i_generation }
+    }
+
     /// Returns the type of the file.
     pub(crate) fn file_type(&self) -> Type {
         Type::of_mode(self.mode())
@@ -315,6 +324,18 @@ impl<F: FileSystem> INode<F> {
         };
     }
 
+    /// Has the inode written at the next sync (`mark_inode_dirty()`).
+    pub(crate) fn mark_dirty(&self) {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::pinfs_helper_mark_dirty(self.as_ptr()) };
+    }
+
+    /// Whether [`INode::mark_dirty`] was called since the last sync. Times alone do not count.
+    pub(crate) fn is_dirty(&self) -> bool {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::pinfs_helper_is_dirty(self.as_ptr()) }
+    }
+
     /// Sets the number of 512-byte sectors that statx reports.
     pub(crate) fn set_sectors(&self, sectors: u64) {
         // SAFETY: An aligned store to a field that is only reported.
@@ -354,6 +375,21 @@ impl<F: FileSystem> INode<F> {
     pub(crate) fn current_time(&self) -> Time {
         // SAFETY: The inode is initialised.
         Time::from_c(unsafe { bindings::current_time(self.as_ptr()) })
+    }
+
+    /// Has `write_back` called for the file by whoever syncs it or the file system: makes the inode
+    /// dirty, and the first page that is there of a range (bytes), without which writeback takes
+    /// the pages for clean.
+    pub(crate) fn mark_pages_dirty(&self, range: &Range<u64>) {
+        // SAFETY: The inode is initialised.
+        unsafe {
+            bindings::pinfs_helper_tag_dirty(
+                self.as_ptr(),
+                (range.start >> bindings::PAGE_SHIFT) as usize,
+                (range.end >> bindings::PAGE_SHIFT) as usize,
+            );
+            bindings::__mark_inode_dirty(self.as_ptr(), bindings::pinfs_i_dirty_pages);
+        }
     }
 
     /// Sets the time of the last change of the inode.

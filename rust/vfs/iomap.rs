@@ -29,6 +29,11 @@ impl Request {
         self.0 & bindings::IOMAP_WRITE != 0
     }
 
+    /// Says whether a page fault asks, which holds the invalidate lock shared.
+    pub(crate) fn is_fault(self) -> bool {
+        self.0 & bindings::IOMAP_FAULT != 0
+    }
+
     /// Says whether the range is to be zeroed: holes may stay.
     pub(crate) fn is_zero(self) -> bool {
         self.0 & bindings::IOMAP_ZERO != 0
@@ -149,6 +154,11 @@ impl<T: Operations> Thunks<T> {
                 } else {
                     0
                 };
+                // What a synchronous mapping stores must be found after a crash: then the size has
+                // to be durable too, which a write may have left for the next sync.
+                if inode.is_dirty() {
+                    (*iomap).flags |= bindings::IOMAP_F_DIRTY as u16;
+                }
                 (*iomap).bdev = inode.super_block().bdev();
                 (*iomap).dax_dev = dax.as_ptr();
                 // A device that does not start at byte 0 of its DAX device (a partition).

@@ -8,6 +8,8 @@
 //! | [`inode::Operations`] | `inode_operations` |
 //! | [`file::Operations`] | `file_operations` |
 //! | [`iomap::Operations`] | `iomap_ops` |
+//! | [`export::Operations`] | `export_operations` |
+//! | [`xattr::Operations`] | `xattr_handler` |
 //!
 //! A type that implements a trait with [`macro@vtable`] fills just the slots that it defines. The
 //! private functions behind the slots turn raw pointers into references whose types say what the
@@ -16,10 +18,12 @@
 //!
 //! [`macro@vtable`]: kernel::prelude::vtable
 
+pub(crate) mod export;
 pub(crate) mod file;
 pub(crate) mod inode;
 pub(crate) mod iomap;
 pub(crate) mod super_block;
+pub(crate) mod xattr;
 
 mod dentry;
 mod quarantine;
@@ -30,6 +34,7 @@ pub(crate) use self::{
         INode,
         Inode, //
     },
+    quarantine::Ward,
     super_block::{
         FileSystem,
         Registration,
@@ -58,7 +63,10 @@ pub(crate) mod errno {
     errors! {
         eopnotsupp = EOPNOTSUPP: "Operation not supported on transport endpoint (`EOPNOTSUPP`).",
         edeadlk = EDEADLK: "Resource deadlock would occur (`EDEADLK`).",
+        enolck = ENOLCK: "No record locks available (`ENOLCK`).",
         enametoolong = ENAMETOOLONG: "File name too long (`ENAMETOOLONG`).",
+        enodata = ENODATA: "No data available (`ENODATA`).",
+        estale = ESTALE: "Stale file handle (`ESTALE`).",
         euclean = EUCLEAN: "Structure needs cleaning (`EUCLEAN`).",
     }
 }

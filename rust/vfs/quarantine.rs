@@ -1,37 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes without a name whose pages something still references.
+//! Inodes of closed files whose pages something still references.
 //!
-//! When the last name and the last user of a file are gone, a page of it may still be in a pipe
-//! (vmsplice) or under I/O. Its block must not be given to another file before that reference ends,
-//! and nobody must wait for it: not the task that closes the file, which may itself be the one to
-//! end the reference next, nor umount. So the inode stays in memory, in quarantine, and is evicted
-//! on the event of the last reference.
+//! When nobody has a file open any more, a page of it may still be in a pipe (vmsplice) or under
+//! I/O. Its block must not be given to another file before that reference ends, and the kernel's
+//! own record of it must stay; and nobody must wait for it: not the task that closes the file,
+//! which may itself be the one to end the reference next, nor whoever unlinks it, nor umount. So
+//! the inode is held in memory, in quarantine, until the event of the last reference.
 //!
-//! # How an inode goes
+//! # What is held
 //!
-//! 1. The last `iput()` asks `drop_inode`. It holds `i_lock` and cannot look at pages. If the file
-//!    has no name and its mapping has entries, the quarantine takes a reference to the inode and
-//!    one to the superblock (`s_active`), which keeps the device claimed beyond umount, and queues
-//!    [`Quarantine::work`].
+//! A reference to the inode, so that no eviction ever meets a page that is referenced; and one to
+//! the superblock (`s_active`), so that umount returns at once and the file system goes on behind
+//! it, with the device claimed, until the last reference ends. A mount of the device meanwhile
+//! finds the same superblock. What umount promises besides, that everything is durable when it
+//! returns, is kept up: with something in quarantine, files are synced as they are closed
+//! ([`Ward::write_back`]).
+//!
+//! # How an inode comes here, and goes
+//!
+//! 1. A page of a file can only be referenced through a mapping, and a mapping keeps its open file.
+//!    So when an open file that was ever mapped ends ([`closed`]), and no other mapping of the
+//!    inode is left, the references that there are are all there can be. If there is one, the inode
+//!    is taken in and [`Quarantine::work`] queued. If there is another mapping, its open file will
+//!    end too, and see to it.
 //! 2. The work looks for a busy page. If there is one, it enters [`Quarantine::wait`] into the wait
 //!    queue of that page, whose wake-up queues the work again; then it looks at the page once more:
 //!    had the reference ended between the look and the entry, nobody would wake it up. Whichever
 //!    of the two takes the entry out of the queue goes on, so the work is never queued twice.
-//! 3. If there is none, there never will be one: the file has no name, no descriptor and no mapping
-//!    to come to it by. The mapping is emptied and the reference dropped: `drop_inode` finds an
-//!    empty mapping, and the inode is evicted.
+//! 3. If there is none, or if the file is mapped again, the inode is let go. A file without a name
+//!    is evicted by that.
 //!
-//! Most files are idle, so that 2 and 3 happen at once, yet not before `unlink()` or `close()`
-//! return; whoever wants to know how much space there is waits for the looking to end, which takes
-//! no reference's end ([`settle`]).
+//! # Letting go against coming in
+//!
+//! An open file that ends may find the inode [`Quarantine::held`] and rely on the work to see its
+//! pages, just when the work has found none and is about to let go. So the work first says that it
+//! does not hold the inode, and then looks once more. If the open file ends before that, its pages
+//! are there to be seen in this look; if after that, it does not find the inode held and takes it
+//! in anew. Whoever changes `held` from 0 to 1 owns the references.
 
 use super::{
     inode::Container,
-    super_block::Registration,
-    FileSystem, //
+    super_block::{
+        NewSuperBlock,
+        Registration, //
+    },
+    FileSystem,
+    INode,
+    SuperBlock, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    sysfs::Counters,
+    trace, //
+};
 use core::mem::offset_of;
 use kernel::{
     ffi::{
@@ -39,10 +61,14 @@ use kernel::{
         c_uint,
         c_void, //
     },
-    sync::atomic::{
-        Atomic,
-        Full,
-        Relaxed, //
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        barrier::smp_mb, //
     },
     types::Opaque, //
 };
@@ -51,35 +77,79 @@ use kernel::{
 pub(super) struct Quarantine {
     work: Opaque<bindings::work_struct>,
     wait: Opaque<bindings::wait_bit_queue_entry>,
+    /// 1 while the inode is in quarantine.
+    held: Atomic<i32>,
+    /// Bytes of the file as [`Ward`] counts them, while it is held.
+    bytes: Atomic<i64>,
 }
 
-/// Inodes whose pages are being looked at, of one file system type.
-pub(super) struct Looking(Atomic<i32>);
+/// What a superblock has in quarantine, and the files in sysfs that tell it.
+pub(crate) struct Ward {
+    counters: Counters<2>,
+    /// Inodes that are being looked at.
+    looking: Atomic<i32>,
+}
 
-impl Looking {
-    pub(super) const fn new() -> Self {
-        Self(Atomic::new(0))
+impl Ward {
+    const FILES: usize = 0;
+    const BYTES: usize = 1;
+
+    /// Makes the superblock's directory in sysfs.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(sb: &NewSuperBlock) -> Result<Self> {
+        let files = [c"quarantined_files", c"quarantined_bytes"];
+        Ok(Self {
+            counters: Counters::new(sb.sysfs(), sb.id(), files)?,
+            looking: Atomic::new(0),
+        })
     }
 
-    fn begin(&self) {
-        self.0.fetch_add(1, Full);
+    fn files(&self) -> &Atomic<i64> {
+        self.counters.value::<{ Self::FILES }>()
     }
 
-    fn end(&self) {
-        if self.0.fetch_sub(1, Full) == 1 {
+    fn bytes(&self) -> &Atomic<i64> {
+        self.counters.value::<{ Self::BYTES }>()
+    }
+
+    /// Makes a file that is being closed durable, if a umount that comes next would not do so.
+    ///
+    /// A file is synced either here, because something is in quarantine already, or by the first
+    /// that comes into it, which syncs them all. The one here looks at the count after the last
+    /// store, and the one there at the stores after it has counted itself; so no store is missed
+    /// by both. Errors are kept in the mapping, for whoever opens the file next and calls fsync.
+    fn write_back<F: FileSystem>(&self, inode: &INode<F>) {
+        smp_mb();
+        if self.files().load(Relaxed) != 0 {
+            // SAFETY: The inode is initialised, and held by the open file.
+            unsafe { bindings::write_inode_now(inode.as_ptr(), 1) };
+        }
+    }
+
+    fn begin_look(&self) {
+        self.looking.fetch_add(1, Full);
+    }
+
+    fn end_look(&self) {
+        if self.looking.fetch_sub(1, Full) == 1 {
             // SAFETY: The address is only compared.
-            unsafe { bindings::wake_up_var(core::ptr::from_ref(self).cast_mut().cast()) };
+            unsafe { bindings::wake_up_var(self.looking.as_ptr().cast()) };
         }
     }
 }
 
-/// Waits until what is in quarantine of file system type `F` has been looked at, or a signal comes
-/// that ends the task: what is left then is really referenced.
-pub(super) fn settle<F: FileSystem>(registration: &Registration<F>) {
-    let counter = &registration.looking.0;
-    if counter.load(Relaxed) != 0 {
+/// Waits until what is in quarantine has been looked at, or a signal comes that ends the task: what
+/// is left then is really referenced. A frozen file system frees nothing until it is thawed.
+pub(super) fn settle<F: FileSystem>(sb: &SuperBlock<F>) {
+    let looking = &sb.ward().looking;
+    // SAFETY: The superblock is initialised.
+    let frozen = unsafe { bindings::pinfs_helper_super_is_frozen(sb.as_ptr()) };
+    if looking.load(Relaxed) != 0 && !frozen {
         // SAFETY: The counter is valid, and its waker uses the same address.
-        unsafe { bindings::pinfs_helper_wait_zero_killable(counter.as_ptr()) };
+        unsafe { bindings::pinfs_helper_wait_zero_killable(looking.as_ptr()) };
     }
 }
 
@@ -91,45 +161,101 @@ pub(super) fn settle<F: FileSystem>(registration: &Registration<F>) {
 pub(super) unsafe fn init<F: FileSystem>(container: *mut Container<F>) {
     // SAFETY: By this function's requirements.
     unsafe {
+        let quarantine = &raw mut (*container).quarantine;
+        (&raw mut (*quarantine).held).write(Atomic::new(0));
+        (&raw mut (*quarantine).bytes).write(Atomic::new(0));
         bindings::pinfs_helper_init_work(
-            Opaque::cast_into(&raw const (*container).quarantine.work),
+            Opaque::cast_into(&raw const (*quarantine).work),
             Some(look::<F>),
         )
     };
 }
 
-/// Takes an inode into quarantine, if it may have to go there. Then the caller must keep it.
+/// Is to be called when an open file ends, while it still holds its superblock; `mapped` says
+/// whether it ever was.
+///
+/// The look goes through the pages that were ever mapped of the file, which is little beside what
+/// it took to map and unmap them.
 ///
 /// # Safety
 ///
-/// `inode` must be an inode of `F` in its `drop_inode`.
-pub(super) unsafe fn take<F: FileSystem>(inode: *mut bindings::inode) -> bool {
-    // SAFETY: By this function's requirements: `i_lock` is held and the reference count zero.
-    unsafe {
-        if (*inode).__bindgen_anon_1.i_nlink != 0
-            || (*inode).i_data.nrpages == 0
-            || !bindings::pinfs_helper_quarantine_hold(inode)
-        {
-            return false;
-        }
-        queue::<F>(inode.cast());
+/// `inode` must be an inode of `F`, and the caller hold its open file.
+pub(super) unsafe fn closed<F: FileSystem>(inode: &INode<F>, mapped: bool) {
+    let raw = inode.as_ptr();
+    let sb = inode.super_block();
+    let ward = sb.ward();
+    ward.write_back(inode);
+    if !mapped {
+        return;
     }
-    true
+    // SAFETY: By this function's requirements. Where nothing is mapped, nothing gets unmapped by
+    // the look.
+    unsafe {
+        if bindings::pinfs_helper_mapping_mapped(raw)
+            || bindings::dax_layout_busy_page_range((*raw).i_mapping, 0, i64::MAX).is_null()
+        {
+            return;
+        }
+    }
+    let quarantine = quarantine_of(inode);
+    if quarantine.held.xchg(1, Full) != 0 {
+        return;
+    }
+    // SAFETY: The open file holds both the inode and, by its mount, the superblock. `held` was 0,
+    // so nobody else is about to queue the work. Nobody holds a lock that comes after `s_umount`,
+    // as a file is closed for good without any.
+    unsafe {
+        bindings::ihold(raw);
+        bindings::pinfs_helper_super_hold(sb.as_ptr());
+        let bytes = (*raw).i_blocks as i64 * 512;
+        quarantine.bytes.store(bytes, Relaxed);
+        ward.bytes().fetch_add(bytes, Relaxed);
+        if ward.files().fetch_add(1, Full) == 0 {
+            bindings::down_read(&raw mut (*sb.as_ptr()).s_umount);
+            bindings::sync_filesystem(sb.as_ptr());
+            bindings::up_read(&raw mut (*sb.as_ptr()).s_umount);
+        }
+        trace::quarantine(inode, true);
+        queue::<F>(raw.cast());
+    }
+}
+
+fn quarantine_of<F: FileSystem>(inode: &INode<F>) -> &Quarantine {
+    // SAFETY: `F` has allocated the inode, and `init` was called for it.
+    unsafe { &(*inode.as_ptr().cast::<Container<F>>()).quarantine }
 }
 
 /// # Safety
 ///
 /// The inode must be in quarantine, and nobody else be about to queue it.
 unsafe fn queue<F: FileSystem>(container: *mut Container<F>) {
-    // SAFETY: By this function's requirements; the registration outlives its inodes.
+    // SAFETY: By this function's requirements; the quarantine holds the superblock, and the
+    // registration outlives its inodes.
     unsafe {
-        let registration = Registration::<F>::of((*container).inode.get());
-        registration.looking.begin();
+        let inode = INode::<F>::from_raw((*container).inode.get());
+        inode.super_block().ward().begin_look();
         bindings::queue_work_on(
             bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-            registration.queue.as_ptr(),
+            Registration::<F>::of(inode.as_ptr()).queue.as_ptr(),
             (*container).quarantine.work.get(),
         );
+    }
+}
+
+/// Returns a page that something references, unless the file is mapped again: then the end of that
+/// mapping's open file will have a look.
+///
+/// # Safety
+///
+/// `inode` must be an inode that the caller holds.
+unsafe fn busy_page(inode: *mut bindings::inode) -> *mut bindings::page {
+    // SAFETY: By this function's requirements. A mapping that comes between the two only loses page
+    // table entries by this.
+    unsafe {
+        if bindings::pinfs_helper_mapping_mapped(inode) {
+            return core::ptr::null_mut();
+        }
+        bindings::dax_layout_busy_page_range((*inode).i_mapping, 0, i64::MAX)
     }
 }
 
@@ -139,44 +265,67 @@ unsafe fn queue<F: FileSystem>(container: *mut Container<F>) {
 ///
 /// For the workqueue.
 unsafe extern "C" fn look<F: FileSystem>(work: *mut bindings::work_struct) {
-    // SAFETY: The work is part of an inode that the quarantine holds.
+    // SAFETY: The work is part of an inode that the quarantine holds, and its superblock with it.
     unsafe {
         let container = work
             .byte_sub(offset_of!(Container<F>, quarantine) + offset_of!(Quarantine, work))
             .cast::<Container<F>>();
         let inode = (*container).inode.get();
-        let registration = Registration::<F>::of(inode);
-        let superblock = (*inode).i_sb;
+        let held = &(*container).quarantine.held;
+        let sb = SuperBlock::<F>::from_raw((*inode).i_sb);
+        let ward = sb.ward();
         loop {
-            let page = bindings::dax_layout_busy_page_range((*inode).i_mapping, 0, i64::MAX);
-            if page.is_null() {
-                break;
+            let page = busy_page(inode);
+            if !page.is_null() {
+                if wait_for::<F>(container, page) {
+                    ward.end_look();
+                    return;
+                }
+                continue;
             }
-            let wait = (*container).quarantine.wait.get();
-            wait.write(bindings::wait_bit_queue_entry {
-                key: bindings::wait_bit_key {
-                    flags: page.cast(),
-                    bit_nr: -1,
-                    ..Default::default()
-                },
-                wq_entry: bindings::wait_queue_entry {
-                    func: Some(woken::<F>),
-                    ..Default::default()
-                },
-            });
-            let head = bindings::__var_waitqueue(page.cast());
-            bindings::add_wait_queue(head, &raw mut (*wait).wq_entry);
-            if !bindings::pinfs_helper_dax_page_is_idle(page)
-                || !bindings::pinfs_helper_unwait(head, &raw mut (*wait).wq_entry)
-            {
-                registration.looking.end();
-                return;
+            let bytes = (*container).quarantine.bytes.load(Relaxed);
+            held.xchg(0, Full);
+            if !busy_page(inode).is_null() && held.xchg(1, Full) == 0 {
+                // In between, somebody else may have held it, and counted anew.
+                (*container).quarantine.bytes.store(bytes, Relaxed);
+                continue;
             }
+            trace::quarantine(INode::<F>::from_raw(inode), false);
+            bindings::iput(inode);
+            ward.bytes().fetch_sub(bytes, Relaxed);
+            ward.files().fetch_sub(1, Relaxed);
+            ward.end_look();
+            bindings::deactivate_super(sb.as_ptr());
+            return;
         }
-        bindings::dax_delete_mapping_range((*inode).i_mapping, 0, i64::MAX);
-        bindings::iput(inode);
-        registration.looking.end();
-        bindings::deactivate_super(superblock);
+    }
+}
+
+/// Has the work queued again when `page` has no reference any more. Returns false if that is so
+/// already.
+///
+/// # Safety
+///
+/// The inode must be in quarantine, and the page be one of its mapping's.
+unsafe fn wait_for<F: FileSystem>(container: *mut Container<F>, page: *mut bindings::page) -> bool {
+    // SAFETY: By this function's requirements; the entry is not in a queue, as the work is running.
+    unsafe {
+        let wait = (*container).quarantine.wait.get();
+        wait.write(bindings::wait_bit_queue_entry {
+            key: bindings::wait_bit_key {
+                flags: page.cast(),
+                bit_nr: -1,
+                ..Default::default()
+            },
+            wq_entry: bindings::wait_queue_entry {
+                func: Some(woken::<F>),
+                ..Default::default()
+            },
+        });
+        let head = bindings::__var_waitqueue(page.cast());
+        bindings::add_wait_queue(head, &raw mut (*wait).wq_entry);
+        !bindings::pinfs_helper_dax_page_is_idle(page)
+            || !bindings::pinfs_helper_unwait(head, &raw mut (*wait).wq_entry)
     }
 }
 

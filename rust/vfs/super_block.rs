@@ -6,20 +6,23 @@
 //! [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h)
 
 use super::{
+    export,
     inode::{
         free_link,
         Container, //
     },
     quarantine::{
         self,
-        Looking, //
+        Ward, //
     },
+    xattr,
     INode,
     Inode, //
 };
 use crate::{
     bindings,
-    dax, //
+    dax,
+    sysfs::Directory, //
 };
 use core::{
     marker::PhantomData,
@@ -38,7 +41,10 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     str::CStr,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
     types::{
         ForeignOwnable,
         Opaque, //
@@ -90,8 +96,14 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Granularity of the times in inodes, in nanoseconds.
     const TIME_GRANULARITY: u32;
 
+    /// The functions behind file handles.
+    const EXPORT: export::Table<Self>;
+
+    /// The functions behind extended attributes.
+    type Xattrs: xattr::Operations<Fs = Self>;
+
     /// What the file system keeps for a superblock.
-    type Super: AsRef<dax::Device> + Send + Sync + 'static;
+    type Super: AsRef<dax::Device> + AsRef<Ward> + Send + Sync + 'static;
 
     /// What the file system keeps beside each inode.
     type Inode: Send + Sync + 'static;
@@ -126,6 +138,9 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Makes everything durable that was written so far.
     fn sync(sb: &SuperBlock<Self>) -> Result;
+
+    /// Learns that the device is gone: nothing can be read or written any more.
+    fn device_is_gone(sb: &SuperBlock<Self>);
 
     /// Writes the inode's attributes to the device. The inode may be locked or not.
     fn write_inode(inode: &INode<Self>) -> Result;
@@ -173,6 +188,11 @@ impl<F: FileSystem> SuperBlock<F> {
         self.data().as_ref()
     }
 
+    /// Returns what is in quarantine.
+    pub(super) fn ward(&self) -> &Ward {
+        self.data().as_ref()
+    }
+
     /// Returns the block device.
     pub(super) fn bdev(&self) -> *mut bindings::block_device {
         // SAFETY: Set for the superblock's whole life.
@@ -183,6 +203,32 @@ impl<F: FileSystem> SuperBlock<F> {
     pub(crate) fn is_read_only(&self) -> bool {
         // SAFETY: A plain load of an aligned field.
         unsafe { (*self.as_ptr()).s_flags & bindings::pinfs_sb_rdonly != 0 }
+    }
+
+    /// Calls `f` with the file system frozen: everything written before is on the device.
+    ///
+    /// # Errors
+    ///
+    /// As those of `sync(2)`; then `f` was not called.
+    pub(crate) fn frozen(&self, f: impl FnOnce()) -> Result {
+        // SAFETY: The superblock is active and has a device.
+        to_result(unsafe { bindings::bdev_freeze(self.bdev()) })?;
+        f();
+        // SAFETY: It was frozen just now. A failure to thaw is one of a device that is gone.
+        unsafe { bindings::bdev_thaw(self.bdev()) };
+        Ok(())
+    }
+
+    /// Tells watchers of the file system that metadata is damaged (`fserror_report_metadata()`).
+    pub(crate) fn report_damage(&self, err: Error) {
+        // SAFETY: The superblock is active.
+        unsafe { bindings::pinfs_helper_report_metadata(self.as_ptr(), err.to_errno()) };
+    }
+
+    /// Tells watchers of the file system that it was shut down (`fserror_report_shutdown()`).
+    pub(crate) fn report_shutdown(&self) {
+        // SAFETY: The superblock is active.
+        unsafe { bindings::pinfs_helper_report_shutdown(self.as_ptr()) };
     }
 
     /// Returns the device's name, for messages.
@@ -197,9 +243,14 @@ impl<F: FileSystem> SuperBlock<F> {
 /// # Invariants
 ///
 /// Points at a superblock in its `fill_super`.
-pub(crate) struct NewSuperBlock(NonNull<bindings::super_block>);
+pub(crate) struct NewSuperBlock(NonNull<bindings::super_block>, Arc<Directory>);
 
 impl NewSuperBlock {
+    /// Returns where in sysfs the superblock's own directory belongs.
+    pub(super) fn sysfs(&self) -> &Directory {
+        &self.1
+    }
+
     /// Returns the device's name, for messages.
     pub(crate) fn id(&self) -> &CStr {
         // SAFETY: By the type's invariant; `s_id` was set when the device was opened.
@@ -250,7 +301,7 @@ pub(crate) struct Registration<F: FileSystem> {
     cache: NonNull<bindings::kmem_cache>,
     /// Where inodes in quarantine are looked at.
     pub(super) queue: NonNull<bindings::workqueue_struct>,
-    pub(super) looking: Looking,
+    sysfs: Arc<Directory>,
     _fs: PhantomData<F>,
 }
 
@@ -260,12 +311,16 @@ unsafe impl<F: FileSystem> Send for Registration<F> {}
 unsafe impl<F: FileSystem> Sync for Registration<F> {}
 
 impl<F: FileSystem> Registration<F> {
-    /// Registers the file system. The module cannot be unloaded while one is mounted.
+    /// Registers the file system. The module cannot be unloaded while one is mounted. `sysfs` is
+    /// where each mounted one gets a directory.
     ///
     /// # Errors
     ///
     /// `EBUSY` if the name is taken, `ENOMEM`.
-    pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(
+        module: &'static ThisModule,
+        sysfs: Arc<Directory>,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             cache: {
                 // SAFETY: The constructor fits the size that it is registered with.
@@ -288,14 +343,16 @@ impl<F: FileSystem> Registration<F> {
                     ENOMEM
                 })?
             },
-            looking: Looking::new(),
+            sysfs,
             fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
                 // SAFETY: The slot is ours to write. The module data that it is in is static, as
                 // lockdep wants of the lock classes in it, and outlives the registration.
                 let ret = unsafe {
                     slot.write(bindings::file_system_type {
                         name: F::NAME.as_char_ptr(),
-                        fs_flags: bindings::FS_REQUIRES_DEV as c_int,
+                        fs_flags: (bindings::FS_REQUIRES_DEV
+                            | bindings::FS_ALLOW_IDMAP
+                            | bindings::FS_MGTIME) as c_int,
                         init_fs_context: Some(Thunks::<F>::init_fs_context),
                         kill_sb: Some(Thunks::<F>::kill_sb),
                         owner: module.as_ptr(),
@@ -367,9 +424,10 @@ impl<F: FileSystem> Thunks<F> {
         free_inode: Some(Self::free_inode),
         evict_inode: Some(Self::evict_inode),
         write_inode: Some(Self::write_inode),
-        drop_inode: Some(Self::drop_inode),
         put_super: Some(Self::put_super),
         sync_fs: Some(Self::sync_fs),
+        freeze_fs: Some(Self::freeze_fs),
+        shutdown: Some(Self::shutdown),
         statfs: Some(Self::statfs),
         show_options: Some(Self::show_options),
         ..pin_init::zeroed()
@@ -482,7 +540,9 @@ impl<F: FileSystem> Thunks<F> {
         fc: *mut bindings::fs_context,
     ) -> c_int {
         from_result(|| {
-            let new = NewSuperBlock(NonNull::new(sb).ok_or(EINVAL)?);
+            // SAFETY: By this function's requirements.
+            let sysfs = unsafe { Registration::<F>::of_super(sb) }.sysfs.clone();
+            let new = NewSuperBlock(NonNull::new(sb).ok_or(EINVAL)?, sysfs);
             // SAFETY: As in `parse_param`.
             let options = unsafe { &*(*fc).fs_private.cast::<F::Options>() };
             let data = F::open(&new, options)?;
@@ -491,6 +551,9 @@ impl<F: FileSystem> Thunks<F> {
             let sb = unsafe {
                 (*sb).s_fs_info = data.into_foreign();
                 (*sb).s_op = &Self::SUPER;
+                (*sb).s_xattr = xattr::Thunks::<F::Xattrs>::HANDLERS.as_ptr();
+                (*sb).s_flags |= bindings::pinfs_sb_flags;
+                (*sb).s_export_op = F::EXPORT.as_ptr().cast();
                 (*sb).s_maxbytes = bindings::pinfs_max_lfs_filesize;
                 (*sb).s_time_gran = F::TIME_GRANULARITY;
                 (*sb).s_time_min = i64::MIN;
@@ -581,26 +644,12 @@ impl<F: FileSystem> Thunks<F> {
 
     /// # Safety
     ///
-    /// `inode` must be an inode of `F` whose last reference was just dropped; its `i_lock` is held.
-    unsafe extern "C" fn drop_inode(inode: *mut bindings::inode) -> c_int {
-        // SAFETY: By this function's requirements.
-        unsafe {
-            if quarantine::take::<F>(inode) {
-                return 0;
-            }
-            bindings::pinfs_helper_inode_generic_drop(inode)
-        }
-    }
-
-    /// # Safety
-    ///
     /// `inode` must be an inode of `F` that the VFS evicts.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
         // SAFETY: The inode is in state `I_FREEING`: nobody else uses it.
         unsafe {
-            // A file without a name has been in quarantine and has no pages any more. One that has
-            // a name keeps its blocks, but not its mapping: at umount, a page that something still
-            // references has to be waited for.
+            // A file with referenced pages is in quarantine, which has a reference to the inode; so
+            // this finds nothing to wait for, and empties the mapping.
             bindings::dax_break_layout_final(inode);
             bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
             if !bindings::is_bad_inode(inode) && (*inode).__bindgen_anon_1.i_nlink == 0 {
@@ -647,6 +696,24 @@ impl<F: FileSystem> Thunks<F> {
         })
     }
 
+    /// The VFS keeps writers out before it calls.
+    ///
+    /// # Safety
+    ///
+    /// `sb` must be an opened superblock of `F`.
+    unsafe extern "C" fn freeze_fs(sb: *mut bindings::super_block) -> c_int {
+        // SAFETY: By this function's requirements.
+        unsafe { Self::sync_fs(sb, 1) }
+    }
+
+    /// # Safety
+    ///
+    /// `sb` must be an opened superblock of `F`.
+    unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
+        // SAFETY: By this function's requirements.
+        F::device_is_gone(unsafe { SuperBlock::from_raw(sb) });
+    }
+
     /// # Safety
     ///
     /// `dentry` must be of an opened superblock of `F`, `statfs` valid.
@@ -656,9 +723,10 @@ impl<F: FileSystem> Thunks<F> {
     ) -> c_int {
         // SAFETY: By this function's requirements.
         unsafe {
+            let sb = SuperBlock::<F>::from_raw((*dentry).d_sb);
             // Files that are on their way out count as free, unless something holds their pages.
-            quarantine::settle(Registration::<F>::of_super((*dentry).d_sb));
-            let statistics = F::statistics(SuperBlock::from_raw((*dentry).d_sb));
+            quarantine::settle(sb);
+            let statistics = F::statistics(sb);
             let out = &mut *statfs.cast::<bindings::kstatfs>();
             out.f_type = statistics.magic as isize;
             out.f_bsize = statistics.block_size as isize;

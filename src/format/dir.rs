@@ -75,13 +75,15 @@ pub const FIRST: u64 = 2;
 #[repr(C)]
 pub struct LeafHead {
     seal: Seal,
-    owner: U64,
+    /// The directory.
+    pub owner: U64,
     count: U16,
     /// Bytes of the body up to the end of the last name.
     end: U16,
     /// Bytes among them that removed names have left.
     dead: U16,
-    reserved: [u8; 10],
+    /// Zero.
+    pub reserved: [u8; 10],
 }
 
 impl LeafHead {
@@ -107,7 +109,8 @@ impl LeafHead {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Leaf {
-    pub(super) head: LeafHead,
+    /// Its start.
+    pub head: LeafHead,
     body: [u8; BODY],
 }
 
@@ -171,12 +174,12 @@ struct Place {
 }
 
 /// The file type of a mode as readdir gives it.
-pub(super) fn kind_of(mode: u32) -> u8 {
+pub fn kind_of(mode: u32) -> u8 {
     ((mode & S_IFMT) >> 12) as u8
 }
 
 /// The lowest cookie that a name can have.
-fn first_cookie(geometry: &Geometry, name: Name<'_>) -> u64 {
+pub fn first_cookie(geometry: &Geometry, name: Name<'_>) -> u64 {
     const { assert!(HASH_BITS + SERIAL_BITS == 63) };
     let hash = hash(geometry.hash_key, name);
     // Hash 0 would reach into the positions of `.` and `..`.
@@ -184,11 +187,12 @@ fn first_cookie(geometry: &Geometry, name: Name<'_>) -> u64 {
 }
 
 /// The lowest cookie with the same hash.
-fn base(cookie: u64) -> u64 {
+pub fn base(cookie: u64) -> u64 {
     cookie >> SERIAL_BITS << SERIAL_BITS
 }
 
-fn same_hash(a: u64, b: u64) -> bool {
+/// Whether two cookies stand for names of equal hash.
+pub fn same_hash(a: u64, b: u64) -> bool {
     base(a) == base(b)
 }
 
@@ -203,8 +207,47 @@ impl Leaf {
         }
     }
 
-    fn len(&self) -> usize {
+    /// Names in it.
+    pub fn len(&self) -> usize {
         usize::from(self.head.count.get())
+    }
+
+    /// The name of slot `index`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the slot does not point to a name.
+    pub fn name(&self, index: usize) -> Result<(Found, &[u8])> {
+        let at = self.slot(index)?;
+        let head = self.name_head(at)?;
+        let bytes = self.body.get(at + NAME_HEAD..at + head.size());
+        Ok((head.found(), bytes.ok_or(BAD_SLOT)?))
+    }
+
+    /// Adds a name behind the others, or returns false if there is no room.
+    pub fn append(&mut self, found: &Found, name: Name<'_>) -> Result<bool> {
+        let head = NameHead {
+            cookie: U64::new(found.cookie),
+            ino: U64::new(found.ino),
+            kind: found.kind,
+            len: name.bytes().len() as u8,
+        };
+        if !self.has_room(head.size()) {
+            return Ok(false);
+        }
+        self.insert(self.len(), head, name)?;
+        Ok(true)
+    }
+
+    /// Bytes of the body that names and their slots take, if they are where they say.
+    pub fn live_bytes(&self) -> Result<usize> {
+        (0..self.len()).try_fold(0, |sum, index| {
+            Ok(sum + self.name_head(self.slot(index)?)?.size())
+        })
+    }
+
+    /// Bytes of names, by the counts in its start.
+    pub fn counted_bytes(&self) -> usize {
+        usize::from(self.head.end.get()).saturating_sub(usize::from(self.head.dead.get()))
     }
 
     /// Where slot `index` stands, for indices below what fits into a body.
@@ -390,10 +433,19 @@ fn is_name<R: Reader>(
     if usize::from(head.len) != name.bytes().len() {
         return Ok(false);
     }
-    let mut buf = [0u8; NAME_MAX];
-    let buf = buf.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
-    r.leaf_bytes(block, at + NAME_HEAD, buf)?;
-    Ok(buf == name.bytes())
+    let mut buf = [0u8; 32];
+    for (part, at) in name
+        .bytes()
+        .chunks(buf.len())
+        .zip((at + NAME_HEAD..).step_by(buf.len()))
+    {
+        let buf = buf.get_mut(..part.len()).ok_or(BAD_SLOT)?;
+        r.leaf_bytes(block, at, buf)?;
+        if buf != part {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Finds a name. `Err(Error::NoEntry)` if there is none.
@@ -476,7 +528,7 @@ pub fn read<M: Medium>(
 }
 
 /// Whether an entry with this cookie can have this name.
-pub(super) fn has_hash(geometry: &Geometry, name: Name<'_>, cookie: u64) -> bool {
+pub fn has_hash(geometry: &Geometry, name: Name<'_>, cookie: u64) -> bool {
     same_hash(first_cookie(geometry, name), cookie)
 }
 
@@ -550,7 +602,7 @@ fn leaf_for<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, cookie: u64) -> Result<Entr
         tree::change(tx, dir, first.key, leaf)?;
         return Ok(leaf);
     }
-    let block = tx.alloc_for(dir, dir / super::INODE_SLOTS)?;
+    let block = tx.alloc_for(dir)?;
     tx.place::<Leaf>(block)?.head.owner.set(dir);
     let leaf = Entry {
         key: 0,
@@ -607,7 +659,7 @@ fn split<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, leaf: Entry, cookie: u64) -> R
     if middle.is_none() && lowest == base(cookie) {
         return Err(Error::NoSpace);
     }
-    let block = tx.alloc_for(dir, leaf.value)?;
+    let block = tx.alloc_for(dir)?;
     let key = if let Some(middle) = middle {
         let upper = tx.duplicate::<Leaf>(leaf.value, block)?;
         upper.keep(middle..upper.len())?;

@@ -13,7 +13,9 @@ pub enum Error {
     NoSpace,
     /// No such name, or no extent where one was expected.
     NoEntry,
-    /// The name, or the extent, exists already.
+    /// No such extended attribute.
+    NoAttribute,
+    /// The name, the extent or the attribute exists already.
     Exists,
     /// The directory holds names.
     NotEmpty,
@@ -55,6 +57,7 @@ const ENOSPC: i32 = -28;
 const EMLINK: i32 = -31;
 const ENAMETOOLONG: i32 = -36;
 const ENOTEMPTY: i32 = -39;
+const ENODATA: i32 = -61;
 const ENOBUFS: i32 = -105;
 const ESTALE: i32 = -116;
 
@@ -65,6 +68,7 @@ impl Error {
             Error::Corrupt(_) => EUCLEAN,
             Error::NoSpace => ENOSPC,
             Error::NoEntry => ENOENT,
+            Error::NoAttribute => ENODATA,
             Error::Exists => EEXIST,
             Error::NotEmpty => ENOTEMPTY,
             Error::NotDirectory => ENOTDIR,
@@ -86,6 +90,7 @@ impl Error {
             Error::Corrupt(what) => what,
             Error::NoSpace => "no space left",
             Error::NoEntry => "no such entry",
+            Error::NoAttribute => "no such attribute",
             Error::Exists => "entry exists",
             Error::NotEmpty => "directory not empty",
             Error::NotDirectory => "not a directory",

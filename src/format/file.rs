@@ -36,9 +36,12 @@ use super::{
 pub const MAX_BLOCKS: u64 = 1 << (63 - BLOCK_SHIFT);
 
 /// [`Entry::flags`]: the blocks are allocated and read as zeroes.
-const UNWRITTEN: u32 = 1 << 0;
+pub const UNWRITTEN: u32 = 1 << 0;
 
-/// Extents that one call of [`remove`] or [`mark_written`] goes over.
+/// Blocks at the start of a file that are taken for the start of a huge one.
+const LARGE: u64 = 256;
+
+/// Extents that one call of [`remove`], [`mark_written`] or [`mark_unwritten`] goes over.
 const BATCH: usize = 24;
 
 /// A part of a file that is contiguous on the device.
@@ -76,7 +79,8 @@ pub enum Progress {
 }
 
 impl Extent {
-    pub(super) fn from_entry(entry: Entry, geometry: &Geometry) -> Result<Self> {
+    /// What a tree entry stands for, if it can be.
+    pub fn from_entry(entry: Entry, geometry: &Geometry) -> Result<Self> {
         let len = u64::from(entry.len);
         let ends = entry
             .key
@@ -93,7 +97,8 @@ impl Extent {
         })
     }
 
-    fn entry(&self) -> Result<Entry> {
+    /// The tree entry that stands for it.
+    pub fn entry(&self) -> Result<Entry> {
         Ok(Entry {
             key: self.lblock,
             value: self.block,
@@ -105,6 +110,13 @@ impl Extent {
     /// The first file block behind it.
     pub fn end(&self) -> u64 {
         self.lblock + self.len
+    }
+
+    /// The part from file block `lblock` on, if that is in it.
+    pub fn from(&self, lblock: u64) -> Option<Self> {
+        (self.lblock..self.end())
+            .contains(&lblock)
+            .then(|| self.clip(lblock, u64::MAX))
     }
 
     /// The part that lies in `from..to`, which it must touch.
@@ -119,7 +131,7 @@ impl Extent {
     }
 
     /// Both as one, if `next` continues this one in file and device.
-    fn join(&self, next: &Extent) -> Option<Self> {
+    pub fn join(&self, next: &Extent) -> Option<Self> {
         let joined = Extent {
             len: self.len + next.len,
             ..*self
@@ -212,13 +224,22 @@ pub fn reserve<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, lblock: u64, len: u64) -
         return Err(Error::Exists);
     }
     let hole = right.map_or(MAX_BLOCKS, |right| right.lblock) - lblock;
+    // Where the block would be if the extent before went on.
+    let goal = left.and_then(|left| left.block.checked_add(lblock - left.lblock));
+    let in_phase = goal.is_some_and(|goal| goal % GROUP_BLOCKS == lblock % GROUP_BLOCKS);
+    // What does not stand where a huge page could map it ends at the next boundary.
+    let most = match lblock % GROUP_BLOCKS {
+        0 => u64::from(u32::MAX),
+        _ if in_phase => u64::from(u32::MAX),
+        within => GROUP_BLOCKS - within,
+    };
     let run = tx.alloc_blocks(Request {
-        // Where the block would be if the extent before went on.
-        goal: left.and_then(|left| left.block.checked_add(lblock - left.lblock)),
+        goal,
         min: 1,
-        max: cmp::min(cmp::min(len, hole), u64::from(u32::MAX)),
-        // A file that has outgrown a huge page gets its blocks where huge pages can map them.
-        aligned: lblock > 0 && lblock % GROUP_BLOCKS == 0,
+        max: cmp::min(cmp::min(len, hole), most),
+        // A file that has outgrown a huge page, or begins as if it would, gets its blocks where
+        // huge pages can map them.
+        aligned: lblock % GROUP_BLOCKS == 0 && (lblock > 0 || len >= LARGE),
     })?;
     Ok(Extent {
         lblock,
@@ -329,17 +350,103 @@ pub fn mark_written<M: Medium>(
     from: u64,
     to: u64,
 ) -> Result<Progress> {
+    convert(tx, ino, (from, to), false)
+}
+
+/// Makes the written parts of `from..to` (file blocks) unwritten ones: they read as zeroes then,
+/// and keep their blocks. Holes stay. Nobody may map the blocks meanwhile.
+pub fn mark_unwritten<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    ino: u64,
+    from: u64,
+    to: u64,
+) -> Result<Progress> {
+    convert(tx, ino, (from, to), true)
+}
+
+fn convert<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    ino: u64,
+    (from, to): (u64, u64),
+    unwritten: bool,
+) -> Result<Progress> {
     check_file(tx.inode(ino)?)?;
     check(from, to)?;
     for_parts(tx, ino, (from, to), |tx, extent, part| {
-        if !part.unwritten {
+        if part.unwritten == unwritten {
             return Ok(());
         }
         cut(tx, ino, extent, part.lblock, part.end())?;
-        let written = Extent {
-            unwritten: false,
-            ..part
-        };
-        link(tx, ino, written)
+        link(tx, ino, Extent { unwritten, ..part })
     })
+}
+
+/// Takes `from..to` (file blocks) out of the file and frees what was there: what is behind moves
+/// down, and the size goes with it. The caller sets the times.
+///
+/// The move is one transaction, however many extents it concerns. Before it, if there are more
+/// extents in the range than one transaction can free, the range is emptied in several, and this
+/// returns [`Progress::More`]: it is to be called again with the same range. A crash in between
+/// leaves a file with a part of the range punched out.
+///
+/// # Errors
+/// [`Error::Invalid`] if the range is not all below the size; [`Error::NoSpace`] as in [`remove`].
+pub fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Result<Progress> {
+    check(from, to)?;
+    let size = tx.inode(ino)?.size.get();
+    let behind = size.checked_sub(to << BLOCK_SHIFT).ok_or(Error::Invalid)?;
+    if let Progress::More(_) = remove(tx, ino, from, to)? {
+        return Ok(Progress::More(from));
+    }
+    tree::shift(tx, ino, to, -((to - from) as i64))?;
+    let size = &mut tx.inode_mut(ino)?.size;
+    size.set((from << BLOCK_SHIFT) + behind);
+    rejoin(tx, ino, from)?;
+    Ok(Progress::Done)
+}
+
+/// Makes a hole of `len` blocks at block `at` of the file: what was there and behind moves up, and
+/// the size goes with it. One transaction, however many extents it concerns. The caller sets the
+/// times.
+///
+/// # Errors
+/// [`Error::Invalid`] if `at` is not below the size; [`Error::Overflow`] if an extent or the size
+/// would go past [`MAX_BLOCKS`]; [`Error::NoSpace`] as in [`remove`].
+pub fn insert_range<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, at: u64, len: u64) -> Result {
+    check_file(tx.inode(ino)?)?;
+    check(at, at.checked_add(len).ok_or(Error::Overflow)?)?;
+    let size = tx.inode(ino)?.size.get();
+    if at << BLOCK_SHIFT >= size {
+        return Err(Error::Invalid);
+    }
+    let (last, _) = neighbours(tx, ino, MAX_BLOCKS - 1)?;
+    let end = last.map_or(0, |last| last.end()).checked_add(len);
+    let size = size.checked_add(len << BLOCK_SHIFT);
+    let size = size.filter(|&size| size <= i64::MAX as u64);
+    let (true, Some(size)) = (end.is_some_and(|end| end <= MAX_BLOCKS), size) else {
+        return Err(Error::Overflow);
+    };
+    let (left, _) = neighbours(tx, ino, at)?;
+    if let Some(left) = left.filter(|left| left.lblock < at && at < left.end()) {
+        tree::change(tx, ino, left.lblock, left.clip(0, at).entry()?)?;
+        tree::insert(tx, ino, left.clip(at, u64::MAX).entry()?)?;
+    }
+    tree::shift(tx, ino, at, len as i64)?;
+    tx.inode_mut(ino)?.size.set(size);
+    Ok(())
+}
+
+/// Joins the extents before and behind block `at`, if they are one.
+fn rejoin<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, at: u64) -> Result {
+    let Some(below) = at.checked_sub(1) else {
+        return Ok(());
+    };
+    let (left, right) = neighbours(tx, ino, below)?;
+    if let (Some(left), Some(right)) = (left, right) {
+        if let Some(all) = left.join(&right) {
+            tree::remove(tx, ino, right.lblock)?;
+            tree::change(tx, ino, left.lblock, all.entry()?)?;
+        }
+    }
+    Ok(())
 }

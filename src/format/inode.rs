@@ -20,7 +20,7 @@ use zerocopy_derive::{
 
 use super::{
     offset_of,
-    space::Request,
+    space::Run,
     tree::Root,
     tx::Tx,
     volume::{
@@ -69,52 +69,62 @@ pub struct Time {
     pub nsec: u32,
 }
 
-/// An inode as it stands on the medium.
+/// An inode as it stands on the medium: four cache lines, ordered so that the usual operations
+/// change the first alone (a name in a directory, a write in place) or the first and the third (an
+/// extent more).
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Inode {
     seal: Seal,
-    ino: U64,
-    /// File type and permissions.
-    pub mode: U32,
     /// [`INLINE_TARGET`], [`ORPHAN`].
     pub flags: U32,
+    /// Names; for a directory 2 plus its subdirectories.
+    pub nlink: U32,
+    /// Bytes; for a directory the number of its entries.
+    pub size: U64,
+    /// Blocks that the inode owns: data, tree nodes, directory leaves, link target, attributes.
+    pub blocks: U64,
+    /// Counts the changes of the inode and its contents (`i_version`): it grows whenever
+    /// [`Inode::set_time`] sets the time of the last change.
+    pub version: U64,
+    mtime_sec: I64,
+    ctime_sec: I64,
+    mtime_nsec: U32,
+    ctime_nsec: U32,
+
+    /// Its own number.
+    pub ino: U64,
+    /// File type and permissions.
+    pub mode: U32,
     /// Owner.
     pub uid: U32,
     /// Group.
     pub gid: U32,
-    /// Names; for a directory 2 plus its subdirectories.
-    pub nlink: U32,
     /// Tells two inodes apart that had the same number one after the other.
     pub generation: U32,
-    /// Bytes; for a directory the number of its entries.
-    pub size: U64,
-    /// Blocks that the inode owns: data, tree nodes, directory leaves, link target.
-    pub blocks: U64,
     atime_sec: I64,
-    mtime_sec: I64,
-    ctime_sec: I64,
     btime_sec: I64,
     atime_nsec: U32,
-    mtime_nsec: U32,
-    ctime_nsec: U32,
     btime_nsec: U32,
     /// Device number of a special file, as the kernel encodes it for user space.
     pub rdev: U64,
     /// Directories: the directory that this one is in; the root is in itself.
     pub parent: U64,
-    /// Zero; kept for extended attributes.
+
+    /// The first block of the extended attributes, or 0.
     pub xattr: U64,
-    pub(super) root: Root,
+    /// The root of its tree, or a short link target.
+    pub root: Root,
     /// The next older inode on the orphan list, or 0. This and the field behind it are outside the
     /// checksum, because they change when a neighbour leaves the list, whose inode lock is another.
-    pub(super) orphan_next: U64,
+    pub orphan_next: U64,
     /// The next newer one, or 0 for the head of the list.
-    pub(super) orphan_prev: U64,
-    reserved: U64,
+    pub orphan_prev: U64,
 }
 
 const _: () = assert!(size_of::<Inode>() == super::INODE_SIZE as usize);
+const _: () = assert!(core::mem::offset_of!(Inode, ino) == 64);
+const _: () = assert!(core::mem::offset_of!(Inode, xattr) == 128);
 
 impl Object for Inode {
     const MAGIC: u32 = u32::from_le_bytes(*b"pIno");
@@ -174,7 +184,7 @@ impl Inode {
         }
     }
 
-    /// Sets one of the times.
+    /// Sets one of the times. The time of the last change counts as one in [`Inode::version`].
     pub fn set_time(&mut self, stamp: Stamp, time: Time) {
         let (sec, nsec) = match stamp {
             Stamp::Access => (&mut self.atime_sec, &mut self.atime_nsec),
@@ -184,12 +194,20 @@ impl Inode {
         };
         sec.set(time.sec);
         nsec.set(time.nsec);
+        if stamp == Stamp::Change {
+            self.version.set(self.version.get().wrapping_add(1));
+        }
     }
 
     /// Sets the times of a change of the contents.
     pub(super) fn touch(&mut self, now: Time) {
         self.set_time(Stamp::Modify, now);
         self.set_time(Stamp::Change, now);
+    }
+
+    /// Whether there are extended attributes.
+    pub fn has_xattrs(&self) -> bool {
+        self.xattr.get() != 0
     }
 
     /// Whether the inode is on the orphan list.
@@ -252,15 +270,16 @@ impl Inode {
 pub struct InodeHead {
     seal: Seal,
     /// Bit `n`: slot `n` is in use. Bit 0 is never set.
-    pub(super) used: U64,
-    reserved: [u8; 240],
+    pub used: U64,
+    /// Zero.
+    pub reserved: [u8; 240],
 }
 
 const _: () = assert!(size_of::<InodeHead>() == super::INODE_SIZE as usize);
 
 impl InodeHead {
     /// Bits of the slots that can hold inodes.
-    const SLOTS: u64 = (1 << INODE_SLOTS) - 2;
+    pub const SLOTS: u64 = (1 << INODE_SLOTS) - 2;
 
     /// Where readers without the journal lock find [`InodeHead::used`].
     pub(super) const USED_OFFSET: u64 = core::mem::offset_of!(InodeHead, used) as u64;
@@ -299,7 +318,7 @@ const CANDIDATES: usize = 4;
 pub(super) fn alloc<M: Medium>(tx: &mut Tx<'_, M>, near: u64, attr: &Attributes) -> Result<u64> {
     let ino = match free_slot(tx, near / INODE_SLOTS)? {
         Some(ino) => ino,
-        None => new_block(tx, near / INODE_SLOTS)?,
+        None => new_block(tx)?,
     };
     let status = tx.status_mut()?;
     let inodes = status.inodes.get().checked_add(1);
@@ -348,19 +367,17 @@ fn free_slot<M: Medium>(tx: &mut Tx<'_, M>, near: u64) -> Result<Option<u64>> {
 }
 
 /// Makes an inode block and takes its first slot.
-fn new_block<M: Medium>(tx: &mut Tx<'_, M>, near: u64) -> Result<u64> {
-    let run = tx.alloc_blocks(Request {
-        goal: Some(near),
-        min: 1,
-        max: 1,
-        aligned: false,
-    })?;
+fn new_block<M: Medium>(tx: &mut Tx<'_, M>) -> Result<u64> {
+    let block = tx.alloc_meta()?;
     // Whatever stood here may be in the cache only; the log records differences to what is durable.
-    tx.zero_blocks(run)?;
-    tx.mark_inode_block(run.start)?;
-    let head = tx.fresh::<InodeHead>(offset_of(run.start))?;
+    tx.zero_blocks(Run {
+        start: block,
+        len: 1,
+    })?;
+    tx.mark_inode_block(block)?;
+    let head = tx.fresh::<InodeHead>(offset_of(block))?;
     head.used.set(1 << 1);
-    Ok(run.start * INODE_SLOTS + 1)
+    Ok(block * INODE_SLOTS + 1)
 }
 
 /// Frees inode `ino`, and its block with the last one in it.

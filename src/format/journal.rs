@@ -2,8 +2,9 @@
 
 //! The journal: one redo record at a time.
 //!
-//! A record is a [`Header`] and, behind it, entries: bytes for a place, or a run of bits to set or
-//! clear in one of the bitmaps. Applying an entry twice is the same as applying it once.
+//! A record is a [`Header`] and, behind it, entries: bytes for a place, a run of bits to set or
+//! clear in one of the bitmaps, or the checksums of a group in the bitmaps. Applying an entry twice
+//! is the same as applying it once.
 //!
 //! Each commit writes its record over the one before. What makes that safe:
 //! * The record is complete or it is not one: the checksum covers the header and all entries. A
@@ -27,6 +28,7 @@ use zerocopy::{
         U32,
         U64, //
     },
+    FromBytes,
     FromZeros,
     IntoBytes, //
 };
@@ -39,6 +41,10 @@ use zerocopy_derive::{
 };
 
 use super::{
+    bitmap::{
+        self,
+        Plane, //
+    },
     mount::{
         self,
         STATUS, //
@@ -52,10 +58,7 @@ use super::{
         Log,
         Stored, //
     },
-    space::{
-        mark_on_medium,
-        Run, //
-    },
+    space::Run,
     Error,
     Geometry,
     Medium,
@@ -82,6 +85,11 @@ pub(super) const BLOCKS_FREE: u32 = 3;
 pub(super) const INODES_HERE: u32 = 4;
 /// Entry: blocks do not hold inodes.
 pub(super) const INODES_GONE: u32 = 5;
+/// Entry: the checksums of a group in the bitmaps.
+const SUMS: u32 = 6;
+
+/// Bytes of entries that are stored at a time.
+const PIECE: usize = 256;
 
 /// Words that are logged though they did not change, because a new entry would cost as much.
 const GAP: usize = 2;
@@ -108,9 +116,9 @@ struct EntryHead {
     kind: U32,
     /// Of the data that follows, in bytes.
     len: U32,
-    /// Byte offset, or number of the first bit.
+    /// Byte offset, number of the first bit, or group.
     start: U64,
-    /// How many bits.
+    /// How many bits, or the checksums.
     bits: U64,
 }
 
@@ -123,9 +131,24 @@ pub(super) const fn bound(len: u64) -> u64 {
     len + ENTRY + 8
 }
 
+/// The most bytes that the log entries for a run of bits can take: its own, and those for the
+/// checksums of the groups at its two ends.
+pub(super) const RUN_BOUND: u64 = 3 * ENTRY;
+
 /// Bytes that the entries of one record can take.
 pub(super) const fn capacity(geometry: &Geometry) -> u64 {
     geometry.journal_blocks * BLOCK_SIZE - HEADER
+}
+
+/// What an entry of this kind does to which bitmap.
+pub(super) fn bitmap_change(kind: u32) -> Option<(Plane, bool)> {
+    match kind {
+        BLOCKS_USED => Some((Plane::Used, true)),
+        BLOCKS_FREE => Some((Plane::Used, false)),
+        INODES_HERE => Some((Plane::Inodes, true)),
+        INODES_GONE => Some((Plane::Inodes, false)),
+        _ => None,
+    }
 }
 
 /// What the journal of a mounted file system remembers.
@@ -232,7 +255,7 @@ impl<A: DerefMut<Target = [u8]>> Journal<A> {
 }
 
 /// Makes the journal hold no record.
-pub(super) fn erase<M: Medium>(volume: &Volume<M>) -> Result {
+pub fn erase<M: Medium>(volume: &Volume<M>) -> Result {
     let base = offset_of(volume.geometry().journal_start);
     volume.medium().zero(base, HEADER)?;
     volume.medium().flush(base, HEADER)?;
@@ -243,8 +266,13 @@ pub(super) fn erase<M: Medium>(volume: &Volume<M>) -> Result {
 /// Writes a record.
 pub(super) struct Writer<'v, M: Medium> {
     volume: &'v Volume<M>,
+    /// Bytes of the entries so far.
     len: u64,
+    /// Checksum of what has left the buffer.
     crc: u32,
+    /// The last bytes of them, which are stored together.
+    buffer: [u8; PIECE],
+    buffered: usize,
 }
 
 impl<'v, M: Medium> Writer<'v, M> {
@@ -254,6 +282,8 @@ impl<'v, M: Medium> Writer<'v, M> {
             volume,
             len: 0,
             crc: volume.crc_start(base),
+            buffer: [0; PIECE],
+            buffered: 0,
         }
     }
 
@@ -266,33 +296,60 @@ impl<'v, M: Medium> Writer<'v, M> {
         if self.len + len > capacity(self.volume.geometry()) {
             return Err(Error::TxFull);
         }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.buffered == PIECE {
+                self.store()?;
+            }
+            let free = self.buffer.get_mut(self.buffered..).ok_or(Error::Io)?;
+            let (now, later) = rest.split_at(cmp::min(rest.len(), free.len()));
+            let to = free.get_mut(..now.len()).ok_or(Error::Io)?;
+            to.copy_from_slice(now);
+            self.buffered += now.len();
+            self.len += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Stores what is in the buffer.
+    fn store(&mut self) -> Result {
+        let bytes = self.buffer.get(..self.buffered).ok_or(Error::Io)?;
         let base = offset_of(self.volume.geometry().journal_start) + HEADER;
-        self.volume.medium().write(base + self.len, bytes)?;
+        let at = base + self.len - bytes.len() as u64;
+        self.volume.medium().write(at, bytes)?;
         self.crc = self.volume.medium().crc32c(self.crc, bytes);
-        self.len += len;
+        self.buffered = 0;
         Ok(())
     }
 
     /// Logs the words of an object that differ from the medium.
     pub(super) fn object(&mut self, off: u64, bytes: &[u8]) -> Result {
-        let mut chunk = [0u8; CHUNK];
+        let mut old = [U64::ZERO; CHUNK / 8];
+        let new = <[U64]>::ref_from_bytes(bytes).map_err(|_| Error::TxFull)?;
         // The run of words to log, as byte positions in the object.
         let mut run = 0..0;
-        for (base, new) in (0..).step_by(CHUNK).zip(bytes.chunks(CHUNK)) {
-            let old = chunk.get_mut(..new.len()).ok_or(Error::TxFull)?;
-            self.volume.medium().read(off + base as u64, old)?;
-            let words = old.chunks_exact(8).zip(new.chunks_exact(8));
-            for (at, (old, new)) in (base..).step_by(8).zip(words) {
-                if old == new {
-                    continue;
-                }
-                if run.is_empty() || at - run.end > GAP * 8 {
-                    self.bytes(off, bytes, run)?;
-                    run = at..at + 8;
-                } else {
-                    run.end = at + 8;
+        let mut base = 0;
+        for new in new.chunks(CHUNK / 8) {
+            let old = old.get_mut(..new.len()).ok_or(Error::TxFull)?;
+            let medium = self.volume.medium();
+            medium.read(off + base as u64, old.as_mut_bytes())?;
+            // Most of a block has not changed: the whole piece is compared first.
+            if old.as_bytes() != new.as_bytes() {
+                for (index, (old, new)) in old.iter().zip(new).enumerate() {
+                    if old.get() == new.get() {
+                        continue;
+                    }
+                    let at = base + index * 8;
+                    if run.is_empty() || at - run.end > GAP * 8 {
+                        self.bytes(off, bytes, run)?;
+                        run = at..at + 8;
+                    } else {
+                        run.end = at + 8;
+                    }
                 }
             }
+            base += CHUNK;
         }
         self.bytes(off, bytes, run)
     }
@@ -315,17 +372,27 @@ impl<'v, M: Medium> Writer<'v, M> {
 
     /// Logs a change of a bitmap.
     pub(super) fn run(&mut self, kind: u32, run: Run) -> Result {
+        self.entry(kind, run.start, run.len)
+    }
+
+    /// Logs the checksums of a group.
+    pub(super) fn sums(&mut self, group: u64, word: u64) -> Result {
+        self.entry(SUMS, group, word)
+    }
+
+    fn entry(&mut self, kind: u32, start: u64, bits: u64) -> Result {
         let head = EntryHead {
             kind: U32::new(kind),
             len: U32::new(0),
-            start: U64::new(run.start),
-            bits: U64::new(run.len),
+            start: U64::new(start),
+            bits: U64::new(bits),
         };
         self.append(head.as_bytes())
     }
 
     /// Completes the record. What it refers to must be durable before this.
-    pub(super) fn finish(self, _: Durable<Fresh>, state: &State) -> Result<Stored<'v, M, Log>> {
+    pub(super) fn finish(mut self, _: Durable<Fresh>, state: &State) -> Result<Stored<'v, M, Log>> {
+        self.store()?;
         let volume = self.volume;
         let mut header = Header::new_zeroed();
         header.magic.set(MAGIC);
@@ -357,13 +424,13 @@ pub(super) fn apply<M: Medium>(
             start: entry.start.get(),
             len: entry.bits.get(),
         };
-        let geometry = volume.geometry();
-        match entry.kind.get() {
-            BYTES => copy(volume, data, run.start, u64::from(entry.len.get())),
-            BLOCKS_USED => mark_on_medium(volume, geometry.bitmap_start, run, true),
-            BLOCKS_FREE => mark_on_medium(volume, geometry.bitmap_start, run, false),
-            INODES_HERE => mark_on_medium(volume, geometry.inode_bitmap_start, run, true),
-            _ => mark_on_medium(volume, geometry.inode_bitmap_start, run, false),
+        match (entry.kind.get(), bitmap_change(entry.kind.get())) {
+            (BYTES, _) => {
+                let len = u64::from(entry.len.get());
+                volume.medium().copy(data, run.start, len)
+            }
+            (_, Some((plane, set))) => bitmap::mark(volume, plane, run, set),
+            _ => bitmap::set_sum(volume, run.start, run.len),
         }
     })?;
     Ok(Flushed::new(volume.medium()))
@@ -384,20 +451,6 @@ fn for_each<M: Medium>(
         at += u64::from(entry.len.get());
     }
     Ok(())
-}
-
-/// Copies `len` bytes from the journal to their place and flushes them.
-fn copy<M: Medium>(volume: &Volume<M>, from: u64, to: u64, len: u64) -> Result {
-    let mut chunk = [0u8; CHUNK];
-    let mut done = 0;
-    while done < len {
-        let part = cmp::min(len - done, CHUNK as u64);
-        let part = chunk.get_mut(..part as usize).ok_or(Error::Io)?;
-        volume.medium().read(from + done, part)?;
-        volume.medium().write(to + done, part)?;
-        done += part.len() as u64;
-    }
-    volume.medium().flush(to, len)
 }
 
 /// Finds a complete record, checks that it could have been written by this code, and returns its
@@ -436,6 +489,7 @@ fn find<M: Medium>(volume: &Volume<M>) -> Result<Option<u64>> {
         let good = match entry.kind.get() {
             BYTES => allowed(geometry, start, bytes),
             BLOCKS_USED..=INODES_GONE => bits > 0 && bytes == 0 && geometry.in_data(start, bits),
+            SUMS => bytes == 0 && start < geometry.groups(),
             _ => false,
         };
         good.then_some(())
@@ -450,7 +504,7 @@ fn allowed(geometry: &Geometry, off: u64, len: u64) -> bool {
         return false;
     };
     let status = off >= STATUS && end <= STATUS + BLOCK_SIZE;
-    let data = off >= offset_of(geometry.data_start) && end <= offset_of(geometry.blocks);
+    let data = off >= offset_of(geometry.data_start) && end <= offset_of(geometry.data_end);
     off % 8 == 0 && len % 8 == 0 && len > 0 && (status || data)
 }
 

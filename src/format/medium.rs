@@ -2,9 +2,13 @@
 
 //! What the engine needs from persistent memory.
 
+use core::cmp;
+
 use super::{
     crc,
-    Result, //
+    Error,
+    Result,
+    CHUNK, //
 };
 
 /// A range of persistent memory.
@@ -34,6 +38,21 @@ pub trait Medium {
     /// Starts writing back the cache lines that hold the range.
     fn flush(&self, off: u64, len: u64) -> Result;
 
+    /// Copies `len` bytes from one place to another, which does not overlap the first, and flushes
+    /// that.
+    fn copy(&self, from: u64, to: u64, len: u64) -> Result {
+        let mut chunk = [0u8; CHUNK];
+        let mut done = 0;
+        while done < len {
+            let part = cmp::min(len - done, CHUNK as u64);
+            let part = chunk.get_mut(..part as usize).ok_or(Error::Io)?;
+            self.read(from + done, part)?;
+            self.write(to + done, part)?;
+            done += part.len() as u64;
+        }
+        self.flush(to, len)
+    }
+
     /// Waits until everything flushed before is durable.
     fn fence(&self);
 
@@ -42,6 +61,23 @@ pub trait Medium {
     fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
         crc::update(crc, data)
     }
+
+    /// Whether `block` is known to be good, from [`Medium::set_verified`]. A mounted file system
+    /// that remembers need not compute a checksum at each look at a block: like any file system
+    /// that reads through a cache, it finds damage at the first one.
+    fn is_verified(&self, _block: u64) -> bool {
+        false
+    }
+
+    /// Says that the checksum of the metadata in `block` was found right.
+    ///
+    /// Locks: the inode lock of its owner.
+    fn set_verified(&self, _block: u64) {}
+
+    /// Says that `len` blocks from `start` on hold something else from now on.
+    ///
+    /// Locks: those of [`Medium::set_verified`], exclusive.
+    fn forget_verified(&self, _start: u64, _len: u64) {}
 }
 
 impl<M: Medium + ?Sized> Medium for &M {
@@ -65,11 +101,27 @@ impl<M: Medium + ?Sized> Medium for &M {
         (**self).flush(off, len)
     }
 
+    fn copy(&self, from: u64, to: u64, len: u64) -> Result {
+        (**self).copy(from, to, len)
+    }
+
     fn fence(&self) {
         (**self).fence()
     }
 
     fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
         (**self).crc32c(crc, data)
+    }
+
+    fn is_verified(&self, block: u64) -> bool {
+        (**self).is_verified(block)
+    }
+
+    fn set_verified(&self, block: u64) {
+        (**self).set_verified(block)
+    }
+
+    fn forget_verified(&self, start: u64, len: u64) {
+        (**self).forget_verified(start, len)
     }
 }

@@ -2,12 +2,13 @@
 
 //! Making a file system.
 
-use zerocopy::{
-    little_endian::U64,
-    IntoBytes, //
-};
+use zerocopy::little_endian::U64;
 
 use super::{
+    bitmap::{
+        self,
+        Plane, //
+    },
     inode::{
         self,
         Attributes,
@@ -18,10 +19,7 @@ use super::{
         STATUS, //
     },
     offset_of,
-    space::{
-        mark_on_medium,
-        Run, //
-    },
+    space::Run,
     superblock::{
         Superblock,
         LABEL_MAX,
@@ -69,7 +67,6 @@ pub fn plan<M: Medium>(medium: &M, options: &Options) -> Result<(Superblock, Geo
     // The root directory is the first inode of the first block.
     sb.root_ino.set(sb.data_start.get() * INODE_SLOTS + 1);
     sb.uuid = options.uuid;
-    sb.label = options.label;
     sb.hash_key = [U64::new(options.hash_key.0), U64::new(options.hash_key.1)];
     sb.created_sec.set(options.now.sec);
     sb.created_nsec.set(options.now.nsec);
@@ -81,8 +78,8 @@ pub fn plan<M: Medium>(medium: &M, options: &Options) -> Result<(Superblock, Geo
     }
 }
 
-/// Writes an empty file system. The old superblock goes first and the new one comes last, so that
-/// an interrupted run leaves neither an old nor a new file system.
+/// Writes an empty file system. The old superblock and its backup go first and the new ones come
+/// last, so that an interrupted run leaves no half of an old or a new file system.
 ///
 /// # Errors
 /// Those of [`plan`], and [`Error::Io`].
@@ -90,8 +87,11 @@ pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
     let (sb, geometry) = plan(medium, options)?;
     let volume = Volume::with_geometry(medium, geometry);
 
-    medium.zero(0, BLOCK_SIZE)?;
-    medium.flush(0, BLOCK_SIZE)?;
+    let backup = geometry.data_end;
+    for block in [0, backup] {
+        medium.zero(offset_of(block), BLOCK_SIZE)?;
+        medium.flush(offset_of(block), BLOCK_SIZE)?;
+    }
     medium.fence();
 
     // Of the journal only the header counts, but what others look for may stand there too. The
@@ -102,27 +102,25 @@ pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
         medium.zero(start, end - start)?;
         medium.flush(start, end - start)?;
     }
-    let used = Run {
-        start: 0,
-        len: geometry.data_start + 1,
-    };
-    let inodes = Run {
-        start: geometry.data_start,
-        len: 1,
-    };
-    mark_on_medium(&volume, geometry.bitmap_start, used, true)?;
-    mark_on_medium(&volume, geometry.inode_bitmap_start, inodes, true)?;
+    let run = |start, len| Run { start, len };
+    let used = run(0, geometry.data_start + 1);
+    bitmap::mark(&volume, Plane::Used, used, true)?;
+    bitmap::mark(&volume, Plane::Used, run(backup, 1), true)?;
+    let inodes = run(geometry.data_start, 1);
+    bitmap::mark(&volume, Plane::Inodes, inodes, true)?;
+    for group in 0..geometry.groups() {
+        bitmap::seal(&volume, group)?;
+    }
     volume.store(data, &mut inode::first_head())?;
     volume.store(
         inode_offset(geometry.root_ino),
         &mut root(&geometry, options),
     )?;
-    volume.store(STATUS, &mut first_status(options.now))?;
+    volume.store(STATUS, &mut first_status(options.now, options.label))?;
     medium.fence();
 
-    medium.write(0, sb.as_bytes())?;
-    medium.flush(0, BLOCK_SIZE)?;
-    medium.fence();
+    sb.write_at(medium, backup)?;
+    sb.write_at(medium, 0)?;
     Ok(geometry)
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What changes for the file system as a whole: mount state, orphan list, inode count.
+//! What changes for the file system as a whole: mount state, orphan list, inode count, label.
 //!
 //! To mount: [`Volume::open`], [`journal::recover`](super::journal::recover), [`Space::load`],
 //! [`Journal::new`], [`mounted`] and [`orphan::step`](super::orphan::step) until there is nothing
@@ -28,7 +28,10 @@ use zerocopy_derive::{
 
 use super::{
     offset_of,
-    superblock::STATUS_BLOCK,
+    superblock::{
+        LABEL_MAX,
+        STATUS_BLOCK, //
+    },
     volume::{
         Object,
         Seal, //
@@ -42,27 +45,32 @@ use super::{
 };
 
 /// [`Status::flags`]: mounted for writing, or not unmounted.
-const MOUNTED: u32 = 1 << 0;
+pub const MOUNTED: u32 = 1 << 0;
 
 /// Where the status stands.
-pub(super) const STATUS: u64 = offset_of(STATUS_BLOCK);
+pub const STATUS: u64 = offset_of(STATUS_BLOCK);
 
 /// The changing part of what mkfs wrote into the superblock.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Status {
     seal: Seal,
-    flags: U32,
+    /// [`MOUNTED`].
+    pub flags: U32,
     changed_nsec: U32,
     /// Seconds of the last mount or umount.
     changed_sec: I64,
     /// Mounts for writing so far.
-    pub(super) mounts: U64,
+    pub mounts: U64,
     /// Inodes in use.
-    pub(super) inodes: U64,
+    pub inodes: U64,
     /// The newest inode on the orphan list, or 0.
-    pub(super) orphans: U64,
-    reserved: [u8; 208],
+    pub orphans: U64,
+    /// Zero.
+    pub reserved0: [u8; 16],
+    label: [u8; LABEL_MAX],
+    /// Zero.
+    pub reserved: [u8; 160],
 }
 
 const _: () = assert!(size_of::<Status>() == 256);
@@ -93,6 +101,11 @@ impl Status {
         self.orphans.get() != 0
     }
 
+    /// What the user calls the file system, NULs at the end.
+    pub fn label(&self) -> [u8; LABEL_MAX] {
+        self.label
+    }
+
     /// The time of the last mount or umount.
     pub fn changed(&self) -> Time {
         Time {
@@ -114,9 +127,10 @@ pub fn status<M: Medium>(volume: &Volume<M>) -> Result<Status> {
 }
 
 /// The status of a new file system with one inode.
-pub(super) fn first_status(now: Time) -> Status {
+pub(super) fn first_status(now: Time, label: [u8; LABEL_MAX]) -> Status {
     let mut status = Status::new_zeroed();
     status.inodes.set(1);
+    status.label = label;
     status.change(0, now);
     status
 }
@@ -129,6 +143,12 @@ pub fn mounted<M: Medium>(tx: &mut Tx<'_, M>, now: Time) -> Result {
         .mounts
         .set(mounts.ok_or(Error::Corrupt("mount count"))?);
     status.change(MOUNTED, now);
+    Ok(())
+}
+
+/// Gives the file system another label; NULs stand behind a shorter one.
+pub fn set_label<M: Medium>(tx: &mut Tx<'_, M>, label: [u8; LABEL_MAX]) -> Result {
+    tx.status_mut()?.label = label;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use super::{
         self,
         Attributes,
         Stamp,
+        S_IFCHR,
         S_IFDIR,
         S_IFLNK,
         S_IFMT, //
@@ -153,6 +154,67 @@ pub fn rename<M: Medium>(
     if_exists: IfExists,
     now: Time,
 ) -> Result<Option<Found>> {
+    let old = add_moved(tx, from, to, if_exists, now)?;
+    if let Moved::Yes(_) = old {
+        dir::remove(tx, from.0, from.1)?;
+    }
+    Ok(old.replaced())
+}
+
+/// The same as [`rename`], but leaves a whiteout under the old name: a character device of number 0,
+/// which overlayfs takes for a name that is not there. `attr` gives it its owner and permissions.
+/// Returns the whiteout's number too, or `None` if nothing was moved.
+///
+/// # Errors
+/// Those of [`rename`].
+pub fn rename_whiteout<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    from: (u64, Name<'_>),
+    to: (u64, Name<'_>),
+    if_exists: IfExists,
+    attr: &Attributes,
+) -> Result<(Option<Found>, Option<u64>)> {
+    let old = add_moved(tx, from, to, if_exists, attr.now)?;
+    let mut whiteout = None;
+    if let Moved::Yes(_) = old {
+        let attr = Attributes {
+            mode: S_IFCHR | attr.mode & !S_IFMT,
+            rdev: 0,
+            ..*attr
+        };
+        let ino = inode::alloc(tx, from.0, &attr)?;
+        tx.inode_mut(ino)?.nlink.set(1);
+        dir::replace(tx, from.0, from.1, ino, attr.mode)?;
+        whiteout = Some(ino);
+    }
+    Ok((old.replaced(), whiteout))
+}
+
+/// What [`add_moved`] has done.
+enum Moved {
+    /// Nothing: both are names of one inode.
+    No,
+    /// The new name was made, or names another inode than the one in here.
+    Yes(Option<Found>),
+}
+
+impl Moved {
+    fn replaced(self) -> Option<Found> {
+        match self {
+            Moved::No => None,
+            Moved::Yes(old) => old,
+        }
+    }
+}
+
+/// Does all of [`rename`] but for the old name.
+fn add_moved<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    from: (u64, Name<'_>),
+    to: (u64, Name<'_>),
+    if_exists: IfExists,
+    now: Time,
+) -> Result<Moved> {
     let moved = dir::lookup_tx(tx, from.0, from.1)?;
     let inode = named(tx, moved)?;
     let (is_dir, mode) = (inode.is_dir(), inode.mode.get());
@@ -167,7 +229,7 @@ pub fn rename<M: Medium>(
     }
     if old.is_some_and(|old| old.ino == moved.ino) {
         // Two names of one inode: both stay, says POSIX.
-        return Ok(None);
+        return Ok(Moved::No);
     }
     if let Some(old) = old {
         let inode = named(tx, old)?;
@@ -181,14 +243,13 @@ pub fn rename<M: Medium>(
     } else {
         dir::add(tx, to.0, to.1, moved.ino, mode)?;
     }
-    dir::remove(tx, from.0, from.1)?;
     if is_dir {
         reparent(tx, moved.ino, from.0, to.0)?;
     }
     tx.inode_mut(moved.ino)?.set_time(Stamp::Change, now);
     tx.inode_mut(from.0)?.touch(now);
     tx.inode_mut(to.0)?.touch(now);
-    Ok(old)
+    Ok(Moved::Yes(old))
 }
 
 /// Lets two names change places, whatever they stand for.

@@ -21,6 +21,7 @@ use super::{
         S_IFREG, //
     },
     symlink,
+    xattr,
     Error,
     Medium,
     Result,
@@ -103,6 +104,9 @@ pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
             return Err(Error::Corrupt("unlinked directory is not empty"));
         }
         _ => {}
+    }
+    if !xattr::free_some(tx, ino)? {
+        return Ok(false);
     }
     remove(tx, ino)?;
     if tx.inode(ino)?.blocks.get() != 0 {

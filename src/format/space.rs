@@ -8,8 +8,16 @@
 //! that nobody stores to them while a crash could still bring their old owner back.
 //!
 //! The unit for huge pages is the *group*, 512 blocks aligned to 2 MiB. Large requests get whole
-//! free groups; small ones fill groups that are broken already and break another only when none is
-//! left.
+//! free groups; small ones fill groups that are broken already, the lowest first, and break another
+//! only when none is left. So as files come and go, small ones gather in the low groups and the
+//! others become whole again.
+//!
+//! A file that grows by small appends past a 2 MiB boundary starts a group of its own. The last few
+//! groups so started are kept free of others' blocks for as long as there is another place: or two
+//! files that grow side by side would end each other's contiguous runs.
+//!
+//! Metadata gathers in groups of its own: an inode block is hardly ever freed, and would for ever
+//! break the group that it happened to come into.
 
 use core::{
     cmp,
@@ -19,26 +27,28 @@ use core::{
     }, //
 };
 
-use zerocopy::{
-    little_endian::U64,
-    FromBytes,
-    IntoBytes, //
-};
-
 use super::{
-    offset_of,
+    bitmap::Bits,
     Error,
     Medium,
     Result,
     Volume,
-    CHUNK,
     GROUP_BLOCKS, //
 };
 
 const BITS: u64 = u64::BITS as u64;
 
-/// Broken groups that are searched for a long enough run before a shorter one is taken.
+/// Broken groups that are searched for a long enough run before one of half the length is taken.
 const TRIES: u32 = 8;
+
+/// Broken groups that are searched before anything is taken.
+const TRIES_MAX: u32 = 64;
+
+/// Groups started by files that are kept for them.
+const KEPT: usize = 8;
+
+/// No group.
+const NONE: u64 = u64::MAX;
 
 /// The bitmaps of a mounted file system. `S` is the memory, of [`words_needed`] words.
 ///
@@ -102,6 +112,7 @@ enum Plane {
 struct Map {
     blocks: u64,
     data_start: u64,
+    data_end: u64,
     plane_words: u64,
     groups: u64,
     free: u64,
@@ -111,20 +122,26 @@ struct Map {
     whole: u64,
     /// Groups of which some are free.
     broken: u64,
-    /// Where the next small request looks first.
+    /// Where a small request looks first: no group below is broken.
     small_group: u64,
     /// Where the next large request looks first.
     large_group: u64,
     /// Where the search for a block with a free inode starts.
     inode_word: u64,
+    /// Groups started by files, or [`NONE`].
+    kept: [u64; KEPT],
+    /// The oldest of them.
+    kept_next: usize,
+    /// Where metadata is put.
+    meta_group: u64,
 }
 
 impl<S: DerefMut<Target = [u64]>> Space<S> {
     /// Reads the bitmaps of `volume`, whose journal has been recovered, into `words`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if `words` is too short, [`Error::Corrupt`] if the bitmaps contradict the
-    /// geometry or each other.
+    /// [`Error::Invalid`] if `words` is too short, [`Error::Corrupt`] if the bitmaps contradict
+    /// their checksums, the geometry or each other.
     pub fn load<M: Medium>(volume: &Volume<M>, words: S) -> Result<Self> {
         let geometry = volume.geometry();
         let blocks = geometry.blocks;
@@ -136,6 +153,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
             map: Map {
                 blocks,
                 data_start: geometry.data_start,
+                data_end: geometry.data_end,
                 plane_words: blocks.div_ceil(BITS),
                 groups: blocks.div_ceil(GROUP_BLOCKS),
                 free: 0,
@@ -146,6 +164,9 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
                 small_group: 0,
                 large_group: 0,
                 inode_word: 0,
+                kept: [NONE; KEPT],
+                kept_next: 0,
+                meta_group: 0,
             },
         };
         space.view().load(volume)?;
@@ -155,7 +176,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
     /// The numbers for statfs.
     pub fn counts(&self) -> Counts {
         Counts {
-            total: self.map.blocks - self.map.data_start,
+            total: self.map.data_end - self.map.data_start,
             free: self.map.free,
             inode_blocks: self.map.inode_blocks,
             free_groups: self.map.whole,
@@ -183,21 +204,13 @@ pub(super) struct SpaceMut<'a> {
 
 impl SpaceMut<'_> {
     fn load<M: Medium>(&mut self, volume: &Volume<M>) -> Result {
-        let geometry = volume.geometry();
         self.words.fill(0);
-        for (plane, start) in [
-            (Plane::Used, geometry.bitmap_start),
-            (Plane::Inodes, geometry.inode_bitmap_start),
-        ] {
-            let mut chunk = [0u8; CHUNK];
-            for first in (0..self.map.plane_words).step_by(CHUNK / 8) {
-                volume
-                    .medium()
-                    .read(offset_of(start) + first * 8, &mut chunk)?;
-                for (word, bytes) in (first..self.map.plane_words).zip(chunk.chunks_exact(8)) {
-                    let value = U64::read_from_bytes(bytes).map_or(0, |value| value.get());
-                    self.set_word(plane, word, value);
-                }
+        for group in 0..self.map.groups {
+            let bits = Bits::read(volume, group)?;
+            let words = bits.used.iter().zip(&bits.inodes);
+            for (word, (used, inodes)) in (group * (GROUP_BLOCKS / BITS)..).zip(words) {
+                self.set_word(Plane::Used, word, used.get());
+                self.set_word(Plane::Inodes, word, inodes.get());
             }
         }
 
@@ -205,7 +218,7 @@ impl SpaceMut<'_> {
         for word in 0..m.plane_words {
             // What the bitmap says about blocks past the end does not count.
             let valid = mask(word, 0..m.blocks);
-            let metadata = mask(word, 0..m.data_start);
+            let metadata = mask(word, 0..m.data_start) | mask(word, m.data_end..m.blocks);
             let used = self.word(Plane::Used, word);
             let inodes = self.word(Plane::Inodes, word);
             if used & metadata != metadata {
@@ -229,8 +242,8 @@ impl SpaceMut<'_> {
             self.map.free += free;
         }
         self.map.hints = self.map.inode_blocks;
-        self.map.small_group = self.map.data_start / GROUP_BLOCKS;
-        self.map.large_group = self.map.small_group;
+        self.map.large_group = self.map.data_start / GROUP_BLOCKS;
+        self.map.meta_group = self.map.large_group;
         Ok(())
     }
 
@@ -295,6 +308,9 @@ impl SpaceMut<'_> {
         self.map.broken -= u64::from(old != 0 && old != GROUP_BLOCKS);
         self.map.whole += u64::from(free == GROUP_BLOCKS);
         self.map.broken += u64::from(free != 0 && free != GROUP_BLOCKS);
+        if free != 0 && free != GROUP_BLOCKS {
+            self.map.small_group = cmp::min(self.map.small_group, group);
+        }
         let index = self.group_index(group);
         if let Some(slot) = self.words.get_mut(index) {
             *slot = free;
@@ -332,7 +348,7 @@ impl SpaceMut<'_> {
     pub(super) fn all_used(&self, run: Run) -> bool {
         let end = run.start.saturating_add(run.len);
         run.start >= self.map.data_start
-            && end <= self.map.blocks
+            && end <= self.map.data_end
             && (run.start / BITS..end.div_ceil(BITS)).all(|word| {
                 let bits = mask(word, run.start..end);
                 self.word(Plane::Used, word) & bits == bits
@@ -408,10 +424,44 @@ impl SpaceMut<'_> {
         let run = self
             .at_goal(request)
             .or_else(|| self.in_whole_groups(request))
-            .or_else(|| self.in_broken_group(request))
-            .or_else(|| self.break_group(request))?;
+            .or_else(|| self.in_broken_group(request, false))
+            .or_else(|| self.break_group(request))
+            .or_else(|| self.in_broken_group(request, true))?;
+        let group = run.start / GROUP_BLOCKS;
+        if request.aligned && run.len < GROUP_BLOCKS && self.group(group) == GROUP_BLOCKS {
+            self.keep(group);
+        }
         self.mark(run, true);
         Some(run)
+    }
+
+    /// Takes a free block for metadata and marks it used.
+    pub(super) fn alloc_meta(&mut self) -> Option<u64> {
+        let groups = self.map.groups;
+        let free = |space: &Self, group: &u64| space.group(*group) != 0;
+        if !free(self, &self.map.meta_group) {
+            // One that was left when it was full, else a new one.
+            let old = (0..groups).find(|group| free(self, group) && self.holds_inodes(*group));
+            let whole = || (0..groups).find(|&group| self.group(group) == GROUP_BLOCKS);
+            let any = || (0..groups).find(|group| free(self, group));
+            self.map.meta_group = old.or_else(whole).or_else(any)?;
+        }
+        let run = self.run_in_group(self.map.meta_group, 1)?;
+        self.mark(run, true);
+        Some(run.start)
+    }
+
+    fn holds_inodes(&self, group: u64) -> bool {
+        let words = GROUP_BLOCKS / BITS;
+        (group * words..(group + 1) * words).any(|word| self.word(Plane::Inodes, word) != 0)
+    }
+
+    /// Keeps `group` for the file that has started it.
+    fn keep(&mut self, group: u64) {
+        if let Some(slot) = self.map.kept.get_mut(self.map.kept_next) {
+            *slot = group;
+            self.map.kept_next = (self.map.kept_next + 1) % KEPT;
+        }
     }
 
     fn at_goal(&self, request: Request) -> Option<Run> {
@@ -425,7 +475,15 @@ impl SpaceMut<'_> {
         {
             return None;
         }
-        let len = self.free_run(start, request.max);
+        // Nor may it break the next one: a file that gets there at a boundary of its own comes back
+        // with an aligned request.
+        let end = (start / GROUP_BLOCKS + 1) * GROUP_BLOCKS;
+        let max = if large {
+            request.max
+        } else {
+            cmp::min(request.max, end - start)
+        };
+        let len = self.free_run(start, max);
         (len > 0 && len >= request.min).then_some(Run { start, len })
     }
 
@@ -470,16 +528,20 @@ impl SpaceMut<'_> {
         })
     }
 
-    fn in_broken_group(&mut self, request: Request) -> Option<Run> {
+    /// `kept`: also in groups that are kept for files.
+    fn in_broken_group(&mut self, request: Request, kept: bool) -> Option<Run> {
         if self.map.broken == 0 {
             return None;
         }
-        let groups = self.map.groups;
+        let mut lowest = None;
         let mut best = None::<Run>;
         let mut tries = 0;
-        for step in 0..groups {
-            let group = (self.map.small_group + step) % groups;
+        for group in self.map.small_group..self.map.groups {
             if matches!(self.group(group), 0 | GROUP_BLOCKS) {
+                continue;
+            }
+            lowest = lowest.or(Some(group));
+            if !kept && (group == self.map.meta_group || self.map.kept.contains(&group)) {
                 continue;
             }
             let run = self.run_in_group(group, request.max);
@@ -488,30 +550,23 @@ impl SpaceMut<'_> {
             }
             tries += 1;
             let len = best.map_or(0, |best| best.len);
-            if len >= request.max || (len >= request.min && tries >= TRIES) {
+            let fair = tries >= TRIES && len >= request.max.div_ceil(2);
+            if len >= request.max || (len >= request.min && (fair || tries >= TRIES_MAX)) {
                 break;
             }
         }
-        if let Some(best) = best {
-            self.map.small_group = best.start / GROUP_BLOCKS;
-        }
+        self.map.small_group = lowest.unwrap_or(self.map.groups);
         best.filter(|run| run.len >= request.min)
     }
 
-    fn break_group(&mut self, request: Request) -> Option<Run> {
+    fn break_group(&self, request: Request) -> Option<Run> {
         if self.map.whole == 0 {
             return None;
         }
-        let groups = self.map.groups;
-        let first = request
-            .goal
-            .map_or(self.map.small_group, |goal| goal / GROUP_BLOCKS);
-        let group = (0..groups)
-            .map(|step| (first.saturating_add(step)) % groups)
-            .find(|&group| self.group(group) == GROUP_BLOCKS)?;
-        self.map.small_group = group;
+        // The lowest, not one near the goal, which is among large files as often as not.
+        let group = (0..self.map.groups).find(|&group| self.group(group) == GROUP_BLOCKS)?;
         let start = group * GROUP_BLOCKS;
-        let len = self.free_run(start, request.max);
+        let len = self.free_run(start, cmp::min(request.max, GROUP_BLOCKS));
         (len >= request.min).then_some(Run { start, len })
     }
 
@@ -553,7 +608,7 @@ impl SpaceMut<'_> {
 }
 
 /// The bits of word number `word` that stand for `range`.
-pub(super) fn mask(word: u64, range: Range<u64>) -> u64 {
+pub fn mask(word: u64, range: Range<u64>) -> u64 {
     let base = word * BITS;
     let below = |limit: u64| match limit.saturating_sub(base) {
         0 => 0,
@@ -561,40 +616,6 @@ pub(super) fn mask(word: u64, range: Range<u64>) -> u64 {
         n => (1 << n) - 1,
     };
     below(range.end) & !below(range.start)
-}
-
-/// Sets or clears a run of bits in the bitmap that starts at block `bitmap` of the medium, and
-/// flushes what it stored.
-pub(super) fn mark_on_medium<M: Medium>(
-    volume: &Volume<M>,
-    bitmap: u64,
-    run: Run,
-    set: bool,
-) -> Result {
-    let end = run.start + run.len;
-    let base = offset_of(bitmap);
-    let fill = [if set { !0u64 } else { 0 }; CHUNK / 8];
-    let last = end.div_ceil(BITS);
-    let mut word = run.start / BITS;
-    while word < last {
-        let off = base + word * 8;
-        let bits = mask(word, run.start..end);
-        if bits != !0 {
-            let old = volume.word(off)?;
-            let new = if set { old | bits } else { old & !bits };
-            volume.medium().write(off, &new.to_le_bytes())?;
-            word += 1;
-            continue;
-        }
-        // Only the first and the last word can be partial.
-        let whole = cmp::min(end / BITS - word, fill.len() as u64);
-        let bytes = fill.as_bytes();
-        let bytes = bytes.get(..whole as usize * 8).unwrap_or(bytes);
-        volume.medium().write(off, bytes)?;
-        word += whole;
-    }
-    let first = run.start / BITS;
-    volume.medium().flush(base + first * 8, (last - first) * 8)
 }
 
 #[cfg(test)]

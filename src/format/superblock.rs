@@ -27,8 +27,10 @@ use super::{
         EIO,
         EUCLEAN, //
     },
+    offset_of,
     Medium,
     BLOCK_SIZE,
+    GROUP_BLOCKS,
     INODE_SIZE,
     INODE_SLOTS, //
 };
@@ -36,16 +38,17 @@ use super::{
 /// The first eight bytes of a pinfs device. The line ends catch a transfer as text.
 pub const MAGIC: [u8; 8] = *b"pinfs\0\r\n";
 
-/// The version this code writes, and the newest it reads.
+/// The version this code writes, and the only one it takes: what can be added is a feature, so that
+/// the number changes only if the superblock itself is to be read in another way.
 pub const VERSION: u32 = 1;
 
-/// Features that an old driver may ignore.
+/// The features this code knows that others may ignore.
 pub const COMPAT: u64 = 0;
 
-/// Features that allow an old driver to read, but not to write.
+/// The features this code knows that allow others to read, but not to write.
 pub const RO_COMPAT: u64 = 0;
 
-/// Features that an old driver must not touch.
+/// The features this code knows that others must not touch.
 pub const INCOMPAT: u64 = 0;
 
 /// Bytes for the label; a shorter one ends in NULs.
@@ -58,16 +61,19 @@ pub const MIN_BLOCKS: u64 = 512;
 pub const MAX_BLOCKS: u64 = 1 << 40;
 
 /// The block that holds the status.
-pub(super) const STATUS_BLOCK: u64 = 1;
+pub const STATUS_BLOCK: u64 = 1;
 
 /// Blocks of one journal.
-pub(super) const JOURNAL_BLOCKS: u64 = 64;
+pub const JOURNAL_BLOCKS: u64 = 64;
 
 /// The most blocks a journal of a valid file system may have.
 const JOURNAL_BLOCKS_MAX: u64 = 1 << 16;
 
 /// Bits that one bitmap block holds.
 const BITS_PER_BLOCK: u64 = BLOCK_SIZE * 8;
+
+/// Groups whose checksums one block holds.
+const SUMS_PER_BLOCK: u64 = BLOCK_SIZE / 8;
 
 /// The superblock as it stands at the start of the device.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -87,8 +93,6 @@ pub struct Superblock {
     pub incompat: U64,
     /// Random or chosen by the user.
     pub uuid: [u8; 16],
-    /// Chosen by the user, NULs at the end.
-    pub label: [u8; LABEL_MAX],
     /// [`BLOCK_SIZE`].
     pub block_size: U32,
     /// [`INODE_SIZE`].
@@ -109,8 +113,14 @@ pub struct Superblock {
     pub inode_bitmap_start: U64,
     /// Blocks of each bitmap.
     pub bitmap_blocks: U64,
+    /// First block of the checksums of the bitmaps.
+    pub sums_start: U64,
+    /// Blocks of the checksums.
+    pub sums_blocks: U64,
     /// First block that can be allocated.
     pub data_start: U64,
+    /// The block of the second copy of this; the last, and the end of the data area.
+    pub backup_block: U64,
     /// Number of the root directory's inode.
     pub root_ino: U64,
     /// Key of the directory hash.
@@ -120,10 +130,15 @@ pub struct Superblock {
     /// Nanoseconds of the time of creation.
     pub created_nsec: U32,
     /// Zero.
-    pub reserved: [u8; 308],
+    pub reserved: [u8; 316],
 }
 
 const _: () = assert!(size_of::<Superblock>() == 512);
+
+/// Blocks for the checksums of the bitmaps of `blocks` blocks.
+fn sums_blocks(blocks: u64) -> u64 {
+    blocks.div_ceil(GROUP_BLOCKS).div_ceil(SUMS_PER_BLOCK)
+}
 
 /// Why a device is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,8 +212,12 @@ pub struct Geometry {
     pub bitmap_start: u64,
     /// First block of the inode-block bitmap.
     pub inode_bitmap_start: u64,
+    /// First block of the checksums of the bitmaps.
+    pub sums_start: u64,
     /// First block that can be allocated.
     pub data_start: u64,
+    /// The block behind the last one that can be allocated; it holds the backup superblock.
+    pub data_end: u64,
     /// The root directory.
     pub root_ino: u64,
     /// UUID of the file system.
@@ -222,7 +241,9 @@ impl Superblock {
         let journal_start = STATUS_BLOCK + 1;
         let bitmap_start = journal_start + JOURNAL_BLOCKS;
         let inode_bitmap_start = bitmap_start + bitmap_blocks;
-        let data_start = inode_bitmap_start + bitmap_blocks;
+        let sums_start = inode_bitmap_start + bitmap_blocks;
+        let sums_blocks = sums_blocks(blocks);
+        let data_start = sums_start + sums_blocks;
 
         let mut sb = Self::new_zeroed();
         sb.magic = MAGIC;
@@ -240,7 +261,10 @@ impl Superblock {
         sb.bitmap_start.set(bitmap_start);
         sb.inode_bitmap_start.set(inode_bitmap_start);
         sb.bitmap_blocks.set(bitmap_blocks);
+        sb.sums_start.set(sums_start);
+        sb.sums_blocks.set(sums_blocks);
         sb.data_start.set(data_start);
+        sb.backup_block.set(blocks - 1);
         Some(sb)
     }
 
@@ -253,10 +277,32 @@ impl Superblock {
 
     /// Reads and checks the superblock of `medium`.
     pub fn read<M: Medium>(medium: &M) -> Result<(Self, Geometry), Refusal> {
+        Self::read_at(medium, 0)
+    }
+
+    /// Reads and checks the second copy, where a file system that fills `medium` has it. With it a
+    /// damaged first copy can be repaired: both are the same, byte for byte.
+    pub fn read_backup<M: Medium>(medium: &M) -> Result<(Self, Geometry), Refusal> {
+        let last = (medium.size() / BLOCK_SIZE).checked_sub(1);
+        Self::read_at(medium, offset_of(last.ok_or(Refusal::Io)?))
+    }
+
+    fn read_at<M: Medium>(medium: &M, off: u64) -> Result<(Self, Geometry), Refusal> {
         let mut sb = Self::new_zeroed();
-        medium.read(0, sb.as_mut_bytes()).map_err(|_| Refusal::Io)?;
+        medium
+            .read(off, sb.as_mut_bytes())
+            .map_err(|_| Refusal::Io)?;
         let geometry = sb.validate(medium)?;
         Ok((sb, geometry))
+    }
+
+    /// Writes one of the two copies, at block `block`, and makes it durable. Everything that it
+    /// speaks of must be durable.
+    pub fn write_at<M: Medium>(&self, medium: &M, block: u64) -> super::Result {
+        medium.write(offset_of(block), self.as_bytes())?;
+        medium.flush(offset_of(block), BLOCK_SIZE)?;
+        medium.fence();
+        Ok(())
     }
 
     /// Checks everything that can be checked without reading more of the medium.
@@ -300,6 +346,8 @@ impl Superblock {
             && in_range(journal_blocks, 1, JOURNAL_BLOCKS_MAX)
             && in_range(self.journal_count.get(), 1, 1 << 10)
             && bitmap_blocks == blocks.div_ceil(BITS_PER_BLOCK)
+            && self.sums_blocks.get() == sums_blocks(blocks)
+            && self.backup_block.get() == blocks - 1
             && self.status_block.get() == STATUS_BLOCK;
         if !good {
             return None;
@@ -311,6 +359,7 @@ impl Superblock {
             ),
             (self.bitmap_start.get(), bitmap_blocks),
             (self.inode_bitmap_start.get(), bitmap_blocks),
+            (self.sums_start.get(), self.sums_blocks.get()),
             (self.data_start.get(), 1),
         ];
         let mut next = STATUS_BLOCK + 1;
@@ -320,8 +369,9 @@ impl Superblock {
             }
             next = start.checked_add(len)?;
         }
-        let good = next <= blocks
-            && in_range(root_block, self.data_start.get(), blocks - 1)
+        let data_end = self.backup_block.get();
+        let good = next <= data_end
+            && in_range(root_block, self.data_start.get(), data_end - 1)
             && self.root_ino.get() % INODE_SLOTS != 0;
         good.then(|| Geometry {
             blocks,
@@ -329,7 +379,9 @@ impl Superblock {
             journal_blocks,
             bitmap_start: self.bitmap_start.get(),
             inode_bitmap_start: self.inode_bitmap_start.get(),
+            sums_start: self.sums_start.get(),
             data_start: self.data_start.get(),
+            data_end,
             root_ino: self.root_ino.get(),
             uuid: self.uuid,
             read_only: self.ro_compat.get() & !RO_COMPAT != 0,
@@ -341,7 +393,15 @@ impl Superblock {
 
 impl Geometry {
     /// Whether all of `start..start + len` can be allocated.
-    pub(super) fn in_data(&self, start: u64, len: u64) -> bool {
-        start >= self.data_start && start.checked_add(len).is_some_and(|end| end <= self.blocks)
+    pub fn in_data(&self, start: u64, len: u64) -> bool {
+        start >= self.data_start
+            && start
+                .checked_add(len)
+                .is_some_and(|end| end <= self.data_end)
+    }
+
+    /// Groups of blocks; the last may be short.
+    pub fn groups(&self) -> u64 {
+        self.blocks.div_ceil(GROUP_BLOCKS)
     }
 }

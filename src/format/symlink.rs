@@ -46,10 +46,12 @@ const HEAD: usize = 16;
 /// A block that holds a target; its length is the inode's size.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct Target {
+pub struct Target {
     seal: Seal,
-    owner: U64,
-    bytes: [u8; MAX],
+    /// The link.
+    pub owner: U64,
+    /// What it points to, and what stands behind that.
+    pub bytes: [u8; MAX],
 }
 
 const _: () = assert!(size_of::<Target>() == BLOCK_SIZE as usize);
@@ -74,7 +76,7 @@ pub(super) fn set<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, target: &[u8]) -> Res
         inode.flags.set(inode.flags.get() | INLINE_TARGET);
         return Ok(());
     }
-    let block = tx.alloc_for(ino, ino / super::INODE_SLOTS)?;
+    let block = tx.alloc_for(ino)?;
     let long = tx.place::<Target>(block)?;
     long.owner.set(ino);
     let place = long.bytes.get_mut(..target.len());

@@ -7,6 +7,12 @@
 //! down. Nodes split when they are full and are freed when they are empty; a single child that fits
 //! is taken back into the inode.
 //!
+//! Keys in a node are relative: an inner entry also holds the *shift* that must be added to the keys
+//! beneath it to get them as they are in its own node. In the root, keys are what they are. So all
+//! keys from one on can be moved by changing the nodes on one way down, however many there are
+//! ([`shift`]); that is how a range is collapsed out of a file or inserted into one. Relative keys
+//! are signed and compared as such. Where nothing was moved, and in directories, shifts are 0.
+//!
 //! Going down is bounded by [`MAX_LEVEL`]: each step must find a node one level lower.
 
 use core::cmp;
@@ -63,10 +69,58 @@ pub struct Entry {
     pub key: u64,
     /// Block of the device.
     pub value: u64,
-    /// Blocks of an extent; 0 in inner nodes and directories.
+    /// Blocks of an extent; 0 in directories; the lower half of the shift in inner nodes.
     pub len: u32,
-    /// Of an extent.
+    /// Of an extent; the upper half of the shift in inner nodes.
     pub flags: u32,
+}
+
+impl Entry {
+    /// An entry of an inner node.
+    fn inner(key: u64, value: u64, shift: i64) -> Self {
+        Entry {
+            key,
+            value,
+            len: shift as u32,
+            flags: (shift >> 32) as u32,
+        }
+    }
+
+    /// The shift in an entry of an inner node.
+    pub fn shift(&self) -> i64 {
+        (u64::from(self.flags) << 32 | u64::from(self.len)) as i64
+    }
+
+    /// This entry with its key as it is where `shift` is added.
+    fn raised(self, shift: i64) -> Result<Self> {
+        Ok(Entry {
+            key: raise(self.key, shift)?,
+            ..self
+        })
+    }
+
+    /// This entry with its key as it is where `shift` was not yet added.
+    fn lowered(self, shift: i64) -> Result<Self> {
+        Ok(Entry {
+            key: lower(self.key, shift)? as u64,
+            ..self
+        })
+    }
+}
+
+const BAD_KEY: Error = Error::Corrupt("tree key out of range");
+
+/// A key with `shift` added.
+pub fn raise(key: u64, shift: i64) -> Result<u64> {
+    (key as i64)
+        .checked_add(shift)
+        .map(|key| key as u64)
+        .ok_or(BAD_KEY)
+}
+
+/// A key with `shift` taken off.
+fn lower(key: u64, shift: i64) -> Result<i64> {
+    (key as i64).checked_sub(shift).ok_or(BAD_KEY)
 }
 
 /// An entry as it stands on the medium.
@@ -124,19 +178,47 @@ impl Root {
         self.count.get() == 0
     }
 
-    pub(super) fn count(&self) -> usize {
+    /// Entries in it.
+    pub fn count(&self) -> usize {
         usize::from(self.count.get())
     }
 
-    pub(super) fn entry(&self, index: usize) -> Result<Entry> {
+    /// Entry `index`.
+    pub fn entry(&self, index: usize) -> Result<Entry> {
         let raw = self.entries.get(index);
         raw.map(RawEntry::get)
             .ok_or(Error::Corrupt("tree entry out of range"))
     }
 
-    pub(super) fn sane(&self) -> bool {
+    /// Whether count and level can be.
+    pub fn sane(&self) -> bool {
         let count = self.count();
         count <= INLINE && self.level <= MAX_LEVEL && (count > 0 || self.level == 0)
+    }
+
+    /// A root above `entries`, which are at most [`INLINE`] and in order.
+    pub fn above(level: u8, entries: &[Entry]) -> Result<Self> {
+        let mut root = Root::new_zeroed();
+        root.level = level;
+        for (index, entry) in entries.iter().enumerate() {
+            root.slots().insert(index, *entry)?;
+        }
+        Ok(root)
+    }
+
+    /// Whether the reserved fields are zero.
+    pub fn is_tidy(&self) -> bool {
+        self.reserved == [0; 3] && self.reserved2 == [0; 2]
+    }
+
+    /// Clears the reserved fields, and if nothing can hang on the root, level and count.
+    pub fn tidy(&mut self, empty: bool) {
+        self.reserved = [0; 3];
+        self.reserved2 = [0; 2];
+        if empty {
+            self.level = 0;
+            self.count.set(0);
+        }
     }
 
     fn slots(&mut self) -> Slots<'_> {
@@ -152,16 +234,23 @@ impl Root {
 #[repr(C)]
 pub struct NodeHead {
     seal: Seal,
-    owner: U64,
+    /// The inode.
+    pub owner: U64,
     level: u8,
     reserved: u8,
-    count: U16,
+    /// Entries in use.
+    pub count: U16,
     reserved2: [u8; 12],
 }
 
 impl NodeHead {
+    /// Levels of nodes under this one.
+    pub fn level(&self) -> u8 {
+        self.level
+    }
+
     /// The number of entries, if this is a node of `owner` at `level`.
-    pub(super) fn count(&self, owner: u64, level: u8) -> Result<usize> {
+    pub fn count(&self, owner: u64, level: u8) -> Result<usize> {
         self.check_owner(owner)?;
         let count = usize::from(self.count.get());
         if self.level != level || !(1..=FANOUT).contains(&count) {
@@ -183,7 +272,8 @@ impl NodeHead {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Node {
-    pub(super) head: NodeHead,
+    /// Its start.
+    pub head: NodeHead,
     entries: [RawEntry; FANOUT],
     reserved: [u8; 8],
 }
@@ -200,9 +290,26 @@ impl Object for Node {
 }
 
 impl Node {
-    pub(super) fn entry(&self, index: usize) -> Result<Entry> {
+    /// Entry `index`.
+    pub fn entry(&self, index: usize) -> Result<Entry> {
         let raw = self.entries.get(index);
         raw.map(RawEntry::get).ok_or(Error::Corrupt(Node::DAMAGED))
+    }
+
+    /// A node of inode `owner` with `entries`, which are at most [`FANOUT`] and in order.
+    pub fn holding(owner: u64, level: u8, entries: &[Entry]) -> Result<Self> {
+        let mut node = Node::new_zeroed();
+        node.head.owner.set(owner);
+        node.head.level = level;
+        for (index, entry) in entries.iter().enumerate() {
+            node.slots().insert(index, *entry)?;
+        }
+        Ok(node)
+    }
+
+    /// Whether the reserved fields are zero.
+    pub fn is_tidy(&self) -> bool {
+        self.head.reserved == 0 && self.head.reserved2 == [0; 12] && self.reserved == [0; 8]
     }
 
     fn slots(&mut self) -> Slots<'_> {
@@ -275,9 +382,25 @@ impl Slots<'_> {
     }
 
     /// How many keys are not above `key`.
-    fn rank(&self, key: u64) -> usize {
+    fn rank(&self, key: i64) -> usize {
         let live = self.raw.get(..self.len()).unwrap_or(&[]);
-        live.partition_point(|entry| entry.key.get() <= key)
+        live.partition_point(|entry| entry.key.get() as i64 <= key)
+    }
+
+    /// Moves all keys from entry `index` on, and what is beneath them if there is.
+    fn shift_from(&mut self, index: usize, delta: i64, inner: bool) -> Result {
+        for index in index..self.len() {
+            let entry = self.get(index)?;
+            let key = raise(entry.key, delta)?;
+            let moved = if inner {
+                let shift = entry.shift().checked_add(delta).ok_or(BAD_KEY)?;
+                Entry::inner(key, entry.value, shift)
+            } else {
+                Entry { key, ..entry }
+            };
+            self.set(index, moved)?;
+        }
+        Ok(())
     }
 }
 
@@ -289,9 +412,12 @@ struct Step {
     /// In an inner node, the entry that was followed; in a leaf, how many keys are not above the
     /// wanted one.
     index: usize,
+    /// What must be added to the node's keys to have them as in the root.
+    shift: i64,
 }
 
 /// The way to a key.
+#[derive(Default)]
 struct Path {
     steps: [Step; MAX_LEVEL as usize + 1],
     /// Level of the root, and index of the leaf's step.
@@ -315,12 +441,12 @@ fn entry_at<R: Reader>(r: &mut R, root: &Root, block: u64, index: usize) -> Resu
 }
 
 /// How many of `count` keys are not above `key`.
-fn rank<R: Reader>(r: &mut R, root: &Root, at: (u64, usize), key: u64) -> Result<usize> {
+fn rank<R: Reader>(r: &mut R, root: &Root, at: (u64, usize), key: i64) -> Result<usize> {
     let (block, count) = at;
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low + (high - low) / 2;
-        if entry_at(r, root, block, middle)?.key <= key {
+        if entry_at(r, root, block, middle)?.key as i64 <= key {
             low = middle + 1;
         } else {
             high = middle;
@@ -337,16 +463,24 @@ fn locate<R: Reader>(r: &mut R, owner: u64, root: &Root, key: u64) -> Result<Pat
     };
     let mut block = ROOT;
     let mut count = root.count();
+    let mut shift = 0;
     for (depth, step) in path.steps.iter_mut().enumerate().take(path.depth + 1) {
-        let rank = rank(r, root, (block, count), key)?;
+        let rank = rank(r, root, (block, count), lower(key, shift)?)?;
         if rank < count {
-            path.above = Some(entry_at(r, root, block, rank)?.key);
+            let above = entry_at(r, root, block, rank)?.raised(shift)?;
+            path.above = Some(above.key);
         }
         let leaf = depth == path.depth;
         let index = if leaf { rank } else { rank.saturating_sub(1) };
-        *step = Step { block, index };
+        *step = Step {
+            block,
+            index,
+            shift,
+        };
         if !leaf {
-            block = entry_at(r, root, block, index)?.value;
+            let entry = entry_at(r, root, block, index)?;
+            block = entry.value;
+            shift = shift.checked_add(entry.shift()).ok_or(BAD_KEY)?;
             let level = (path.depth - depth - 1) as u8;
             count = r.node(block, owner, level)?;
         }
@@ -364,7 +498,7 @@ pub(super) fn floor<R: Reader>(
     let path = locate(r, owner, root, key)?;
     let leaf = path.step(path.depth);
     let entry = match leaf.index.checked_sub(1) {
-        Some(index) => Some(entry_at(r, root, leaf.block, index)?),
+        Some(index) => Some(entry_at(r, root, leaf.block, index)?.raised(leaf.shift)?),
         None => None,
     };
     Ok((entry, path.above))
@@ -405,21 +539,23 @@ fn slots<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64, block: u64) -> Result<S
 /// Adds an entry, whose key must be new.
 pub(super) fn insert<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, entry: Entry) -> Result {
     let mut at = ROOT;
+    let mut shift = 0;
     let mut level = root(tx, ino)?.level;
     // Every node on the way down is made to have room before it is entered. A turn either goes down
     // a level, splits a child, or deepens the tree, so a few per level are enough.
     for _ in 0..4 * usize::from(MAX_LEVEL) {
         let node = slots(tx, ino, at)?;
-        let rank = node.rank(entry.key);
+        let new = entry.lowered(shift)?;
+        let rank = node.rank(new.key as i64);
         if at == ROOT && level == 0 && node.is_full() {
             level = deepen(tx, ino)?;
             continue;
         }
         if level == 0 {
-            if rank > 0 && node.get(rank - 1)?.key == entry.key {
+            if rank > 0 && node.get(rank - 1)?.key == new.key {
                 return Err(Error::Exists);
             }
-            return slots(tx, ino, at)?.insert(rank, entry);
+            return slots(tx, ino, at)?.insert(rank, new);
         }
         let full = node.is_full();
         let index = rank.saturating_sub(1);
@@ -429,19 +565,21 @@ pub(super) fn insert<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, entry: Entry) -> R
             if full {
                 level = deepen(tx, ino)?;
                 at = ROOT;
+                shift = 0;
             } else {
-                split(tx, ino, (at, index), child.value, entry.key)?;
+                split(tx, ino, (at, index), child, new.key)?;
             }
             continue;
         }
         if rank == 0 {
             let child = Entry {
-                key: entry.key,
+                key: new.key,
                 ..child
             };
             slots(tx, ino, at)?.set(index, child)?;
         }
         at = child.value;
+        shift = shift.checked_add(child.shift()).ok_or(BAD_KEY)?;
         level -= 1;
     }
     Err(Error::Corrupt("tree does not end"))
@@ -454,7 +592,7 @@ fn deepen<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<u8> {
         return Err(Error::NoSpace);
     }
     let first = old.entries[0].get();
-    let block = tx.alloc_for(ino, first.value)?;
+    let block = tx.alloc_for(ino)?;
     let node = tx.place::<Node>(block)?;
     node.head.owner.set(ino);
     node.head.level = old.level;
@@ -465,29 +603,23 @@ fn deepen<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<u8> {
     let root = &mut tx.inode_mut(ino)?.root;
     root.level = old.level + 1;
     root.slots().set_len(1);
-    root.slots().set(
-        0,
-        Entry {
-            key: first.key,
-            value: block,
-            len: 0,
-            flags: 0,
-        },
-    )?;
+    root.slots().set(0, Entry::inner(first.key, block, 0))?;
     Ok(old.level + 1)
 }
 
-/// Splits node `child`, entry `at.1` of `at.0`, for an insertion of `key`.
+/// Splits node `child`, entry `at.1` of `at.0`, for an insertion of `key`, which is as in `at.0`.
 fn split<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
     at: (u64, usize),
-    child: u64,
+    child: Entry,
     key: u64,
 ) -> Result {
-    let right = tx.alloc_for(ino, child)?;
-    tx.duplicate::<Node>(child, right)?;
-    let mut left = slots(tx, ino, child)?;
+    let shift = child.shift();
+    let key = lower(key, shift)?;
+    let right = tx.alloc_for(ino)?;
+    tx.duplicate::<Node>(child.value, right)?;
+    let mut left = slots(tx, ino, child.value)?;
     let len = left.len();
     // What grows at its end leaves full nodes behind.
     let keep = if left.rank(key) == len {
@@ -498,12 +630,7 @@ fn split<M: Medium>(
     left.set_len(keep);
     let mut node = slots(tx, ino, right)?;
     node.keep_from(keep);
-    let separator = Entry {
-        key: node.get(0)?.key,
-        value: right,
-        len: 0,
-        flags: 0,
-    };
+    let separator = Entry::inner(raise(node.get(0)?.key, shift)?, right, shift);
     slots(tx, ino, at.0)?.insert(at.1 + 1, separator)
 }
 
@@ -513,7 +640,8 @@ fn locate_exact<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Result<(Pa
     let path = locate(tx, ino, &root, key)?;
     let leaf = path.step(path.depth);
     let index = leaf.index.checked_sub(1).ok_or(Error::NoEntry)?;
-    if entry_at(tx, &root, leaf.block, index)?.key != key {
+    let entry = entry_at(tx, &root, leaf.block, index)?;
+    if entry.raised(leaf.shift)?.key != key {
         return Err(Error::NoEntry);
     }
     Ok((path, index))
@@ -531,7 +659,8 @@ fn set_lowest<M: Medium>(
         let step = path.step(depth);
         let mut node = slots(tx, ino, step.block)?;
         let entry = node.get(step.index)?;
-        node.set(step.index, Entry { key, ..entry })?;
+        let lowest = Entry { key, ..entry }.lowered(step.shift)?;
+        node.set(step.index, lowest)?;
         if step.index > 0 {
             break;
         }
@@ -542,7 +671,8 @@ fn set_lowest<M: Medium>(
 /// Replaces the entry at `key` by one that has the same neighbours.
 pub(super) fn change<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64, entry: Entry) -> Result {
     let (path, index) = locate_exact(tx, ino, key)?;
-    slots(tx, ino, path.step(path.depth).block)?.set(index, entry)?;
+    let leaf = path.step(path.depth);
+    slots(tx, ino, leaf.block)?.set(index, entry.lowered(leaf.shift)?)?;
     if index == 0 && entry.key != key {
         set_lowest(tx, ino, &path, path.depth, entry.key)?;
     }
@@ -553,12 +683,12 @@ pub(super) fn change<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64, entry: E
 pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Result {
     let (path, mut index) = locate_exact(tx, ino, key)?;
     for depth in (0..=path.depth).rev() {
-        let block = path.step(depth).block;
+        let Step { block, shift, .. } = path.step(depth);
         let mut node = slots(tx, ino, block)?;
         node.remove(index)?;
         if node.len() > 0 {
             if index == 0 {
-                let lowest = node.get(0)?.key;
+                let lowest = node.get(0)?.raised(shift)?.key;
                 set_lowest(tx, ino, &path, depth, lowest)?;
             }
             break;
@@ -573,6 +703,28 @@ pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Resul
     collapse(tx, ino)
 }
 
+/// Adds `delta` to all keys from `from` on. The order must stay, so there is no key from
+/// `from + delta` to `from` if `delta` is negative. Changes a node per level at most.
+pub(super) fn shift<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, delta: i64) -> Result {
+    let root = root(tx, ino)?;
+    let path = match from.checked_sub(1) {
+        Some(below) => locate(tx, ino, &root, below)?,
+        None => Path::default(),
+    };
+    // Nothing is below: there is no way between what moves and what does not.
+    if path.step(path.depth).index == 0 {
+        let inner = root.level > 0;
+        return tx.inode_mut(ino)?.root.slots().shift_from(0, delta, inner);
+    }
+    for depth in 0..=path.depth {
+        let step = path.step(depth);
+        let inner = depth < path.depth;
+        let first = if inner { step.index + 1 } else { step.index };
+        slots(tx, ino, step.block)?.shift_from(first, delta, inner)?;
+    }
+    Ok(())
+}
+
 /// Takes a single small child back into the root.
 fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
     for _ in 0..MAX_LEVEL {
@@ -580,7 +732,8 @@ fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
         if old.level == 0 || old.count.get() != 1 {
             break;
         }
-        let child = old.entries[0].get().value;
+        let Entry { value: child, .. } = old.entries[0].get();
+        let shift = old.entries[0].get().shift();
         let count = tx.node(child, ino, old.level - 1)?;
         if count > COLLAPSE {
             break;
@@ -591,6 +744,8 @@ fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
             let entry = tx.node_entry(child, index)?;
             new.slots().insert(index, entry)?;
         }
+        let inner = new.level > 0;
+        new.slots().shift_from(0, shift, inner)?;
         tx.inode_mut(ino)?.root = new;
         tx.free_for(ino, child)?;
     }

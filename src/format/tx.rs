@@ -25,6 +25,10 @@ use zerocopy_derive::{
 };
 
 use super::{
+    bitmap::{
+        self,
+        Bits, //
+    },
     dir::{
         Leaf,
         LeafHead, //
@@ -61,6 +65,7 @@ use super::{
         Object,
         Reader, //
     },
+    xattr,
     Error,
     Geometry,
     Medium,
@@ -108,6 +113,15 @@ pub(super) struct Change {
     /// One of [`journal`]'s record kinds.
     kind: U32,
     pad: U32,
+}
+
+impl Change {
+    fn run(&self) -> Run {
+        Run {
+            start: self.start.get(),
+            len: self.len.get(),
+        }
+    }
 }
 
 /// The arena, divided.
@@ -296,16 +310,19 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.free_blocks(run)
     }
 
+    /// Allocates one block of metadata.
+    pub(super) fn alloc_meta(&mut self) -> Result<u64> {
+        self.need_change()?;
+        let start = self.space.alloc_meta().ok_or(Error::NoSpace)?;
+        self.change(journal::BLOCKS_USED, Run { start, len: 1 })?;
+        Ok(start)
+    }
+
     /// Allocates one block of metadata for inode `ino`.
-    pub(super) fn alloc_for(&mut self, ino: u64, near: u64) -> Result<u64> {
-        let run = self.alloc_blocks(Request {
-            goal: Some(near),
-            min: 1,
-            max: 1,
-            aligned: false,
-        })?;
+    pub(super) fn alloc_for(&mut self, ino: u64) -> Result<u64> {
+        let block = self.alloc_meta()?;
         self.inode_mut(ino)?.add_blocks(1)?;
-        Ok(run.start)
+        Ok(block)
     }
 
     /// Frees one block of metadata of inode `ino`.
@@ -331,6 +348,12 @@ impl<'a, M: Medium> Tx<'a, M> {
         let leaf = self.object_mut::<Leaf>(offset_of(block))?;
         leaf.head.count(owner)?;
         Ok(leaf)
+    }
+
+    /// A block of attributes, to be changed.
+    pub(super) fn attributes_mut(&mut self, block: u64) -> Result<&mut xattr::Attributes> {
+        self.check_block(block)?;
+        self.object_mut(offset_of(block))
     }
 
     /// Whether `block` can hold a node or a leaf. That no inode can stand there too keeps objects
@@ -378,7 +401,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.log_bytes += journal::bound(len as u64);
     }
 
-    fn bytes(&mut self, index: usize) -> Result<(&mut Slot, &mut [u8])> {
+    fn held(&mut self, index: usize) -> Result<(&mut Slot, &mut [u8])> {
         let slot = self.memory.slots.get_mut(index).ok_or(Error::TxFull)?;
         let at = slot.at.get() as usize;
         let bytes = self
@@ -396,9 +419,9 @@ impl<'a, M: Medium> Tx<'a, M> {
             None => {
                 let volume = self.volume;
                 let index = self.reserve::<T>(off)?;
-                let (_, bytes) = self.bytes(index)?;
+                let (_, bytes) = self.held(index)?;
                 volume.medium().read(off, bytes)?;
-                volume.verify::<T>(off, bytes)?;
+                volume.verify_copy::<T>(off, bytes)?;
                 if !T::ref_from_bytes(bytes).is_ok_and(T::sane) {
                     return Err(Error::Corrupt(T::DAMAGED));
                 }
@@ -406,7 +429,7 @@ impl<'a, M: Medium> Tx<'a, M> {
                 index
             }
         };
-        let (slot, bytes) = self.bytes(index)?;
+        let (slot, bytes) = self.held(index)?;
         slot.flags.set(slot.flags.get() | flags);
         // Two uses of one place: the lengths differ, or else the magic does.
         let magic = bytes.get(..4).is_some_and(|m| m == T::MAGIC.to_le_bytes());
@@ -439,7 +462,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.forget(off, size_of::<T>() as u64);
         let index = self.reserve::<T>(off)?;
         self.keep(size_of::<T>());
-        let (slot, bytes) = self.bytes(index)?;
+        let (slot, bytes) = self.held(index)?;
         slot.flags.set(flags);
         bytes.fill(0);
         if let Some(magic) = bytes.get_mut(..4) {
@@ -482,7 +505,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     }
 
     fn need_change(&self) -> Result {
-        let log_bytes = self.log_bytes + journal::bound(0);
+        let log_bytes = self.log_bytes + journal::RUN_BOUND;
         if self.changes < CHANGES && log_bytes <= journal::capacity(self.volume.geometry()) {
             Ok(())
         } else {
@@ -513,7 +536,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             pad: U32::new(0),
         };
         self.changes += 1;
-        self.log_bytes += journal::bound(0);
+        self.log_bytes += journal::RUN_BOUND;
         Ok(())
     }
 
@@ -539,18 +562,15 @@ impl<'a, M: Medium> Tx<'a, M> {
         let volume = self.volume;
         let mut log = journal::Writer::new(volume);
         for index in 0..self.slots {
-            let (slot, bytes) = self.bytes(index)?;
+            let (slot, bytes) = self.held(index)?;
             if slot.flags.get() & (DIRTY | PLACED | GONE) == DIRTY {
                 log.object(slot.off.get(), bytes)?;
             }
         }
-        for change in self.memory.changes.iter().take(self.changes) {
-            let run = Run {
-                start: change.start.get(),
-                len: change.len.get(),
-            };
-            log.run(change.kind.get(), run)?;
+        for change in self.changes() {
+            log.run(change.kind.get(), change.run())?;
         }
+        self.log_sums(&mut log)?;
         if log.is_empty() {
             return Ok(());
         }
@@ -560,12 +580,38 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(())
     }
 
+    fn changes(&self) -> &[Change] {
+        self.memory.changes.get(..self.changes).unwrap_or(&[])
+    }
+
+    /// Logs the new checksums of the groups that the runs cover in part. The old ones are verified:
+    /// or what has been damaged since the mount would get a good checksum.
+    fn log_sums(&self, log: &mut journal::Writer<'_, M>) -> Result {
+        let changes = self.changes();
+        for (index, change) in changes.iter().enumerate() {
+            for group in bitmap::partial_groups(change.run()) {
+                let mut earlier = changes.iter().take(index);
+                if earlier.any(|c| bitmap::partial_groups(c.run()).any(|g| g == group)) {
+                    continue;
+                }
+                let mut bits = Bits::read(self.volume, group)?;
+                for change in changes {
+                    if let Some((plane, set)) = journal::bitmap_change(change.kind.get()) {
+                        bits.mark(group, plane, change.run(), set);
+                    }
+                }
+                log.sums(group, bits.sum(self.volume, group))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Computes checksums, and stores the objects that are in new blocks.
     fn write_placed(&mut self) -> Result<Durable<Fresh>> {
         let volume = self.volume;
         let mut stored = self.stored;
         for index in 0..self.slots {
-            let (slot, bytes) = self.bytes(index)?;
+            let (slot, bytes) = self.held(index)?;
             let flags = slot.flags.get();
             if flags & GONE != 0 || flags & DIRTY == 0 {
                 continue;
@@ -589,12 +635,12 @@ impl<'a, M: Medium> Tx<'a, M> {
     fn settle(&mut self) {
         self.committed = true;
         for change in self.memory.changes.iter().take(self.changes) {
-            let run = Run {
-                start: change.start.get(),
-                len: change.len.get(),
-            };
+            let run = change.run();
             match change.kind.get() {
-                journal::BLOCKS_FREE => self.space.release(run),
+                journal::BLOCKS_FREE => {
+                    self.volume.medium().forget_verified(run.start, run.len);
+                    self.space.release(run);
+                }
                 journal::INODES_GONE => self.space.set_inode_block(run.start, false),
                 _ => {}
             }
@@ -609,10 +655,7 @@ impl<M: Medium> Drop for Tx<'_, M> {
             return;
         }
         for change in self.memory.changes.iter().take(self.changes) {
-            let run = Run {
-                start: change.start.get(),
-                len: change.len.get(),
-            };
+            let run = change.run();
             match change.kind.get() {
                 journal::BLOCKS_USED => self.space.release(run),
                 journal::INODES_HERE => self.space.set_inode_block(run.start, false),
@@ -625,6 +668,26 @@ impl<M: Medium> Drop for Tx<'_, M> {
 impl<M: Medium> Reader for Tx<'_, M> {
     fn geometry(&self) -> &Geometry {
         self.volume.geometry()
+    }
+
+    fn verify<T: Object>(&mut self, block: u64) -> Result {
+        self.check_block(block)?;
+        // What is not held already is read where it stands: going over many blocks must not fill
+        // the arena.
+        match self.find(offset_of(block)) {
+            Some(_) => self.object::<T>(offset_of(block)).map(drop),
+            None => self.volume.verify_block::<T>(block),
+        }
+    }
+
+    fn bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result {
+        let Some(index) = self.find(offset_of(block)) else {
+            return self.volume.medium().read(offset_of(block) + at as u64, buf);
+        };
+        let (_, bytes) = self.held(index)?;
+        let bytes = bytes.get(at..).and_then(|bytes| bytes.get(..buf.len()));
+        buf.copy_from_slice(bytes.ok_or(Error::Corrupt("object shorter than its fields"))?);
+        Ok(())
     }
 
     fn node(&mut self, block: u64, owner: u64, level: u8) -> Result<usize> {

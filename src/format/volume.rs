@@ -139,7 +139,7 @@ impl<M: Medium> Volume<M> {
     }
 
     /// Reads an object of at most [`CHUNK`] bytes.
-    pub(super) fn load<T: Object>(&self, off: u64) -> Result<T> {
+    pub fn load<T: Object>(&self, off: u64) -> Result<T> {
         let mut object = T::new_zeroed();
         self.medium.read(off, object.as_mut_bytes())?;
         self.verify::<T>(off, object.as_bytes())?;
@@ -150,7 +150,7 @@ impl<M: Medium> Volume<M> {
     }
 
     /// Stores an object that nothing refers to yet and flushes it.
-    pub(super) fn store<T: Object>(&self, off: u64, object: &mut T) -> Result {
+    pub fn store<T: Object>(&self, off: u64, object: &mut T) -> Result {
         self.seal::<T>(off, object.as_mut_bytes())?;
         self.medium.write(off, object.as_bytes())?;
         self.medium.flush(off, size_of::<T>() as u64)
@@ -163,18 +163,37 @@ impl<M: Medium> Volume<M> {
     }
 
     /// Writes the checksum into `bytes`, whose magic stands already.
-    pub(super) fn reseal(&self, off: u64, sealed: usize, bytes: &mut [u8]) -> Result {
+    pub fn reseal(&self, off: u64, sealed: usize, bytes: &mut [u8]) -> Result {
         let crc = self.checksum(off, sealed, bytes)?;
         put(bytes, 4, crc)
     }
 
     /// Checks magic and checksum of `bytes`, an object of type `T` read from `off`.
-    pub(super) fn verify<T: Object>(&self, off: u64, bytes: &[u8]) -> Result {
+    pub fn verify<T: Object>(&self, off: u64, bytes: &[u8]) -> Result {
         let good = Seal::read_from_prefix(bytes).is_ok_and(|(seal, _)| {
             seal.magic.get() == T::MAGIC
                 && self.checksum(off, T::SEALED, bytes) == Ok(seal.crc.get())
         });
         good.then_some(()).ok_or(Error::Corrupt(T::DAMAGED))
+    }
+
+    /// The same as [`Volume::verify`] for a copy that was just made, with what is known of its block
+    /// if it fills one.
+    pub(super) fn verify_copy<T: Object>(&self, off: u64, bytes: &[u8]) -> Result {
+        let block = off / BLOCK_SIZE;
+        let whole = size_of::<T>() as u64 == BLOCK_SIZE && off % BLOCK_SIZE == 0;
+        if whole && self.medium.is_verified(block) {
+            let seal = Seal::read_from_prefix(bytes);
+            return seal
+                .is_ok_and(|(seal, _)| seal.magic.get() == T::MAGIC)
+                .then_some(())
+                .ok_or(Error::Corrupt(T::DAMAGED));
+        }
+        self.verify::<T>(off, bytes)?;
+        if whole {
+            self.medium.set_verified(block);
+        }
+        Ok(())
     }
 
     fn checksum(&self, off: u64, sealed: usize, bytes: &[u8]) -> Result<u32> {
@@ -187,7 +206,7 @@ impl<M: Medium> Volume<M> {
     }
 
     /// The running checksum of an object at `off` before its first byte.
-    pub(super) fn crc_start(&self, off: u64) -> u32 {
+    pub fn crc_start(&self, off: u64) -> u32 {
         self.medium
             .crc32c(self.geometry.crc_seed, &off.to_le_bytes())
     }
@@ -198,6 +217,12 @@ impl<M: Medium> Volume<M> {
             return Err(Error::Corrupt(T::DAMAGED));
         }
         let base = offset_of(block);
+        if self.medium.is_verified(block) {
+            let seal: Seal = self.plain(base)?;
+            return (seal.magic.get() == T::MAGIC)
+                .then_some(())
+                .ok_or(Error::Corrupt(T::DAMAGED));
+        }
         let mut chunk = [0u8; CHUNK];
         let mut crc = self.crc_start(base);
         let mut expected = Seal::new_zeroed();
@@ -211,18 +236,22 @@ impl<M: Medium> Volume<M> {
                 crc = self.medium.crc32c(crc, &chunk);
             }
         }
-        let good = expected.magic.get() == T::MAGIC && expected.crc.get() == crc;
-        good.then_some(()).ok_or(Error::Corrupt(T::DAMAGED))
+        if expected.magic.get() != T::MAGIC || expected.crc.get() != crc {
+            return Err(Error::Corrupt(T::DAMAGED));
+        }
+        self.medium.set_verified(block);
+        Ok(())
     }
 
     /// Reads a plain structure without a checksum of its own.
-    pub(super) fn plain<T: FromBytes + IntoBytes>(&self, off: u64) -> Result<T> {
+    pub fn plain<T: FromBytes + IntoBytes>(&self, off: u64) -> Result<T> {
         let mut value = T::new_zeroed();
         self.medium.read(off, value.as_mut_bytes())?;
         Ok(value)
     }
 
-    pub(super) fn word(&self, off: u64) -> Result<u64> {
+    /// Reads an aligned word.
+    pub fn word(&self, off: u64) -> Result<u64> {
         let mut bytes = [0; 8];
         self.medium.read(off, &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
@@ -239,7 +268,7 @@ fn put(bytes: &mut [u8], at: usize, value: u32) -> Result {
 }
 
 /// Where inode `ino` stands, for numbers that were checked.
-pub(super) const fn inode_offset(ino: u64) -> u64 {
+pub const fn inode_offset(ino: u64) -> u64 {
     ino * INODE_SIZE
 }
 
@@ -248,6 +277,12 @@ pub(super) const fn inode_offset(ino: u64) -> u64 {
 pub trait Reader {
     /// Positions and identity.
     fn geometry(&self) -> &Geometry;
+
+    /// Checks magic and checksum of the `T` in `block`.
+    fn verify<T: Object>(&mut self, block: u64) -> Result;
+
+    /// Bytes of an object that [`Reader::verify`] has checked.
+    fn bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result;
 
     /// Checks that `block` is a tree node of inode `owner` at `level` and returns the number of its
     /// entries.
@@ -266,6 +301,14 @@ pub trait Reader {
 impl<M: Medium> Reader for &Volume<M> {
     fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    fn verify<T: Object>(&mut self, block: u64) -> Result {
+        self.verify_block::<T>(block)
+    }
+
+    fn bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result {
+        self.medium.read(offset_of(block) + at as u64, buf)
     }
 
     fn node(&mut self, block: u64, owner: u64, level: u8) -> Result<usize> {

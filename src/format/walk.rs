@@ -23,10 +23,12 @@ use super::{
     offset_of,
     space::Run,
     tree::{
+        self,
         Entry,
         MAX_LEVEL, //
     },
     volume::Reader,
+    xattr,
     Error,
     Inode,
     Medium,
@@ -49,6 +51,10 @@ pub enum Use {
     Leaf,
     /// The target of a symbolic link.
     Target,
+    /// Extended attributes.
+    Attributes,
+    /// The value of an extended attribute.
+    Value,
 }
 
 /// Who is told what a walk sees.
@@ -78,7 +84,7 @@ pub trait Visitor {
 pub fn walk<M: Medium>(volume: &Volume<M>, visitor: &mut impl Visitor) -> Result {
     let geometry = volume.geometry();
     let bitmap = offset_of(geometry.inode_bitmap_start);
-    for block in geometry.data_start..geometry.blocks {
+    for block in geometry.data_start..geometry.data_end {
         let word = volume.word(bitmap + block / 64 * 8)?;
         if word >> (block % 64) & 1 == 0 {
             continue;
@@ -117,16 +123,31 @@ fn inodes<M: Medium>(
 ) -> Result {
     for slot in (1..INODE_SLOTS).filter(|slot| used >> slot & 1 != 0) {
         let ino = block * INODE_SLOTS + slot;
-        let result = match volume.inode(ino) {
-            Ok(inode) => {
-                visitor.inode(&inode);
-                contents(volume, &inode, visitor)
+        let inode = match volume.inode(ino) {
+            Ok(inode) => inode,
+            Err(error) => {
+                report(visitor, ino, error)?;
+                continue;
             }
-            Err(error) => Err(error),
         };
+        visitor.inode(&inode);
+        let result = contents(volume, &inode, visitor);
+        result.or_else(|error| report(visitor, ino, error))?;
+        let result = attributes(volume, &inode, visitor);
         result.or_else(|error| report(visitor, ino, error))?;
     }
     Ok(())
+}
+
+fn attributes<M: Medium>(volume: &Volume<M>, inode: &Inode, visitor: &mut impl Visitor) -> Result {
+    xattr::blocks(volume, inode, |block, value| {
+        let run = Run {
+            start: block,
+            len: 1,
+        };
+        let what = if value { Use::Value } else { Use::Attributes };
+        visitor.blocks(inode.ino(), run, what)
+    })
 }
 
 fn contents<M: Medium>(volume: &Volume<M>, inode: &Inode, visitor: &mut impl Visitor) -> Result {
@@ -199,8 +220,8 @@ fn entries<M: Medium, V: Visitor>(
     visitor: &mut V,
     mut f: impl FnMut(Entry, Option<u64>, &mut V) -> Result,
 ) -> Result {
-    /// A node that is being gone over: block, next entry, number of entries.
-    type Level = (u64, usize, usize);
+    /// A node that is being gone over: block, next entry, number of entries, and what its keys lack.
+    type Level = (u64, usize, usize, i64);
 
     let mut levels: [Level; MAX_LEVEL as usize + 1] = Default::default();
     let mut r = volume;
@@ -209,10 +230,10 @@ fn entries<M: Medium, V: Visitor>(
     let mut depth = top;
     let mut pending = None::<Entry>;
     if let Some(level) = levels.get_mut(top) {
-        *level = (0, 0, root.count());
+        *level = (0, 0, root.count(), 0);
     }
     while let Some(level) = levels.get_mut(depth) {
-        let (block, index, count) = *level;
+        let (block, index, count, shift) = *level;
         if index == count {
             depth += 1;
             if depth > top {
@@ -225,6 +246,10 @@ fn entries<M: Medium, V: Visitor>(
             root.entry(index)?
         } else {
             r.node_entry(block, index)?
+        };
+        let entry = Entry {
+            key: tree::raise(entry.key, shift)?,
+            ..entry
         };
         if depth == 0 {
             if let Some(last) = pending.replace(entry) {
@@ -243,12 +268,14 @@ fn entries<M: Medium, V: Visitor>(
             continue;
         }
         let count = r.node(entry.value, inode.ino(), (depth - 1) as u8)?;
-        if r.node_entry(entry.value, 0)?.key != entry.key {
+        let shift = shift.checked_add(entry.shift());
+        let shift = shift.ok_or(Error::Corrupt("tree key out of range"))?;
+        if tree::raise(r.node_entry(entry.value, 0)?.key, shift)? != entry.key {
             return Err(Error::Corrupt("tree node does not begin with its key"));
         }
         depth -= 1;
         if let Some(level) = levels.get_mut(depth) {
-            *level = (entry.value, 0, count);
+            *level = (entry.value, 0, count, shift);
         }
     }
     match pending {

@@ -9,11 +9,12 @@ use super::{
         MapLocks,
         Usage, //
     },
+    ioctl,
     super_block::{
-        report,
         Pinfs,
         Pmem, //
-    }, //
+    },
+    xattr, //
 };
 use crate::{
     format::{
@@ -44,9 +45,9 @@ use crate::{
             Negative,
             Operations,
             Params,
-            RenameFlags,
             Table,
-            Time, //
+            Time,
+            Unnamed, //
         },
         iomap,
         Dentry,
@@ -55,7 +56,8 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::aref::ARef, //
+    sync::aref::ARef,
+    uaccess::UserPtr, //
 };
 
 /// The functions of a directory's inode.
@@ -70,6 +72,41 @@ fn name<'a>(dentry: &'a Dentry) -> Result<Name<'a>> {
     Name::new(dentry.name()).map_err(errno)
 }
 
+/// What the engine has to know of a file that is being created.
+fn owner(draft: &Draft<Pinfs>, rdev: u32) -> Owner {
+    let (uid, gid) = draft.owner();
+    Owner {
+        mode: draft.mode().into(),
+        uid,
+        gid,
+        rdev: rdev.into(),
+        generation: random::u32(),
+        now: draft.times().ctime.to_format(),
+    }
+}
+
+/// How a file that was created looks to the VFS.
+fn params<'a>(
+    draft: &Draft<Pinfs>,
+    owner: &Owner,
+    nlink: u32,
+    sectors: u64,
+    target: &'a [u8],
+) -> Params<'a, Pinfs> {
+    Params {
+        mode: draft.mode(),
+        uid: owner.uid,
+        gid: owner.gid,
+        nlink,
+        size: target.len() as u64,
+        sectors,
+        generation: owner.generation,
+        rdev: owner.rdev as u32,
+        times: draft.times(),
+        kind: inode::kind(draft.mode(), target),
+    }
+}
+
 /// Creates a file under `dentry`, in one transaction, and publishes its inode.
 fn create(
     dir: &VfsLocked<'_, Pinfs>,
@@ -79,49 +116,27 @@ fn create(
     target: Option<&[u8]>,
 ) -> Result {
     let parent = dir.inode();
-    let sb = parent.super_block().data();
-    let (uid, gid) = draft.owner();
-    let times = draft.times();
-    let owner = Owner {
-        mode: draft.mode().into(),
-        uid,
-        gid,
-        rdev: rdev.into(),
-        generation: random::u32(),
-        now: times.ctime.to_format(),
-    };
+    let sb = parent.super_block();
+    let owner = owner(&draft, rdev);
     let (ino, sectors, usage) = {
         let _map = MapLocks::new([Some(parent), None, None, None]);
         let name = name(&dentry)?;
         sb.transact(|tx| {
             let ino = namespace::create(tx, parent.ino(), name, &owner, target)?;
+            xattr::init(tx, ino, draft.xattrs())?;
             let sectors = Usage::of(tx.inode(ino)?).sectors;
             Ok((ino, sectors, Usage::of(tx.inode(parent.ino())?)))
         })?
     };
     let is_dir = draft.is_dir();
-    let mode = draft.mode();
-    let target = target.unwrap_or_default();
-    let new = draft.number(ino)?;
-    new.publish_as(
-        dentry,
-        Params {
-            mode,
-            uid,
-            gid,
-            nlink: if is_dir { 2 } else { 1 },
-            size: target.len() as u64,
-            sectors,
-            generation: owner.generation,
-            rdev,
-            times,
-            kind: inode::kind(mode, target),
-        },
-    )?;
+    let now = draft.times().ctime;
+    let nlink = if is_dir { 2 } else { 1 };
+    let params = params(&draft, &owner, nlink, sectors, target.unwrap_or_default());
+    draft.number(ino)?.publish_as(dentry, params)?;
     if is_dir {
         parent.inc_nlink();
     }
-    changed(dir, usage, times.ctime);
+    changed(dir, usage, now);
     Ok(())
 }
 
@@ -146,7 +161,7 @@ fn remove(
     let now = parent.current_time();
     let usage = {
         let _map = MapLocks::new([Some(parent), Some(inode), None, None]);
-        parent.super_block().data().transact(|tx| {
+        parent.super_block().transact(|tx| {
             operation(tx, parent.ino(), name, now.to_format())?;
             Ok(Usage::of(tx.inode(parent.ino())?))
         })?
@@ -162,6 +177,7 @@ impl Operations for DirInode {
 
     fn lookup(dir: &INode<Pinfs>, name: &[u8]) -> Result<Option<ARef<INode<Pinfs>>>> {
         let sb = dir.super_block();
+        sb.check_readable()?;
         let name = Name::new(name).map_err(errno)?;
         let volume = sb.data().volume();
         let found = {
@@ -171,9 +187,9 @@ impl Operations for DirInode {
                 .and_then(|disk| dir::lookup(volume, &disk, name))
         };
         match found {
-            Ok(found) => inode::get(sb, found.ino).map(Some),
+            Ok(found) => inode::named(sb, found.ino).map(Some),
             Err(format::Error::NoEntry) => Ok(None),
-            Err(err) => Err(report(err)),
+            Err(err) => Err(sb.report(err)),
         }
     }
 
@@ -212,6 +228,40 @@ impl Operations for DirInode {
         Ok(())
     }
 
+    fn link(
+        dir: &VfsLocked<'_, Pinfs>,
+        inode: &VfsLocked<'_, Pinfs>,
+        dentry: &Negative<'_>,
+    ) -> Result {
+        let (parent, inode) = (dir.inode(), inode.inode());
+        let name = name(dentry)?;
+        inode::settle(inode)?;
+        let now = parent.current_time();
+        let usage = {
+            let _map = MapLocks::new([Some(parent), Some(inode), None, None]);
+            parent.super_block().transact(|tx| {
+                namespace::link(tx, inode.ino(), parent.ino(), name, now.to_format())?;
+                Ok(Usage::of(tx.inode(parent.ino())?))
+            })?
+        };
+        inode.inc_nlink();
+        inode.set_ctime(now);
+        changed(dir, usage, now);
+        Ok(())
+    }
+
+    /// The file is on the orphan list from the first, so that it does not outlive a crash.
+    fn tmpfile(dir: &INode<Pinfs>, file: Unnamed<'_>, draft: Draft<Pinfs>) -> Result {
+        let owner = owner(&draft, 0);
+        let (ino, sectors) = dir.super_block().transact(|tx| {
+            let ino = namespace::create_unnamed(tx, dir.ino(), &owner)?;
+            xattr::init(tx, ino, draft.xattrs())?;
+            Ok((ino, Usage::of(tx.inode(ino)?).sectors))
+        })?;
+        let params = params(&draft, &owner, 0, sectors, &[]);
+        draft.number(ino)?.publish_unnamed(file, params)
+    }
+
     fn rename(
         from_dir: &VfsLocked<'_, Pinfs>,
         from: &Dentry,
@@ -219,22 +269,29 @@ impl Operations for DirInode {
         to_dir: &VfsLocked<'_, Pinfs>,
         to: &Dentry,
         victim: Option<&VfsLocked<'_, Pinfs>>,
-        flags: RenameFlags,
+        whiteout: Option<Draft<Pinfs>>,
     ) -> Result {
-        // The VFS itself has refused RENAME_NOREPLACE over something.
-        if !flags.only_noreplace_or_none() {
-            return Err(EINVAL);
-        }
         let (old, new) = (from_dir.inode(), to_dir.inode());
         let victim = victim.map(|victim| victim.inode());
         let (from, to) = (name(from)?, name(to)?);
+        inode::settle(inode)?;
         let now = old.current_time();
         let (old_usage, new_usage) = {
             let _map = MapLocks::new([Some(old), Some(new), Some(inode), victim]);
-            let sb = old.super_block().data();
+            let sb = old.super_block();
             sb.transact(|tx| {
-                let (from, to) = ((old.ino(), from), (new.ino(), to));
-                namespace::rename(tx, from, to, IfExists::Replace, now.to_format())?;
+                let target = (new.ino(), to);
+                let source = (old.ino(), from);
+                let replace = IfExists::Replace;
+                if let Some(whiteout) = &whiteout {
+                    let owner = owner(whiteout, 0);
+                    let made = namespace::rename_whiteout(tx, source, target, replace, &owner)?;
+                    if let (_, Some(ino)) = made {
+                        xattr::init(tx, ino, whiteout.xattrs())?;
+                    }
+                } else {
+                    namespace::rename(tx, source, target, replace, now.to_format())?;
+                }
                 let old = Usage::of(tx.inode(old.ino())?);
                 Ok((old, Usage::of(tx.inode(new.ino())?)))
             })?
@@ -258,6 +315,47 @@ impl Operations for DirInode {
         Ok(())
     }
 
+    fn exchange(
+        a_dir: &VfsLocked<'_, Pinfs>,
+        a: (&Dentry, &INode<Pinfs>),
+        b_dir: &VfsLocked<'_, Pinfs>,
+        b: (&Dentry, &INode<Pinfs>),
+    ) -> Result {
+        let (at_a, at_b) = (a_dir.inode(), b_dir.inode());
+        let (a_name, b_name) = (name(a.0)?, name(b.0)?);
+        let (a, b) = (a.1, b.1);
+        inode::settle(a)?;
+        inode::settle(b)?;
+        let now = at_a.current_time();
+        let (a_usage, b_usage) = {
+            let _map = MapLocks::new([Some(at_a), Some(at_b), Some(a), Some(b)]);
+            at_a.super_block().transact(|tx| {
+                let names = ((at_a.ino(), a_name), (at_b.ino(), b_name));
+                namespace::exchange(tx, names.0, names.1, now.to_format())?;
+                let a_usage = Usage::of(tx.inode(at_a.ino())?);
+                Ok((a_usage, Usage::of(tx.inode(at_b.ino())?)))
+            })?
+        };
+        changed(a_dir, a_usage, now);
+        changed(b_dir, b_usage, now);
+        a.set_ctime(now);
+        b.set_ctime(now);
+        if at_a.ino() != at_b.ino() {
+            match (a.is_dir(), b.is_dir()) {
+                (true, false) => {
+                    at_a.drop_nlink();
+                    at_b.inc_nlink();
+                }
+                (false, true) => {
+                    at_a.inc_nlink();
+                    at_b.drop_nlink();
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn setattr(
         inode: &mut VfsLocked<'_, Pinfs>,
         dentry: &Dentry,
@@ -266,7 +364,7 @@ impl Operations for DirInode {
         inode::setattr(inode, dentry, attributes)
     }
 
-    fn birth_time(inode: &INode<Pinfs>) -> Option<Time> {
+    fn birth_time(inode: &INode<Pinfs>) -> Result<Time> {
         inode::birth_time(inode)
     }
 }
@@ -310,7 +408,9 @@ impl Batch {
     fn fill(&mut self, dir: &INode<Pinfs>, from: u64) -> Result<bool> {
         self.names.clear();
         self.heads.clear();
-        let volume = dir.super_block().data().volume();
+        let sb = dir.super_block();
+        sb.check_readable()?;
+        let volume = sb.data().volume();
         let mut result = Ok(());
         {
             let _map = dir.data().map.read();
@@ -322,7 +422,7 @@ impl Batch {
                         result.is_ok() && self.heads.len() < Self::ENTRIES
                     })
                 })
-                .map_err(report)?;
+                .map_err(|err| sb.report(err))?;
         }
         result?;
         Ok(!self.heads.is_empty())
@@ -362,6 +462,14 @@ impl file::Operations for OpenDir {
     type Fs = Pinfs;
 
     const MAP: iomap::Table<Pinfs> = super::file::MAP;
+
+    fn open(file: &OpenFile<'_, Pinfs>) -> Result {
+        file.inode().super_block().check_readable()
+    }
+
+    fn ioctl(file: &OpenFile<'_, Pinfs>, command: u32, arg: UserPtr) -> Result {
+        ioctl::ioctl(file, command, arg)
+    }
 
     fn iterate(emitter: &mut DirEmitter<'_, Pinfs>) -> Result {
         if !emitter.emit_dots() {

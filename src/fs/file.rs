@@ -4,10 +4,8 @@
 
 use super::{
     inode::Usage,
-    super_block::{
-        report,
-        Pinfs, //
-    }, //
+    ioctl,
+    super_block::Pinfs, //
 };
 use crate::{
     dax,
@@ -21,6 +19,7 @@ use crate::{
         inode::Stamp,
         orphan,
         space::Run,
+        Medium,
         BLOCK_SIZE, //
     },
     layout::{
@@ -29,12 +28,14 @@ use crate::{
     },
     lock::{
         ExclusiveInode,
-        FaultLock,
         FaultWriteAccess,
         InodeLock,
         LayoutLock,
+        NoFaults,
+        ReadGuard,
         SharedInodeLock, //
     },
+    uapi::PINFS_IOC_LEASE,
     vfs::{
         errno::eopnotsupp,
         file::{
@@ -61,7 +62,8 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    prelude::*, //
+    prelude::*,
+    uaccess::UserPtr, //
 };
 
 /// The functions of an open regular file.
@@ -82,11 +84,28 @@ impl iomap::Operations for BlockMap {
     /// For a write, holes and unwritten blocks become written ones full of zeroes in one durable
     /// transaction, so that neither a crash nor a reader ever finds what the blocks held before,
     /// and a synchronous mapping needs nothing more (MAP_SYNC).
+    ///
+    /// A page fault that comes before shows the hole in page tables. If it is a fault that wants a
+    /// block, the DAX core replaces what is there of the hole; a write has to do so here. It is not
+    /// told that the blocks are new, for then it would take whatever is mapped of them away, and
+    /// that may be the new block itself by then: a page fault takes no lock that a write holds, and
+    /// the mapping must not forget a page that is mapped.
     fn begin(inode: &INode<Pinfs>, pos: u64, length: u64, request: Request) -> Result<Map> {
         let first = pos / BLOCK_SIZE;
         let last = pos.saturating_add(length.max(1) - 1) / BLOCK_SIZE;
         let wanted = last - first + 1;
-        let found = look_up(inode, first)?;
+        let sb = inode.super_block();
+        if request.is_write() {
+            sb.check_writable()?;
+        } else {
+            sb.check_readable()?;
+        }
+        let found = if request.is_nowait() {
+            let map = inode.data().map.try_read().ok_or(EAGAIN)?;
+            look_up_locked(inode, first, &map)?
+        } else {
+            look_up(inode, first)?
+        };
         let allocate =
             request.is_write() && !request.is_zero() && !matches!(found.extent, Extent::Mapped(_));
         if !allocate {
@@ -95,7 +114,15 @@ impl iomap::Operations for BlockMap {
         if request.is_nowait() {
             return Err(EAGAIN);
         }
-        allocate_written(inode, first, wanted.min(ALLOCATE_MAX))
+        let wanted = wanted.min(ALLOCATE_MAX);
+        if request.is_fault() {
+            allocate_written(inode, first, wanted)
+        } else {
+            Ok(Map {
+                new: false,
+                ..replace_holes(&NoFaults::new(inode), inode, first, wanted)?
+            })
+        }
     }
 }
 
@@ -116,14 +143,26 @@ fn to_map(extent: map::Extent, new: bool) -> Map {
 
 /// Returns what is at file block `first`, to the end of the extent or hole.
 fn look_up(inode: &INode<Pinfs>, first: u64) -> Result<Map> {
-    let _map = inode.data().map.read();
-    let volume = inode.super_block().data().volume();
+    look_up_locked(inode, first, &inode.data().map.read())
+}
+
+/// The same with the map lock held.
+fn look_up_locked(inode: &INode<Pinfs>, first: u64, lock: &ReadGuard<'_>) -> Result<Map> {
+    let map = &inode.data().map;
+    if let Some(extent) = map.last(lock, first) {
+        return Ok(to_map(extent, false));
+    }
+    let sb = inode.super_block();
+    let volume = sb.data().volume();
     let mapping = volume
         .inode(inode.ino())
         .and_then(|disk| map::map(volume, &disk, first))
-        .map_err(report)?;
+        .map_err(|err| sb.report(err))?;
     Ok(match mapping {
-        Mapping::Extent(extent) => to_map(extent, false),
+        Mapping::Extent(extent) => {
+            map.found(lock, extent);
+            to_map(extent, false)
+        }
         Mapping::Hole { len } => Map {
             offset: first * BLOCK_SIZE,
             length: len * BLOCK_SIZE,
@@ -140,11 +179,12 @@ fn look_up(inode: &INode<Pinfs>, first: u64) -> Result<Map> {
 /// invalidate lock: whoever gets the map lock second finds it written and leaves it alone.
 fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64) -> Result<Map> {
     let ino = inode.ino();
-    let sb = inode.super_block().data();
-    let _map = inode.data().map.write();
-    let (map, sectors) = sb.transact(|tx| {
-        let map = match map::map_tx(tx, ino, first)? {
-            Mapping::Extent(extent) if !extent.unwritten => to_map(extent, false),
+    let sb = inode.super_block();
+    let map = &inode.data().map;
+    let lock = map.write();
+    let (extent, new, sectors) = sb.transact(|tx| {
+        let (extent, new) = match map::map_tx(tx, ino, first)? {
+            Mapping::Extent(extent) if !extent.unwritten => (extent, false),
             Mapping::Extent(unwritten) => {
                 let written = map::Extent {
                     len: unwritten.len.min(wanted),
@@ -153,19 +193,35 @@ fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64) -> Result<Map
                 };
                 tx.zero_blocks(run(&written))?;
                 map::mark_written(tx, ino, first, written.end())?;
-                to_map(written, true)
+                (written, true)
             }
             Mapping::Hole { len } => {
                 let extent = map::reserve(tx, ino, first, len.min(wanted))?;
                 tx.zero_blocks(run(&extent))?;
                 map::insert(tx, ino, extent)?;
-                to_map(extent, true)
+                (extent, true)
             }
         };
-        Ok((map, Usage::of(tx.inode(ino)?).sectors))
+        Ok((extent, new, Usage::of(tx.inode(ino)?).sectors))
     })?;
     inode.set_sectors(sectors);
-    Ok(map)
+    map.made(&lock, extent);
+    Ok(to_map(extent, new))
+}
+
+/// Does the same without page faults, and takes what they have shown of the holes out of page
+/// tables. No fault is halfway between having found a hole and showing it.
+fn replace_holes(
+    no_faults: &NoFaults<'_>,
+    inode: &INode<Pinfs>,
+    first: u64,
+    wanted: u64,
+) -> Result<Map> {
+    let made = allocate_written(inode, first, wanted)?;
+    if made.new {
+        dax::forget_holes(no_faults, &(made.offset..made.offset + made.length))?;
+    }
+    Ok(made)
 }
 
 /// The blocks of the device behind an extent.
@@ -186,9 +242,9 @@ fn record_size(disk: &mut format::Inode, size: u64, times: Times) {
 /// Records a new size on the device and in memory.
 fn set_size(lock: &impl ExclusiveInode<Fs = Pinfs>, size: u64) -> Result {
     let inode = lock.inode();
-    let _map = inode.data().map.write();
+    let _map = inode.data().map.write_fields();
     let times = inode.times();
-    inode.super_block().data().transact(|tx| {
+    inode.super_block().transact(|tx| {
         record_size(tx.inode_mut(inode.ino())?, size, times);
         Ok(())
     })?;
@@ -196,12 +252,12 @@ fn set_size(lock: &impl ExclusiveInode<Fs = Pinfs>, size: u64) -> Result {
     Ok(())
 }
 
-/// Zeroes what a mapping may have left behind the end of the file, up to `until` or the end of the
-/// last block, before the size grows over it.
+/// Zeroes what may be behind the end of the file, up to `until`, before the size grows over it: in
+/// the last block, what a mapping has left; and blocks that were written to before a crash, if the
+/// size that belongs to them was not synced. Holes and unwritten blocks cost nothing.
 fn zero_behind_end(lock: &impl ExclusiveInode<Fs = Pinfs>, until: u64) -> Result {
     let size = lock.inode().size();
-    let end = size.next_multiple_of(BLOCK_SIZE).min(until);
-    dax::zero_range(lock, size..end.max(size), MAP)
+    dax::zero_range(lock, size..until.max(size), MAP)
 }
 
 /// Breaks leases and waits for pages so that the blocks of `range` (bytes) may be freed, and takes
@@ -231,7 +287,7 @@ fn break_layouts(lock: &mut LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result
 fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
     let inode = lock.inode();
     let ino = inode.ino();
-    let sb = inode.super_block().data();
+    let sb = inode.super_block();
     let times = inode.times();
     let _map = inode.data().map.write();
     let (mut done, mut sectors) = sb.transact(|tx| {
@@ -253,7 +309,7 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
 fn remove_blocks(lock: &LayoutLock<'_, Pinfs>, blocks: Range<u64>) -> Result {
     let inode = lock.inode();
     let ino = inode.ino();
-    let sb = inode.super_block().data();
+    let sb = inode.super_block();
     let _map = inode.data().map.write();
     let mut from = blocks.start;
     loop {
@@ -304,10 +360,51 @@ fn punch(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     }
 }
 
+/// Checks the size that a file is to grow to, if it is.
+fn check_growth(locked: &impl ExclusiveInode<Fs = Pinfs>, what: &Fallocate) -> Result {
+    if what.keeps_size() || what.range.end <= locked.inode().size() {
+        return Ok(());
+    }
+    locked.inode().check_new_size(locked, what.range.end)
+}
+
+/// Allocates what is asked for, and lets the file grow over it unless it must not.
+fn allocate(locked: &impl ExclusiveInode<Fs = Pinfs>, what: &Fallocate) -> Result {
+    preallocate(locked, &what.range)?;
+    if what.keeps_size() || what.range.end <= locked.inode().size() {
+        return Ok(());
+    }
+    zero_behind_end(locked, what.range.end)?;
+    set_size(locked, what.range.end)
+}
+
+/// Zeroes the written blocks of a range where they are. Leases and pins have been asked all the
+/// same: whoever holds them relies on nobody else emptying the range.
+fn zero(locked: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
+    /// Bytes between looks for a fatal signal.
+    const STEP: u64 = 32 << 20;
+
+    // What is mapped behind the end of the file is in the last block only, and nothing that
+    // anybody may rely on.
+    let end = range
+        .end
+        .min(locked.inode().size().next_multiple_of(BLOCK_SIZE));
+    let mut from = range.start;
+    while from < end {
+        if crate::task::fatal_signal_pending() {
+            return Err(EINTR);
+        }
+        let to = end.min(from.saturating_add(STEP));
+        dax::zero_range(locked, from..to, MAP)?;
+        from = to;
+    }
+    Ok(())
+}
+
 /// Allocates unwritten blocks for the holes of a range.
 fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> Result {
     let inode = locked.inode();
-    let sb = inode.super_block().data();
+    let sb = inode.super_block();
     let mut block = range.start / BLOCK_SIZE;
     let end = range.end.div_ceil(BLOCK_SIZE);
     while block < end {
@@ -348,26 +445,87 @@ pub(super) fn allocate_for_pin(inode: &INode<Pinfs>, range: Range<u64>) -> Resul
     while block < end {
         // The size is only looked at once: a pin behind the end of a file that shrinks meanwhile
         // fails in the fault, and the blocks go with the next truncate.
-        let _fault = FaultLock::new(inode);
+        let no_faults = NoFaults::new(inode);
         let found = look_up(inode, block)?;
         let found = match found.extent {
             Extent::Mapped(_) => found,
-            _ => {
-                let made = allocate_written(inode, block, (end - block).min(ALLOCATE_MAX))?;
-                // A read may have mapped the zero page.
-                dax::unmap(inode, &(made.offset..made.offset + made.length));
-                made
-            }
+            _ => replace_holes(&no_faults, inode, block, (end - block).min(ALLOCATE_MAX))?,
         };
         block = (found.offset + found.length) / BLOCK_SIZE;
     }
     Ok(())
 }
 
+/// Notes that a device may write to a range. To be called between the reservation of a pin and the
+/// pin itself.
+///
+/// The file system's own stores and those of programs are known to the kernel as dirty pages, but
+/// not those of a device: a page may be flushed, and written to again with no page fault. So
+/// pinned ranges are on record here, as one range for each file, and flushed whenever the file is.
+pub(super) fn expect_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) {
+    let mut known = inode.data().device_writes.lock();
+    *known = if known.is_empty() {
+        range.clone()
+    } else {
+        known.start.min(range.start)..known.end.max(range.end)
+    };
+    let all = known.clone();
+    drop(known);
+    inode.mark_pages_dirty(&all);
+}
+
+/// Flushes what devices may have written to a range, and forgets it where no pin is left.
+///
+/// The pins are asked under the lock, and before the flush. If there are none, a pin that comes
+/// later notes its range later, too, as it is reserved before; and a pin that was there has ended,
+/// so that what the device wrote is there to be flushed. Nothing is forgotten unless all of it is
+/// in the range.
+pub(super) fn flush_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
+    let (dirty, left) = {
+        let mut known = inode.data().device_writes.lock();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let dirty = known.start.max(range.start)..known.end.min(range.end);
+        if dirty == *known && !layout::is_pinned(inode, &known) {
+            *known = 0..0;
+        }
+        (dirty, known.clone())
+    };
+    let flushed = flush_blocks(inode, &dirty);
+    if flushed.is_err() {
+        expect_device_writes(inode, &dirty);
+    } else if !left.is_empty() {
+        inode.mark_pages_dirty(&left);
+    }
+    flushed
+}
+
+/// Writes the cache lines of a range of a file back to the device. Holes have none.
+fn flush_blocks(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
+    let sb = inode.super_block();
+    let medium = sb.data().volume().medium();
+    let mut pos = range.start;
+    while pos < range.end {
+        // The map lock keeps blocks from being freed and used by somebody else, for whom a flush
+        // would do no harm either.
+        let found = look_up(inode, pos / BLOCK_SIZE)?;
+        let end = found.offset.saturating_add(found.length).min(range.end);
+        if let Extent::Mapped(addr) = found.extent {
+            medium
+                .flush(addr + (pos - found.offset), end - pos)
+                .map_err(|err| sb.report(err))?;
+        }
+        pos = end.max(pos + 1);
+    }
+    medium.fence();
+    Ok(())
+}
+
 /// Makes an inode durable, the device's own buffers included.
 pub(super) fn sync_inode(inode: &INode<Pinfs>) -> Result {
     inode.sync_metadata()?;
-    dax::flush_device(inode.super_block())
+    inode.super_block().flush()
 }
 
 struct OpenFileOps;
@@ -377,6 +535,10 @@ impl Operations for OpenFileOps {
     type Fs = Pinfs;
 
     const MAP: iomap::Table<Pinfs> = MAP;
+
+    fn open(file: &OpenFile<'_, Pinfs>) -> Result {
+        file.inode().super_block().check_readable()
+    }
 
     fn read_iter(iocb: &mut Iocb<'_, Pinfs>, to: &mut IovIterDest<'_>) -> Result<usize> {
         if to.is_empty() {
@@ -396,6 +558,7 @@ impl Operations for OpenFileOps {
 
     fn write_iter(iocb: &mut Iocb<'_, Pinfs>, from: &mut IovIterSource<'_>) -> Result<usize> {
         let inode = iocb.inode();
+        inode.super_block().check_writable()?;
         let lock = if iocb.is_nowait() {
             InodeLock::try_new(inode).ok_or(EAGAIN)?
         } else {
@@ -404,14 +567,23 @@ impl Operations for OpenFileOps {
         if iocb.write_checks(from)? == 0 {
             return Ok(0);
         }
-        iocb.modified()?;
-        if iocb.position() > inode.size() {
-            zero_behind_end(&lock, iocb.position())?;
+        let start = iocb.position();
+        if iocb.is_nowait() && start > inode.size() {
+            // What is between has to be looked at first.
+            return Err(EAGAIN);
         }
-        // Some bytes may have been written before an error; they count.
+        iocb.modified()?;
+        if start > inode.size() {
+            zero_behind_end(&lock, start)?;
+        }
+        // Some bytes may have been written before an error; they count. If none were, the file
+        // does not grow to where they would have begun.
         let written = dax::write(iocb, from, MAP);
-        if iocb.position() > inode.size() {
-            set_size(&lock, iocb.position())?;
+        if iocb.position() > start.max(inode.size()) {
+            // On the device it is recorded by the next sync, together with the times. What a crash
+            // leaves before that is the old size, with blocks behind it.
+            inode.set_size(&lock, iocb.position());
+            inode.mark_dirty();
         }
         drop(lock);
         iocb.write_sync(written?)
@@ -420,20 +592,21 @@ impl Operations for OpenFileOps {
     fn fallocate(file: &OpenFile<'_, Pinfs>, what: &Fallocate) -> Result {
         let mode = what.mode().ok_or_else(eopnotsupp)?;
         let inode = file.inode();
+        inode.super_block().check_writable()?;
         let mut locked = InodeLock::new(inode);
         match mode {
             FallocateMode::Allocate => {
-                let grows = !what.keeps_size() && what.range.end > inode.size();
-                if grows {
-                    inode.check_new_size(&locked, what.range.end)?;
-                }
+                check_growth(&locked, what)?;
                 file.modified()?;
-                preallocate(&locked, &what.range)?;
-                if grows {
-                    zero_behind_end(&locked, what.range.end)?;
-                    set_size(&locked, what.range.end)?;
-                }
-                Ok(())
+                allocate(&locked, what)
+            }
+            FallocateMode::ZeroRange => {
+                let mut lock = LayoutLock::new(&mut locked);
+                while let Broken::Again = break_layouts(&mut lock, &what.range)? {}
+                check_growth(&lock, what)?;
+                file.modified()?;
+                zero(&lock, &what.range)?;
+                allocate(&lock, what)
             }
             FallocateMode::PunchHole => {
                 let mut lock = LayoutLock::new(&mut locked);
@@ -444,12 +617,33 @@ impl Operations for OpenFileOps {
         }
     }
 
+    fn ioctl(file: &OpenFile<'_, Pinfs>, command: u32, arg: UserPtr) -> Result {
+        match command {
+            PINFS_IOC_LEASE => layout::lease_ioctl(file.lease(), arg),
+            _ => ioctl::ioctl(file, command, arg),
+        }
+    }
+
+    fn write_back(inode: &INode<Pinfs>, range: &Range<u64>, wait: bool) -> Result {
+        if wait {
+            return flush_device_writes(inode, range);
+        }
+        let left = inode.data().device_writes.lock().clone();
+        if !left.is_empty() {
+            inode.mark_pages_dirty(&left);
+        }
+        Ok(())
+    }
+
     fn release(file: &OpenFile<'_, Pinfs>) {
         layout::lease::closed(file.inode(), file.id());
     }
 
     fn fsync(file: &OpenFile<'_, Pinfs>, start: i64, end: i64, _datasync: bool) -> Result {
         file.write_and_wait(start, end)?;
+        let start = u64::try_from(start).map_err(|_| EINVAL)?;
+        let end = u64::try_from(end).map_err(|_| EINVAL)?;
+        flush_device_writes(file.inode(), &(start..end.saturating_add(1)))?;
         sync_inode(file.inode())
     }
 }

@@ -5,25 +5,25 @@
 use super::{
     dir,
     file,
-    super_block::{
-        report,
-        Pinfs, //
-    }, //
+    super_block::Pinfs, //
 };
 use crate::{
     format::{
         self,
+        file::Extent,
         inode::Stamp,
         orphan,
         symlink, //
     },
     lock::{
         ExclusiveInode,
+        ReadGuard,
         RwSemaphore,
         VfsLocked,
         WriteGuard, //
     },
     vfs::{
+        errno::estale,
         inode::{
             self,
             Attributes,
@@ -37,16 +37,22 @@ use crate::{
             Times,
             Type, //
         },
+        iomap,
         Dentry,
         INode,
         SuperBlock, //
     }, //
 };
+use core::ops::Range;
 use kernel::{
     c_str,
+    new_spinlock,
     prelude::*,
     static_lock_class,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        SpinLock, //
+    }, //
 };
 
 /// What pinfs keeps beside each inode.
@@ -54,15 +60,83 @@ use kernel::{
 pub(crate) struct Data {
     /// The map lock: the inode and its tree on the device.
     #[pin]
-    pub(super) map: RwSemaphore,
+    pub(super) map: MapLock,
+    /// Bytes that a device may have written since they were flushed; see
+    /// [`file::expect_device_writes`]. Taken with nothing but the registry of pins inside.
+    #[pin]
+    pub(super) device_writes: SpinLock<Range<u64>>,
 }
 
 impl Data {
     /// Returns an initialiser.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            map <- RwSemaphore::new(c_str!("pinfs_map"), static_lock_class!()),
+            map <- MapLock::new(),
+            device_writes <- new_spinlock!(0..0, "pinfs_device_writes"),
         })
+    }
+}
+
+/// The lock of an inode and its tree on the device, with the extent that was found there last: most
+/// reads and writes go on where the one before ended.
+#[pin_data]
+pub(super) struct MapLock {
+    #[pin]
+    lock: RwSemaphore,
+    /// Only valid while the lock is held. Taking it exclusively empties this, so that whoever may
+    /// change the tree need not know of it; holders who have looked an extent up store it.
+    #[pin]
+    last: SpinLock<Option<Extent>>,
+}
+
+impl MapLock {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            lock <- RwSemaphore::new(c_str!("pinfs_map"), static_lock_class!()),
+            last <- new_spinlock!(None, "pinfs_map_last"),
+        })
+    }
+
+    /// Waits for the lock with other readers.
+    pub(super) fn read(&self) -> ReadGuard<'_> {
+        self.lock.read()
+    }
+
+    /// Takes the lock with other readers, if nobody has it alone.
+    pub(super) fn try_read(&self) -> Option<ReadGuard<'_>> {
+        self.lock.try_read()
+    }
+
+    /// Waits for the lock alone.
+    pub(super) fn write(&self) -> WriteGuard<'_> {
+        self.write_nested(0)
+    }
+
+    /// Waits for the lock alone, for a change that leaves the tree as it is.
+    pub(super) fn write_fields(&self) -> WriteGuard<'_> {
+        self.lock.write()
+    }
+
+    fn write_nested(&self, depth: i32) -> WriteGuard<'_> {
+        let guard = self.lock.write_nested(depth);
+        *self.last.lock() = None;
+        guard
+    }
+
+    /// Returns what is known of the extent at file block `first`, from there on.
+    pub(super) fn last(&self, _lock: &ReadGuard<'_>, first: u64) -> Option<Extent> {
+        let last = *self.last.lock();
+        last.and_then(|last| last.from(first))
+    }
+
+    /// Says that `extent` was found.
+    pub(super) fn found(&self, _lock: &ReadGuard<'_>, extent: Extent) {
+        *self.last.lock() = Some(extent);
+    }
+
+    /// Says that `extent` was made.
+    pub(super) fn made(&self, _lock: &WriteGuard<'_>, extent: Extent) {
+        *self.last.lock() = Some(extent);
     }
 }
 
@@ -115,6 +189,8 @@ struct LeafInode;
 impl Operations for LeafInode {
     type Fs = Pinfs;
 
+    const MAP: Option<iomap::Table<Pinfs>> = Some(file::MAP);
+
     fn setattr(
         inode: &mut VfsLocked<'_, Pinfs>,
         dentry: &Dentry,
@@ -123,7 +199,7 @@ impl Operations for LeafInode {
         setattr(inode, dentry, attributes)
     }
 
-    fn birth_time(inode: &INode<Pinfs>) -> Option<Time> {
+    fn birth_time(inode: &INode<Pinfs>) -> Result<Time> {
         birth_time(inode)
     }
 }
@@ -139,15 +215,18 @@ pub(super) fn setattr(
         file::resize(inode, size)?;
     }
     attributes.apply(inode);
-    write(inode.inode())
+    write(inode.inode())?;
+    attributes.follow_mode(inode, dentry)
 }
 
-/// Returns when the inode was created, if the device can say.
-pub(super) fn birth_time(inode: &INode<Pinfs>) -> Option<Time> {
+/// Returns when the inode was created.
+pub(super) fn birth_time(inode: &INode<Pinfs>) -> Result<Time> {
+    let sb = inode.super_block();
+    sb.check_readable()?;
     let _map = inode.data().map.read();
-    let disk = inode.super_block().data().volume().inode(inode.ino());
-    disk.ok()
-        .map(|disk| Time::of_format(disk.time(Stamp::Birth)))
+    let disk = sb.data().volume().inode(inode.ino());
+    disk.map(|disk| Time::of_format(disk.time(Stamp::Birth)))
+        .map_err(|err| sb.report(err))
 }
 
 /// Returns inode `ino`, from memory or from the device.
@@ -162,20 +241,41 @@ pub(super) fn get(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs>>
     }
 }
 
+/// The inode that the superblock or a name stands for. Who asks holds the lock of the directory, so
+/// the name cannot have gone meanwhile: the inode must be there.
+///
+/// # Errors
+/// `EUCLEAN` if it is not, or is damaged; `ENOMEM`.
+pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs>>> {
+    get(sb, ino).map_err(|err| {
+        if err.to_errno() == format::Error::Stale.errno() {
+            sb.report(format::Error::Corrupt("a name stands for no inode"))
+        } else {
+            err
+        }
+    })
+}
+
 fn read(new: New<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
-    let volume = new.super_block().data().volume();
+    let sb = new.super_block();
+    sb.check_readable()?;
+    let volume = sb.data().volume();
     let disk = {
         let _map = new.data().map.read();
-        volume.inode(new.ino()).map_err(report)?
+        volume.inode(new.ino()).map_err(|err| sb.report(err))?
     };
     let mut target = KVec::new();
     if Type::of_mode(disk.mode.get() as u16) == Type::Symlink {
         let len = usize::try_from(disk.size.get()).map_err(|_| EOVERFLOW)?;
         if len > symlink::MAX {
-            return Err(report(format::Error::Corrupt("symbolic link is too long")));
+            return Err(sb.report(format::Error::Corrupt("symbolic link is too long")));
         }
         target.resize(len, 0, GFP_KERNEL)?;
-        symlink::read(volume, &disk, &mut target).map_err(report)?;
+        symlink::read(volume, &disk, &mut target).map_err(|err| sb.report(err))?;
+    }
+    if disk.nlink.get() == 0 {
+        // It waits to be freed, and a handle must not bring it back.
+        return Err(estale());
     }
     let params = params(&disk, &target);
     new.publish(params)
@@ -232,15 +332,23 @@ impl Usage {
     }
 }
 
-/// Writes what the VFS changes by itself (times, mode, owner) to the device. Sizes and link counts
-/// are written by the transactions that change them.
+/// Writes what the VFS changes by itself (times, mode, owner) and what writes leave for later (the
+/// size of a file) to the device. Link counts, and what directories hold, are written by the
+/// transactions that change them.
+///
+/// Whoever else changes a size does so on the device and in memory under the map lock, so that the
+/// size read here is not older than the one on the device; a write that changes it in memory alone
+/// marks the inode dirty after that.
 pub(super) fn write(inode: &INode<Pinfs>) -> Result {
-    let sb = inode.super_block().data();
-    let _map = inode.data().map.write();
+    let sb = inode.super_block();
+    let _map = inode.data().map.write_fields();
     let (uid, gid) = inode.owner();
     let (mode, times) = (inode.mode(), inode.times());
     sb.transact(|tx| {
         let disk = tx.inode_mut(inode.ino())?;
+        if inode.is_regular() {
+            disk.size.set(inode.size());
+        }
         disk.mode.set(mode.into());
         disk.uid.set(uid);
         disk.gid.set(gid);
@@ -251,13 +359,23 @@ pub(super) fn write(inode: &INode<Pinfs>) -> Result {
     })
 }
 
+/// Writes the size that a write may have left for the next sync. To be called before the inode gets
+/// the name of another: who replaces a file by a new one wants to find one of the two after a
+/// crash, and not the new one without its contents.
+pub(super) fn settle(inode: &INode<Pinfs>) -> Result {
+    if inode.is_regular() && inode.is_dirty() {
+        write(inode)?;
+    }
+    Ok(())
+}
+
 /// Frees a file without a name, in steps that each leave it on the orphan list until it is empty,
 /// for the next mount to go on after a crash. A read-only mount leaves it there altogether.
 pub(super) fn evict(inode: &INode<Pinfs>) {
-    if inode.super_block().is_read_only() {
+    let sb = inode.super_block();
+    if sb.is_read_only() || sb.check_writable().is_err() {
         return;
     }
-    let sb = inode.super_block().data();
     let _map = inode.data().map.write();
     let freed = loop {
         match sb.transact(|tx| orphan::reap(tx, inode.ino())) {

@@ -4,10 +4,13 @@
 
 use super::{
     errno,
+    export,
+    health::Health,
     inode::{
         self,
         Data, //
-    }, //
+    },
+    xattr, //
 };
 use crate::{
     dax,
@@ -33,7 +36,6 @@ use crate::{
         self,
         Region, //
     },
-    task,
     vfs::{
         self,
         super_block::{
@@ -44,7 +46,8 @@ use crate::{
         },
         FileSystem,
         INode,
-        SuperBlock, //
+        SuperBlock,
+        Ward, //
     }, //
 };
 use kernel::{
@@ -56,6 +59,10 @@ use kernel::{
     str::CStr,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Mutex, //
     }, //
 };
@@ -67,35 +74,99 @@ const MAGIC: u32 = crate::uapi::PINFS_SUPER_MAGIC;
 pub(crate) struct Pinfs;
 
 /// The device as the engine sees it.
-pub(super) struct Pmem(Region);
+pub(super) struct Pmem {
+    region: Region,
+    /// A bit for each block whose checksum was verified since the mount.
+    verified: KVVec<Atomic<u64>>,
+}
+
+impl Pmem {
+    fn new(region: Region) -> Result<Self> {
+        let words = (region.len() / format::BLOCK_SIZE).div_ceil(u64::BITS.into());
+        let words = usize::try_from(words)?;
+        let mut verified = KVVec::with_capacity(words, GFP_KERNEL)?;
+        for _ in 0..words {
+            verified.push(Atomic::new(0), GFP_KERNEL)?;
+        }
+        Ok(Self { region, verified })
+    }
+
+    /// The word of block `block`, and its bit there.
+    fn mark(&self, block: u64) -> Option<(&Atomic<u64>, u64)> {
+        let word = usize::try_from(block / u64::from(u64::BITS)).ok()?;
+        let bit = 1 << (block % u64::from(u64::BITS));
+        self.verified.get(word).map(|word| (word, bit))
+    }
+}
+
+/// Changes the bits of a word beside others who change other ones.
+fn update(word: &Atomic<u64>, change: impl Fn(u64) -> u64) {
+    let mut old = word.load(Relaxed);
+    while let Err(seen) = word.cmpxchg(old, change(old), Relaxed) {
+        old = seen;
+    }
+}
 
 impl Medium for Pmem {
     fn size(&self) -> u64 {
-        self.0.len()
+        self.region.len()
     }
 
     fn read(&self, off: u64, buf: &mut [u8]) -> format::Result {
-        self.0.read(off, buf).map_err(|_| format::Error::Io)
+        self.region.read(off, buf).map_err(|_| format::Error::Io)
     }
 
     fn write(&self, off: u64, data: &[u8]) -> format::Result {
-        self.0.write(off, data).map_err(|_| format::Error::Io)
+        self.region.write(off, data).map_err(|_| format::Error::Io)
     }
 
     fn zero(&self, off: u64, len: u64) -> format::Result {
-        self.0.zero(off, len).map_err(|_| format::Error::Io)
+        self.region.zero(off, len).map_err(|_| format::Error::Io)
     }
 
     fn flush(&self, off: u64, len: u64) -> format::Result {
-        self.0.flush(off, len).map_err(|_| format::Error::Io)
+        self.region.flush(off, len).map_err(|_| format::Error::Io)
+    }
+
+    fn copy(&self, from: u64, to: u64, len: u64) -> format::Result {
+        self.region
+            .copy(from, to, len)
+            .map_err(|_| format::Error::Io)
     }
 
     fn fence(&self) {
-        self.0.fence();
+        self.region.fence();
     }
 
     fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
         pmem::crc32c(crc, data)
+    }
+
+    fn is_verified(&self, block: u64) -> bool {
+        self.mark(block)
+            .is_some_and(|(word, bit)| word.load(Relaxed) & bit != 0)
+    }
+
+    fn set_verified(&self, block: u64) {
+        if let Some((word, bit)) = self.mark(block) {
+            update(word, |bits| bits | bit);
+        }
+    }
+
+    fn forget_verified(&self, start: u64, len: u64) {
+        let mut block = start;
+        let end = start.saturating_add(len);
+        while block < end {
+            let Some((word, _)) = self.mark(block) else {
+                return;
+            };
+            let next = (block / 64 + 1) * 64;
+            if word.load(Relaxed) != 0 {
+                let gone = format::space::mask(block / 64, block..next.min(end));
+                update(word, |bits| bits & !gone);
+            }
+            block = next;
+        }
     }
 }
 
@@ -113,11 +184,19 @@ pub(crate) struct Super {
     volume: Volume<Pmem>,
     #[pin]
     writer: Mutex<Writer>,
+    ward: Ward,
+    health: Health,
+}
+
+impl AsRef<Ward> for Super {
+    fn as_ref(&self) -> &Ward {
+        &self.ward
+    }
 }
 
 impl AsRef<dax::Device> for Super {
     fn as_ref(&self) -> &dax::Device {
-        self.volume.medium().0.as_ref()
+        self.volume.medium().region.as_ref()
     }
 }
 
@@ -127,31 +206,33 @@ impl Super {
         &self.volume
     }
 
-    /// Runs `operation` as one transaction, which is durable when this returns.
-    ///
-    /// The map locks of the inodes concerned are held exclusively; takes the journal lock.
-    ///
-    /// # Errors
-    ///
-    /// What `operation` says, with nothing changed; `EROFS` after a commit could not be completed.
+    /// How far the file system may be used.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The heart of [`SuperBlock::transact`], which see. The outer error is about the file system
+    /// as a whole.
     pub(super) fn transact<R>(
         &self,
         operation: impl FnOnce(&mut Tx<'_, Pmem>) -> format::Result<R>,
-    ) -> Result<R> {
+    ) -> Result<format::Result<R>> {
         let mut writer = self.writer.lock();
+        self.health.check_writable()?;
         let Writer { journal, space, .. } = &mut *writer;
-        journal.run(&self.volume, space, operation).map_err(report)
+        Ok(journal.run(&self.volume, space, operation))
+    }
+
+    /// Waits for the transaction that goes on.
+    pub(super) fn drain(&self) {
+        drop(self.writer.lock());
     }
 }
 
-/// Says in the kernel log what only an administrator can mend, and returns the errno.
-pub(super) fn report(err: format::Error) -> Error {
+/// Says in the kernel log why a file system cannot be mounted, and returns the errno.
+fn refuse(id: &CStr, err: format::Error) -> Error {
     if let format::Error::Corrupt(what) = err {
-        if task::log_ratelimit() {
-            pr_err!(
-                "{what}: the file system is damaged; unmount it and keep a copy of the device\n"
-            );
-        }
+        pr_err!("{id}: {what}: the file system is damaged; fsck.pinfs says more\n");
     }
     errno(err)
 }
@@ -177,7 +258,7 @@ impl kernel::fmt::Display for Refusal {
 
 /// Opens the volume on a device, or says in the kernel log why not.
 fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
-    Volume::open(Pmem(region)).map_err(|refusal| {
+    Volume::open(Pmem::new(region)?).map_err(|refusal| {
         match refusal {
             Refusal::NotPinfs => {
                 pr_err!("{id}: no pinfs superblock; mkfs.pinfs makes a file system\n")
@@ -190,19 +271,19 @@ fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
 
 /// Completes the commit that a crash cut short, and reads what transactions need.
 fn load(id: &CStr, volume: &Volume<Pmem>, writable: bool) -> Result<Writer> {
-    if !writable && journal::needs_recovery(volume).map_err(report)? {
+    if !writable && journal::needs_recovery(volume).map_err(|err| refuse(id, err))? {
         pr_err!("{id}: the journal has to be replayed and the device must not be written\n");
         return Err(EROFS);
     }
-    if let Recovered::Replayed(bytes) = journal::recover(volume).map_err(report)? {
+    if let Recovered::Replayed(bytes) = journal::recover(volume).map_err(|err| refuse(id, err))? {
         pr_info!("{id}: journal replayed ({bytes} bytes)\n");
     }
     let words = usize::try_from(space::words_needed(volume.geometry().blocks))?;
     let words = KVVec::from_elem(0, words, GFP_KERNEL)?;
     let arena = KVVec::from_elem(0, journal::ARENA_BYTES, GFP_KERNEL)?;
     Ok(Writer {
-        space: Space::load(volume, words).map_err(report)?,
-        journal: Journal::new(volume, arena).map_err(report)?,
+        space: Space::load(volume, words).map_err(|err| refuse(id, err))?,
+        journal: Journal::new(volume, arena).map_err(|err| refuse(id, err))?,
         active: false,
     })
 }
@@ -236,7 +317,9 @@ impl Writer {
 impl FileSystem for Pinfs {
     const NAME: &'static CStr = c_str!("pinfs");
     const TIME_GRANULARITY: u32 = 1;
+    const EXPORT: vfs::export::Table<Self> = export::TABLE;
 
+    type Xattrs = xattr::Xattrs;
     type Super = Super;
     type Inode = Data;
     type Options = Options;
@@ -283,25 +366,25 @@ impl FileSystem for Pinfs {
         let writable = !sb.is_write_protected() && !geometry.read_only;
         let mut writer = load(id, &volume, writable)?;
         if !sb.is_read_only() {
-            writer.activate(&volume).map_err(report)?;
+            writer.activate(&volume).map_err(|err| refuse(id, err))?;
         }
         KBox::try_pin_init(
             try_pin_init!(Super {
                 volume,
                 writer <- new_mutex!(writer, "pinfs_journal"),
+                ward: Ward::new(sb)?,
+                health: Health::new(),
             }),
             GFP_KERNEL,
         )
     }
 
     fn root(sb: &SuperBlock<Self>) -> Result<ARef<INode<Self>>> {
-        let root = inode::get(sb, sb.data().volume().geometry().root_ino)?;
+        let root = inode::named(sb, sb.data().volume().geometry().root_ino)?;
         if root.is_dir() {
             Ok(root)
         } else {
-            Err(report(format::Error::Corrupt(
-                "root inode is not a directory",
-            )))
+            Err(sb.report(format::Error::Corrupt("root inode is not a directory")))
         }
     }
 
@@ -310,7 +393,11 @@ impl FileSystem for Pinfs {
         let volume = data.volume();
         let mut writer = data.writer.lock();
         if read_only {
-            return writer.deactivate(volume).map_err(report);
+            if data.health.check_writable().is_err() {
+                // The device stays as it is, in use, which it was.
+                return Ok(());
+            }
+            return writer.deactivate(volume).map_err(|err| sb.report(err));
         }
         if volume.geometry().read_only {
             pr_err!(
@@ -319,11 +406,12 @@ impl FileSystem for Pinfs {
             );
             return Err(EROFS);
         }
-        writer.activate(volume).map_err(report)
+        data.health.check_writable()?;
+        writer.activate(volume).map_err(|err| sb.report(err))
     }
 
-    fn show_options(_sb: &SuperBlock<Self>, seq: &SeqFile) {
-        seq_print!(seq, ",dax=always");
+    fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) {
+        seq_print!(seq, ",dax=always{}", sb.data().health.option());
     }
 
     fn statistics(sb: &SuperBlock<Self>) -> Statistics {
@@ -350,8 +438,11 @@ impl FileSystem for Pinfs {
     }
 
     fn sync(sb: &SuperBlock<Self>) -> Result {
-        // Transactions are durable as they return; what is left is the device's own buffering.
-        dax::flush_device(sb)
+        sb.flush()
+    }
+
+    fn device_is_gone(sb: &SuperBlock<Self>) {
+        sb.shut_down("because the device is gone");
     }
 
     fn write_inode(inode: &INode<Self>) -> Result {
@@ -364,6 +455,10 @@ impl FileSystem for Pinfs {
 
     fn put_super(sb: &SuperBlock<Self>) {
         let data = sb.data();
+        if data.health.check_writable().is_err() {
+            // Nothing is written any more, so the next mount finds the file system in use.
+            return;
+        }
         let done = data.writer.lock().deactivate(&data.volume);
         if let Err(err) = done {
             pr_err!("{}: not unmounted cleanly: {}\n", sb.id(), err.message());

@@ -4,7 +4,7 @@
 //!
 //! The caller holds `i_rwsem` and the invalidate lock exclusively. Then, in this order:
 //!
-//! 1. Leases and pins on record are asked about the range. A strong lease of somebody else, or a
+//! 1. Leases and pins on record are asked about the range, page by page. A strong lease of somebody else, or a
 //!    pin, is a reason to fail; a breakable lease of somebody else is a reason to tell the holder
 //!    and wait.
 //! 2. The range is unmapped, so that no new reference to its pages can come about without a fault,
@@ -47,9 +47,14 @@ use crate::{
         LayoutLock, //
     },
     pins::{
+        grant::{
+            Breaker,
+            Standing, //
+        },
         reaper,
         registry, //
     },
+    trace,
     vfs::{
         errno::edeadlk,
         FileSystem,
@@ -88,6 +93,7 @@ pub(crate) fn break_layouts<F: FileSystem>(
     range: Range<u64>,
 ) -> Result<Broken> {
     let inode = InodeId::of(lock.inode());
+    let pages = pages_of(&range);
     let mut patience = Patience::new();
     let mut last: Option<dax::BusyPage> = None;
     // The locks were dropped. What is found under them afterwards holds, but the caller's own
@@ -95,14 +101,20 @@ pub(crate) fn break_layouts<F: FileSystem>(
     let mut dropped = false;
     loop {
         if registry::any() {
-            check_leases(inode)?;
             check_pins(inode, &range)?;
-            if has_breakable(inode) && lease::break_layout(lock.inode(), false).is_err() {
-                // The holder has been told; now give it time.
-                let file = ARef::<Inode>::from(&**lock.inode());
-                lock.unlocked(|| lease::break_layout(&file, true))?;
-                dropped = true;
-                continue;
+            let standing = standing(inode, &pages)?;
+            if standing.other_strong {
+                return Err(ETXTBSY);
+            }
+            if standing.other_breakable {
+                let _breaker = Breaker::new(inode, pages.clone())?;
+                if lease::break_layout(lock.inode(), false).is_err() {
+                    // The holder has been told; now give it time.
+                    let file = ARef::<Inode>::from(&**lock.inode());
+                    lock.unlocked(|| lease::break_layout(&file, true))?;
+                    dropped = true;
+                    continue;
+                }
             }
         }
         if last.take().is_some_and(|page| page.is_mapped()) {
@@ -119,6 +131,8 @@ pub(crate) fn break_layouts<F: FileSystem>(
         if registry::any() {
             check_pins(inode, &busy)?;
         }
+        let pages_busy = pages_of(&busy);
+        trace::busy_wait(lock.inode(), &pages_busy);
         if let Some(msecs) = patience.with_locks() {
             if page.wait_killable(msecs, || false)? {
                 continue;
@@ -126,9 +140,8 @@ pub(crate) fn break_layouts<F: FileSystem>(
         }
         // A pin that comes later would never let the page become idle; it is found in the next
         // round.
-        let pages = busy.start >> PAGE_SHIFT..busy.end >> PAGE_SHIFT;
         let msecs = patience.without_locks();
-        lock.unlocked(|| page.wait_killable(msecs, || is_pinned(inode, &pages)))?;
+        lock.unlocked(|| page.wait_killable(msecs, || are_pinned(inode, &pages_busy)))?;
         last = Some(page);
         dropped = true;
     }
@@ -182,24 +195,25 @@ impl Patience {
     }
 }
 
-fn has_breakable(inode: InodeId) -> bool {
-    registry::lock()
-        .as_ref()
-        .is_some_and(|registry| registry.standing(inode).other_breakable)
+/// Returns the pages that have bytes of a range.
+fn pages_of(bytes: &Range<u64>) -> Range<u64> {
+    bytes.start >> PAGE_SHIFT..bytes.end.div_ceil(PAGE_SIZE as u64)
 }
 
-/// Fails if somebody else holds a strong lease.
-fn check_leases(inode: InodeId) -> Result {
+/// Returns the leases that stand in the way.
+fn standing(inode: InodeId, pages: &Range<u64>) -> Result<Standing> {
     let guard = registry::lock();
     let registry = guard.as_ref().ok_or(ENODEV)?;
-    if registry.standing(inode).other_strong {
-        return Err(ETXTBSY);
-    }
-    Ok(())
+    Ok(registry.standing(inode, pages))
+}
+
+/// Says whether pages that hold bytes of a range are pinned, or about to be.
+pub(crate) fn is_pinned(inode: &Inode, bytes: &Range<u64>) -> bool {
+    are_pinned(InodeId::of(inode), &pages_of(bytes))
 }
 
 /// Says whether there are pins, or some on their way.
-fn is_pinned(inode: InodeId, pages: &Range<u64>) -> bool {
+fn are_pinned(inode: InodeId, pages: &Range<u64>) -> bool {
     registry::any()
         && registry::lock()
             .as_ref()
@@ -208,13 +222,13 @@ fn is_pinned(inode: InodeId, pages: &Range<u64>) -> bool {
 
 /// Fails if there are pins.
 fn check_pins(inode: InodeId, bytes: &Range<u64>) -> Result {
-    let pages = bytes.start >> PAGE_SHIFT..bytes.end.div_ceil(PAGE_SIZE as u64);
+    let pages = pages_of(bytes);
     let is_pinned = || {
         let guard = registry::lock();
         let registry = guard.as_ref()?;
         registry
             .is_pinned(inode, &pages)
-            .then(|| registry.standing(inode).own_strong)
+            .then(|| registry.standing(inode, &pages).own_strong)
     };
     if is_pinned().is_none() {
         return Ok(());

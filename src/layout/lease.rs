@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What user space asks for with `fcntl(2)`, and what it gets.
+//! What user space asks for with `fcntl(2)`, and what it gets; `super::ioctl` is the other way in.
 //!
-//! A lease exists twice: as the kernel's `struct file_lease`, which is seen in `/proc/locks` and
-//! ends with the file, and as a [`grant`], which pins depend on. First comes the grant, which
-//! settles conflicts (the kernel knows nothing of orphaned leases), then the kernel's lease; if
-//! that is refused, the grant is undone. They end each in its own way:
+//! A lease of `fcntl()` is on all of the file. `F_SETLEASE` replaces whatever ranges the open file
+//! has, and `F_GETLEASE` tells the kind of the first.
+//!
+//! A lease exists twice: as the kernel's `struct file_lease`, one for all ranges of an open file,
+//! which is seen in `/proc/locks` and ends with the file, and as a [`grant`], which pins depend on.
+//! First comes the grant, which settles conflicts (the kernel knows nothing of ranges and of
+//! orphaned leases), then the kernel's lease; if that is refused, the grant is undone. They end
+//! each in its own way:
 //!
 //! * F_UNLCK: the kernel asks [`Leases::release`] under `flc_lock`, which forgets the grant or
 //!   refuses; so either both go or neither.
 //! * last close: the kernel takes its lease away first, then the file system's `release` calls
 //!   [`closed`]. In between the grant is in force with nobody who could use it.
-//! * a breakable lease times out: [`Leases::timed_out`] forgets the grant. That can happen while
-//!   the lease is being turned into a strong one, which then has failed.
+//! * a break times out: [`Leases::timed_out`] forgets all ranges that can be broken, and if there
+//!   is no other, the grant. That can happen while a range is being added, which then has failed.
+//!
+//! A signal names a descriptor and no range. So a break concerns all ranges of the open file that
+//! can be broken, though only an operation on one of them brings it about; until it is over, none
+//! of its ranges changes except by being given back.
 
 use crate::{
     fs::is_pinfs,
@@ -23,6 +31,7 @@ use crate::{
     lease::{
         self,
         Leases,
+        Look,
         OpenFile,
         F_EXCLUSIVE,
         F_LAYOUT,
@@ -32,14 +41,21 @@ use crate::{
         F_WRLCK, //
     },
     pins::{
+        cover::ALL,
         grant::{
             self,
-            Kind, //
+            Kind,
+            State, //
         },
         reaper, //
     },
+    trace::{
+        self,
+        Reason, //
+    },
     vfs::Inode, //
 };
+use core::ops::Range;
 use kernel::{
     ffi::{
         c_int,
@@ -49,7 +65,7 @@ use kernel::{
 };
 
 /// The lease that the argument of `F_SETLEASE` asks for.
-fn kind_of_arg(arg: c_int) -> Result<Kind> {
+pub(super) fn kind_of_arg(arg: c_int) -> Result<Kind> {
     const BREAKABLE: c_int = F_LAYOUT;
     const EXCLUSIVE: c_int = F_LAYOUT | F_EXCLUSIVE;
     const UNBREAKABLE: c_int = F_LAYOUT | F_UNBREAK;
@@ -62,7 +78,7 @@ fn kind_of_arg(arg: c_int) -> Result<Kind> {
 }
 
 /// The result of `F_GETLEASE` for a lease.
-fn arg_of_kind(kind: Kind) -> c_int {
+pub(super) fn arg_of_kind(kind: Kind) -> c_int {
     match kind {
         Kind::Breakable => F_LAYOUT,
         Kind::Exclusive => F_LAYOUT | F_EXCLUSIVE,
@@ -70,90 +86,129 @@ fn arg_of_kind(kind: Kind) -> c_int {
     }
 }
 
-fn held(file: OpenFile<'_>) -> Option<grant::Held> {
-    grant::held(InodeId::of(file.inode()), file.id())
+fn inode_of(file: OpenFile<'_>) -> InodeId {
+    InodeId::of(file.inode())
+}
+
+/// Says whether a file can have layout leases.
+fn is_leasable(inode: &Inode) -> bool {
+    is_pinfs(inode) && inode.is_regular()
+}
+
+/// Puts pages of a file under a lease for its open file and the current process.
+///
+/// # Errors
+///
+/// `EACCES` for a strong lease without write access, and for who is neither the file's owner nor
+/// has CAP_LEASE; else as [`grant::change`] and [`lease::install`].
+pub(super) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind) -> Result {
+    // It keeps others from changing a file, so it takes a descriptor that could change it.
+    if kind.is_strong() && !file.is_writable() {
+        return Err(EACCES);
+    }
+    let inode = inode_of(file);
+    // The record of pins may be behind, and it decides here.
+    reaper::settle(inode);
+    let changed = grant::change(inode, file.id(), pages, Some(kind))?;
+    if let Err(err) = lease::install::<Fcntl>(file, fd) {
+        grant::undo(inode, file.id(), changed);
+        return Err(err);
+    }
+    if grant::settle(inode, file.id()) {
+        trace::lease_set(file.inode(), pages, arg_of_kind(kind));
+        Ok(())
+    } else {
+        // The one that timed out was replaced by one that has no grant.
+        lease::remove(file)?;
+        Err(EAGAIN)
+    }
+}
+
+/// Gives pages of a file's lease back.
+///
+/// # Errors
+///
+/// `EAGAIN` if there is no lease on any of them; `EBUSY` if some are pinned under it; `EACCES` as
+/// [`take`] if that is all of the lease.
+pub(super) fn give_back(file: OpenFile<'_>, pages: &Range<u64>) -> Result {
+    let inode = inode_of(file);
+    reaper::settle(inode);
+    let changed = grant::change(inode, file.id(), pages, None)?;
+    if !changed.is_gone {
+        lease::update::<Fcntl>(file);
+        trace::lease_release(file.inode(), pages, Reason::Released);
+    } else if let Err(err) = lease::remove(file) {
+        grant::undo(inode, file.id(), changed);
+        return Err(err);
+    }
+    // If it has timed out meanwhile, that is as good.
+    let _ = grant::settle(inode, file.id());
+    Ok(())
 }
 
 /// The answers to `fcntl()`.
 pub(crate) struct Fcntl;
 
-impl Fcntl {
-    fn take(file: OpenFile<'_>, fd: c_uint, kind: Kind) -> Result {
-        // It keeps others from changing a file, so it takes a descriptor that could change it.
-        if kind.is_strong() && !file.is_writable() {
-            return Err(EACCES);
-        }
-        let inode = InodeId::of(file.inode());
-        let taken = grant::take(inode, file.id(), kind)?;
-        if let Err(err) = lease::install::<Self>(file, fd, kind == Kind::Exclusive) {
-            grant::undo(inode, file.id(), taken);
-            return Err(err);
-        }
-        if grant::settle(inode, file.id()) {
-            Ok(())
-        } else {
-            // The one that timed out was replaced by one that has no grant.
-            lease::remove(file)?;
-            Err(EAGAIN)
-        }
-    }
-}
-
 impl Leases for Fcntl {
     fn wants_set(file: OpenFile<'_>, arg: c_int) -> bool {
-        let inode = file.inode();
-        is_pinfs(inode) && inode.is_regular() && (arg & F_LAYOUT != 0 || held(file).is_some())
+        is_leasable(file.inode())
+            && (arg & F_LAYOUT != 0 || grant::is_held(inode_of(file), file.id()))
     }
 
     fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result {
-        // The record of pins may be behind, and it decides here.
-        reaper::settle(InodeId::of(file.inode()));
         match arg {
-            F_UNLCK => lease::remove(file),
+            F_UNLCK => give_back(file, &ALL),
             // A classic lease does not come beside a layout lease of the same file.
             F_RDLCK | F_WRLCK => Err(EAGAIN),
-            _ => Self::take(file, fd, kind_of_arg(arg)?),
+            _ => take(file, fd as c_int, &ALL, kind_of_arg(arg)?),
         }
     }
 
     fn wants_get(file: OpenFile<'_>) -> bool {
-        held(file).is_some()
+        is_leasable(file.inode()) && grant::is_held(inode_of(file), file.id())
     }
 
     fn get(file: OpenFile<'_>) -> c_int {
-        match held(file) {
-            Some(held) if !held.breaking => arg_of_kind(held.kind),
-            _ => F_UNLCK,
-        }
+        grant::held(inode_of(file), file.id(), &ALL)
+            .map_or(F_UNLCK, |piece| arg_of_kind(piece.kind))
     }
 
     fn is_exempt(file: OpenFile<'_>) -> bool {
-        held(file).is_none_or(|held| held.kind.is_strong() || held.is_own)
+        grant::is_exempt(inode_of(file), file.id())
     }
 
-    fn breaking(file: OpenFile<'_>) {
-        grant::set_breaking(InodeId::of(file.inode()), file.id());
-    }
-
-    fn timed_out(file: OpenFile<'_>) {
-        grant::end(InodeId::of(file.inode()), file.id());
-    }
-
-    fn change(file: OpenFile<'_>) -> Result {
-        if grant::is_changing(InodeId::of(file.inode()), file.id()) {
-            Ok(())
-        } else {
-            Err(EAGAIN)
+    fn breaking(file: OpenFile<'_>) -> bool {
+        match grant::set_breaking(inode_of(file), file.id()) {
+            Some(pages) => {
+                trace::lease_break(file.inode(), &pages);
+                true
+            }
+            None => false,
         }
     }
 
+    fn timed_out(file: OpenFile<'_>) -> bool {
+        trace::lease_release(file.inode(), &ALL, Reason::TimedOut);
+        grant::time_out(inode_of(file), file.id())
+    }
+
+    fn look(file: OpenFile<'_>) -> Result<Look> {
+        grant::look(inode_of(file), file.id())
+    }
+
     fn release(file: OpenFile<'_>) -> Result {
-        grant::release(InodeId::of(file.inode()), file.id())
+        grant::release(inode_of(file), file.id())?;
+        trace::lease_release(file.inode(), &ALL, Reason::Released);
+        Ok(())
     }
 }
 
 /// Is told by the file system that a file is closed for the last time (`->release()`): no
 /// descriptor and no mapping is left of it.
 pub(crate) fn closed(inode: &Inode, file: FileId) {
-    grant::end(InodeId::of(inode), file);
+    match grant::end(InodeId::of(inode), file) {
+        Some(State::Orphaned) => trace::lease_release(inode, &ALL, Reason::Orphaned),
+        Some(State::Active(_)) => trace::lease_release(inode, &ALL, Reason::Closed),
+        None => (),
+    }
 }

@@ -5,11 +5,11 @@
 //! # States of a lease
 //!
 //! ```text
-//!              take()                 last close, pins alive
+//!              change()               last close, pins alive
 //!    (none) ----------> Active ---------------------------------> Orphaned
 //!                        |  ^                                        |
-//!      F_UNLCK, no pins; |  | convert()                              | last unpin
-//!      last close, none; |  | (re-issued on the same file)           |
+//!      F_UNLCK, no pins; |  | change()                               | last unpin
+//!      last close, none; |  | (other kinds, other ranges)            |
 //!      break timed out   |  |                                        |
 //!                        v  |                                        v
 //!                       gone                                       gone
@@ -21,19 +21,39 @@
 //!   any more. Only a strong lease gets here, as a breakable one has no pins.
 //! * Gone: an orphaned grant without pins counts as gone at once; its memory goes a little later.
 //!
+//! # Changes
+//!
+//! What a file's lease covers changes in two steps, because the kernel's own lease changes under
+//! another lock and may be refused: [`change`], then [`settle`] or [`undo`]. In between both the
+//! old and the new state keep others away, and only what both permit may be pinned. Nobody but the
+//! task that began it changes the lease meanwhile, except that what can be broken may time out.
+//!
 //! Transitions happen under the registry's lock, so that a pin is either reserved before the lease
 //! stops being active (then F_UNLCK is refused and a close orphans it) or finds it so.
 
-use super::registry::{
-    self,
-    GrantKey,
-    Registry, //
+use super::{
+    cover::{
+        Cover,
+        Piece,
+        ALL, //
+    },
+    registry::{
+        self,
+        GrantKey,
+        Registry, //
+    }, //
 };
-use crate::identity::{
-    FileId,
-    InodeId,
-    ThreadGroup, //
+use crate::{
+    identity::{
+        FileId,
+        InodeId,
+        TaskId,
+        ThreadGroup, //
+    },
+    lease::Look,
+    vfs::errno::enolck, //
 };
+use core::ops::Range;
 use kernel::{
     prelude::*,
     rbtree::{
@@ -108,17 +128,15 @@ impl GrantId {
 
 /// A lease on a file.
 pub(super) struct Grant {
-    pub(super) kind: Kind,
+    cover: Cover,
+    /// What it was before the change that is under way.
+    previous: Option<Cover>,
     pub(super) state: State,
     /// The process that took the lease, and alone may pin under it.
     pub(super) holder: ThreadGroup,
     /// Number of reservations and of contexts with pins under this lease.
     pub(super) uses: usize,
-    /// The kernel's lease is being installed or changed. Meanwhile the grant is in the way of
-    /// others, but nothing can be pinned under it, and only [`settle`], [`undo`] and [`end`]
-    /// change it.
-    changing: bool,
-    /// Somebody waits for the lease to go (breakable leases only).
+    /// Somebody waits for what can be broken of the lease to go.
     breaking: bool,
 }
 
@@ -128,117 +146,198 @@ impl Grant {
         self.state != State::Orphaned || self.uses != 0
     }
 
-    /// Says whether the current process may pin under the lease.
-    pub(super) fn permits_pins(&self) -> bool {
-        self.kind.is_strong()
-            && !self.changing
-            && self.state != State::Orphaned
+    /// Says whether the current process may pin pages under the lease.
+    pub(super) fn permits_pins(&self, pages: &Range<u64>) -> bool {
+        self.state != State::Orphaned
             && self.holder.is_current()
+            && self.cover.holds(pages)
+            && self.previous.as_ref().is_none_or(|old| old.holds(pages))
+    }
+
+    /// Returns the kind of lease on a page that is pinned.
+    pub(super) fn kind_at(&self, page: u64) -> Option<Kind> {
+        let piece = self.cover.within(&(page..page + 1)).next()?;
+        Some(piece.kind)
+    }
+
+    /// Says whether the lease is being changed.
+    fn is_changing(&self) -> bool {
+        self.previous.is_some()
+    }
+
+    /// Returns what keeps others away from some pages.
+    fn in_force<'a>(&'a self, pages: &'a Range<u64>) -> impl Iterator<Item = &'a Piece> {
+        let previous = self.previous.iter().flat_map(|old| old.within(pages));
+        // `PinInit` has a method of this name, too.
+        Iterator::chain(self.cover.within(pages), previous)
+    }
+
+    /// Returns what the holder has for sure.
+    fn settled(&self) -> &Cover {
+        self.previous.as_ref().unwrap_or(&self.cover)
+    }
+
+    fn has_breakable(&self, pages: &Range<u64>) -> bool {
+        self.cover
+            .within(pages)
+            .any(|piece| !piece.kind.is_strong())
+    }
+
+    fn keep_strong(&mut self) {
+        self.cover.keep_strong();
+        if let Some(previous) = &mut self.previous {
+            previous.keep_strong();
+        }
+        self.breaking = false;
     }
 }
 
-/// What [`take`] did, to be undone if the kernel refuses its part.
-pub(crate) enum Taken {
-    /// There is a new grant.
-    New,
-    /// The file's grant was changed; this is what it was.
-    Converted(Kind, ThreadGroup),
+/// What [`change`] did, to be undone if the kernel refuses its part.
+pub(crate) struct Changed {
+    /// The file had no lease before.
+    is_new: bool,
+    /// The file has none any more.
+    pub(crate) is_gone: bool,
+    /// Who held it.
+    holder: Option<ThreadGroup>,
 }
 
-/// Enters a lease of the current process, or changes the one that the file has. No pins can be
-/// taken under a new one until [`settle`].
+/// Puts pages of a file under a lease of another kind, or of none, for an open file and in the name
+/// of the current process, until [`settle`] or [`undo`].
 ///
 /// # Errors
 ///
-/// `EAGAIN` if another lease is in the way, or another thread is at this one; `EBUSY` if the change
-/// would leave pins without the lease that they were taken under; `ENOMEM`.
-pub(crate) fn take(inode: InodeId, file: FileId, kind: Kind) -> Result<Taken> {
+/// `EAGAIN` if a lease of another file is in the way, another thread is at this one, it is being
+/// broken, or there is nothing to give back; `EBUSY` if pins would be left without the lease that
+/// they were taken under; `ENOLCK` if the file has too many ranges; `ENOMEM`.
+pub(crate) fn change(
+    inode: InodeId,
+    file: FileId,
+    pages: &Range<u64>,
+    kind: Option<Kind>,
+) -> Result<Changed> {
     let mut holder = ThreadGroup::current().ok_or(ESRCH)?;
     let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-    let mut guard = registry::lock();
-    let registry = guard.as_mut().ok_or(ENODEV)?;
-
-    let in_the_way = |grant: &Grant| {
-        grant.state != State::Active(file)
-            && grant.is_alive()
-            && (!grant.kind.admits(kind) || (grant.state == State::Orphaned && kind.is_strong()))
-    };
-    if registry
-        .grants_of(inode)
-        .any(|(_, grant)| in_the_way(grant))
-    {
-        return Err(EAGAIN);
-    }
-    if let Some(grant) = registry.grant_of_file(inode, file) {
-        if grant.changing {
+    let mut cover = Cover::with_room(0)?;
+    loop {
+        let mut guard = registry::lock();
+        let registry = guard.as_mut().ok_or(ENODEV)?;
+        if kind.is_some_and(|kind| registry.refuses(inode, file, pages, kind)) {
             return Err(EAGAIN);
         }
-        if grant.uses != 0 && !(kind.is_strong() && grant.holder == holder) {
-            return Err(EBUSY);
+        let Some(id) = registry.grant_id_of_file(inode, file) else {
+            cover.assign(&[], pages, Some(kind.ok_or(EAGAIN)?))?;
+            let key = (inode, GrantId(registry.next_id()));
+            registry.insert_grant(node.into_node(
+                key,
+                Grant {
+                    cover,
+                    previous: Some(Cover::new()),
+                    state: State::Active(file),
+                    holder,
+                    uses: 0,
+                    breaking: false,
+                },
+            ));
+            return Ok(Changed {
+                is_new: true,
+                is_gone: false,
+                holder: None,
+            });
+        };
+        let uncovers =
+            !kind.is_some_and(Kind::is_strong) && registry.is_pinned_under((inode, id), pages);
+        let grant = registry.grants.get_mut(&(inode, id)).ok_or(ENOENT)?;
+        match kind {
+            _ if grant.is_changing() => return Err(EAGAIN),
+            None if grant.cover.within(pages).next().is_none() => return Err(EAGAIN),
+            Some(_) if grant.breaking => return Err(EAGAIN),
+            // Pins stay with the process that took them.
+            Some(_) if grant.uses != 0 && grant.holder != holder => return Err(EBUSY),
+            _ if uncovers => return Err(EBUSY),
+            _ => (),
         }
-        grant.changing = true;
-        let previous = core::mem::replace(&mut grant.kind, kind);
-        core::mem::swap(&mut grant.holder, &mut holder);
-        return Ok(Taken::Converted(previous, holder));
+        if !cover.has_room_for(&grant.cover) {
+            let pieces = grant.cover.pieces().len();
+            drop(guard);
+            cover = Cover::with_room(pieces)?;
+            continue;
+        }
+        cover.assign(grant.cover.pieces(), pages, kind)?;
+        if cover.pieces().len() > Cover::MAX {
+            return Err(enolck());
+        }
+        let is_gone = cover.pieces().is_empty();
+        grant.previous = Some(core::mem::replace(&mut grant.cover, cover));
+        if kind.is_some() {
+            core::mem::swap(&mut grant.holder, &mut holder);
+        }
+        return Ok(Changed {
+            is_new: false,
+            is_gone,
+            holder: kind.is_some().then_some(holder),
+        });
     }
-    let key = (inode, GrantId(registry.next_id()));
-    registry.insert_grant(node.into_node(
-        key,
-        Grant {
-            kind,
-            state: State::Active(file),
-            holder,
-            uses: 0,
-            changing: true,
-            breaking: false,
-        },
-    ));
-    Ok(Taken::New)
 }
 
-/// Lets pins be taken under the file's lease, now that the kernel has it too. Returns false if it
-/// has timed out meanwhile, which is how a breakable lease ends that was to become a strong one.
+/// Ends a change, now that the kernel has made it too. Returns false if the lease has timed out
+/// meanwhile.
 #[must_use]
 pub(crate) fn settle(inode: InodeId, file: FileId) -> bool {
-    match registry::lock()
-        .as_mut()
-        .and_then(|registry| registry.grant_of_file(inode, file))
-    {
-        Some(grant) => {
-            grant.changing = false;
-            true
-        }
-        None => false,
-    }
+    let previous = match registry::lock().as_mut() {
+        Some(registry) => registry
+            .grant_of_file(inode, file)
+            .map(|grant| grant.previous.take()),
+        None => None,
+    };
+    previous.is_some()
 }
 
-/// Says whether the kernel's lease of the file is being installed or changed.
-pub(crate) fn is_changing(inode: InodeId, file: FileId) -> bool {
-    registry::lock()
-        .as_mut()
-        .and_then(|registry| registry.grant_of_file(inode, file))
-        .is_some_and(|grant| grant.changing)
-}
-
-/// Undoes [`take`]. There is no pin that would stand in the way, as none is taken before
-/// [`settle`]; a strong lease that became another strong one has kept its pins all the time.
-pub(crate) fn undo(inode: InodeId, file: FileId, taken: Taken) {
-    let removed = match (registry::lock().as_mut(), taken) {
-        (Some(registry), Taken::New) => registry.remove_grant_of_file(inode, file),
-        (Some(registry), Taken::Converted(kind, holder)) => {
-            if let Some(grant) = registry.grant_of_file(inode, file) {
-                grant.kind = kind;
-                grant.holder = holder;
-                grant.changing = false;
-            }
-            None
+/// Undoes [`change`]. What is pinned by then was permitted before, too.
+pub(crate) fn undo(inode: InodeId, file: FileId, changed: Changed) {
+    let removed = match registry::lock().as_mut() {
+        Some(registry) if changed.is_new => (registry.remove_grant_of_file(inode, file), None),
+        Some(registry) => {
+            let cover = registry.grant_of_file(inode, file).and_then(|grant| {
+                if let Some(holder) = changed.holder {
+                    grant.holder = holder;
+                }
+                let previous = grant.previous.take()?;
+                Some(core::mem::replace(&mut grant.cover, previous))
+            });
+            (None, cover)
         }
-        (None, _) => None,
+        None => (None, None),
     };
     drop(removed);
 }
 
-/// Forgets the file's lease because its holder lets go.
+/// Returns what the kernel's lease of a file has to look like after the change that is under way.
+///
+/// # Errors
+///
+/// `EAGAIN` if none is.
+pub(crate) fn look(inode: InodeId, file: FileId) -> Result<Look> {
+    let mut guard = registry::lock();
+    let grant = guard
+        .as_mut()
+        .and_then(|registry| registry.grant_of_file(inode, file))
+        .filter(|grant| grant.is_changing())
+        .ok_or(EAGAIN)?;
+    // The time is up for all that can be broken, so without that there is nothing to wait for.
+    grant.breaking &= grant.has_breakable(&ALL);
+    Ok(Look {
+        is_exclusive: grant
+            .cover
+            .pieces()
+            .iter()
+            .any(|piece| piece.kind == Kind::Exclusive),
+        is_breaking: grant.breaking,
+        is_own: grant.holder.is_current(),
+    })
+}
+
+/// Forgets the file's lease because its holder lets go of all of it.
 ///
 /// # Errors
 ///
@@ -247,7 +346,9 @@ pub(crate) fn undo(inode: InodeId, file: FileId, taken: Taken) {
 pub(crate) fn release(inode: InodeId, file: FileId) -> Result {
     let removed = match registry::lock().as_mut() {
         Some(registry) => match registry.grant_of_file(inode, file) {
-            Some(grant) if grant.changing => return Err(EAGAIN),
+            Some(grant) if grant.is_changing() && !grant.cover.pieces().is_empty() => {
+                return Err(EAGAIN)
+            }
             Some(grant) if grant.uses != 0 => return Err(EBUSY),
             _ => registry.remove_grant_of_file(inode, file),
         },
@@ -257,60 +358,130 @@ pub(crate) fn release(inode: InodeId, file: FileId) -> Result {
     Ok(())
 }
 
-/// Ends the file's lease because the file is closed, or because its time is up. Pins that were
-/// taken under it keep it in force.
-pub(crate) fn end(inode: InodeId, file: FileId) {
+/// Ends the file's lease because the file is closed. Pins that were taken under it keep it in
+/// force. Returns the state that it had at last, if there was one.
+pub(crate) fn end(inode: InodeId, file: FileId) -> Option<State> {
     if !registry::any() {
-        return;
+        return None;
     }
     let removed = match registry::lock().as_mut() {
         Some(registry) => match registry.grant_of_file(inode, file) {
             Some(grant) if grant.uses != 0 => {
                 grant.state = State::Orphaned;
-                None
+                grant.keep_strong();
+                return Some(State::Orphaned);
             }
             _ => registry.remove_grant_of_file(inode, file),
         },
         None => None,
     };
+    removed.map(|_| State::Active(file))
+}
+
+/// Ends what can be broken of the file's lease because its time is up. Returns true if nothing is
+/// left then.
+pub(crate) fn time_out(inode: InodeId, file: FileId) -> bool {
+    let removed = match registry::lock().as_mut() {
+        Some(registry) => match registry.grant_of_file(inode, file) {
+            Some(grant) => {
+                grant.keep_strong();
+                if !grant.cover.pieces().is_empty() {
+                    return false;
+                }
+                registry.remove_grant_of_file(inode, file)
+            }
+            None => None,
+        },
+        None => None,
+    };
     drop(removed);
+    true
 }
 
-/// What can be said of the lease that a file holds.
-#[derive(Clone, Copy)]
-pub(crate) struct Held {
-    /// Its kind.
-    pub(crate) kind: Kind,
-    /// Somebody waits for it to go.
-    pub(crate) breaking: bool,
-    /// The current process took it.
-    pub(crate) is_own: bool,
+/// Says whether a file has a lease, of any kind on any range.
+pub(crate) fn is_held(inode: InodeId, file: FileId) -> bool {
+    registry::any()
+        && registry::lock()
+            .as_ref()
+            .is_some_and(|registry| registry.grant_id_of_file(inode, file).is_some())
 }
 
-/// Returns the lease that a file holds.
-pub(crate) fn held(inode: InodeId, file: FileId) -> Option<Held> {
+/// Returns the first range that a file's lease has among some pages, and that nobody waits for to
+/// go.
+pub(crate) fn held(inode: InodeId, file: FileId, pages: &Range<u64>) -> Option<Piece> {
     if !registry::any() {
         return None;
     }
     let mut guard = registry::lock();
     let grant = guard.as_mut()?.grant_of_file(inode, file)?;
-    Some(Held {
-        kind: grant.kind,
-        breaking: grant.breaking,
-        is_own: grant.holder.is_current(),
-    })
+    let held = grant
+        .settled()
+        .within(pages)
+        .find(|piece| !grant.breaking || piece.kind.is_strong())
+        .copied();
+    held
 }
 
-/// Notes that somebody waits for the file's lease to go.
-pub(crate) fn set_breaking(inode: InodeId, file: FileId) {
-    if let Some(registry) = registry::lock().as_mut() {
-        if let Some(grant) = registry.grant_of_file(inode, file) {
-            grant.breaking = true;
+/// Notes that the current task waits for what can be broken of the file's lease to go. Returns
+/// the pages that it wants, or nothing if it need not wait.
+pub(crate) fn set_breaking(inode: InodeId, file: FileId) -> Option<Range<u64>> {
+    let mut guard = registry::lock();
+    let registry = guard.as_mut()?;
+    let pages = registry.pages_to_break(inode);
+    let grant = registry.grant_of_file(inode, file)?;
+    if !grant.has_breakable(&pages) {
+        return None;
+    }
+    grant.breaking = true;
+    Some(pages)
+}
+
+/// Says whether the file's lease lets the current task go on.
+pub(crate) fn is_exempt(inode: InodeId, file: FileId) -> bool {
+    let mut guard = registry::lock();
+    let Some(registry) = guard.as_mut() else {
+        return true;
+    };
+    let pages = registry.pages_to_break(inode);
+    registry
+        .grant_of_file(inode, file)
+        .is_none_or(|grant| grant.holder.is_current() || !grant.has_breakable(&pages))
+}
+
+/// What the current task breaks leases of, as long as the value lives. The kernel's code for that
+/// knows of no ranges; when it asks about a lease, it is looked up here for which pages.
+pub(crate) struct Breaker {
+    task: TaskId,
+}
+
+impl Breaker {
+    /// Says which pages of an inode the current task is about to take away.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(inode: InodeId, pages: Range<u64>) -> Result<Self> {
+        let task = TaskId::current();
+        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        if let Some(registry) = registry::lock().as_mut() {
+            registry
+                .breakers
+                .insert(node.into_node(task, (inode, pages)));
         }
+        Ok(Self { task })
     }
 }
 
-/// Leases of an inode that an operation on its layout has to heed.
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        let node = registry::lock()
+            .as_mut()
+            .and_then(|registry| registry.breakers.remove_node(&self.task));
+        drop(node);
+    }
+}
+
+/// Leases of a range that an operation on its layout has to heed.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Standing {
     /// The current process holds a strong lease.
@@ -350,16 +521,37 @@ impl Registry {
         self.remove_grant(&(inode, id))
     }
 
-    /// Returns what stands in the way of a change of the inode's layout.
-    pub(crate) fn standing(&self, inode: InodeId) -> Standing {
+    /// Says whether a lease on pages is in the way of one that another file wants.
+    fn refuses(&self, inode: InodeId, file: FileId, pages: &Range<u64>, kind: Kind) -> bool {
+        self.grants_of(inode).any(|(_, grant)| {
+            grant.state != State::Active(file)
+                && grant.is_alive()
+                && grant.in_force(pages).any(|piece| {
+                    !piece.kind.admits(kind) || (grant.state == State::Orphaned && kind.is_strong())
+                })
+        })
+    }
+
+    /// Returns the pages of an inode that the current task breaks leases of.
+    fn pages_to_break(&self, inode: InodeId) -> Range<u64> {
+        self.breakers
+            .get(&TaskId::current())
+            .filter(|(of, _)| *of == inode)
+            .map_or(ALL, |(_, pages)| pages.clone())
+    }
+
+    /// Returns what stands in the way of a change of the layout of pages.
+    pub(crate) fn standing(&self, inode: InodeId, pages: &Range<u64>) -> Standing {
         let mut standing = Standing::default();
-        for (_, grant) in self.grants_of(inode) {
+        for (_, grant) in self.grants_of(inode).filter(|(_, grant)| grant.is_alive()) {
             let own = grant.state != State::Orphaned && grant.holder.is_current();
-            match (grant.kind.is_strong(), own) {
-                (true, true) => standing.own_strong = true,
-                (true, false) => standing.other_strong |= grant.is_alive(),
-                (false, true) => (),
-                (false, false) => standing.other_breakable = true,
+            for piece in grant.in_force(pages) {
+                match (piece.kind.is_strong(), own) {
+                    (true, true) => standing.own_strong = true,
+                    (true, false) => standing.other_strong = true,
+                    (false, true) => (),
+                    (false, false) => standing.other_breakable = true,
+                }
             }
         }
         standing

@@ -21,6 +21,7 @@ use crate::{
     dax,
     fs::{
         allocate_for_pin,
+        expect_device_writes,
         is_pinfs, //
     },
     gup::{
@@ -35,6 +36,7 @@ use crate::{
         InodeId,
         MmId, //
     },
+    trace,
     vfs::errno::eopnotsupp, //
 };
 use core::ops::Range;
@@ -96,16 +98,16 @@ fn pin_segments(request: &mut Request<'_>, segments: &[Segment]) -> Result<Pinne
     }
     drop(watch);
 
-    if !request.is_write() {
-        // A page of a hole or of unwritten blocks would be the kernel's page of zeroes, which does
-        // not become the file's when somebody writes there.
-        for segment in segments {
-            if let Some(file) = &segment.file {
-                let bytes = file_pages(segment, file);
-                allocate_for_pin(
-                    file.path.inode(),
-                    bytes.start << PAGE_SHIFT..bytes.end << PAGE_SHIFT,
-                )?;
+    for segment in segments {
+        if let Some(file) = &segment.file {
+            let pages = file_pages(segment, file);
+            let bytes = pages.start << PAGE_SHIFT..pages.end << PAGE_SHIFT;
+            if request.is_write() {
+                expect_device_writes(file.path.inode(), bytes)?;
+            } else {
+                // A page of a hole or of unwritten blocks would be the kernel's page of zeroes,
+                // which does not become the file's when somebody writes there.
+                allocate_for_pin(file.path.inode(), bytes)?;
             }
         }
     }
@@ -186,6 +188,7 @@ fn pin_file(
         request.unpin(pages);
         return Err(err);
     }
+    trace::pin(file.path.inode(), &(file.index..file.index + pinned as u64));
     // A truncate that waits for one of these pages must not wait for the pin's end.
     let inode = InodeId::of(file.path.inode());
     let folios = runs.iter().flat_map(|run| run.each_folio(inode));

@@ -63,11 +63,12 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    /// Reserves pages of a file for a context, if the current process has a lease to pin it under.
+    /// Reserves pages of a file for a context, if the current process has a lease to pin them under: of one
+    /// open file, on all of the pages.
     ///
     /// # Errors
     ///
-    /// `EOPNOTSUPP` without a strong lease of this process, `ENOMEM`.
+    /// `EOPNOTSUPP` without such a strong lease of this process, `ENOMEM`.
     pub(super) fn new(
         owner: Owner,
         mm: Option<ARef<Mm>>,
@@ -90,7 +91,7 @@ impl Reservation {
         let registry = guard.as_mut().ok_or(ENODEV)?;
         let grant = registry
             .grants_of(inode)
-            .find(|(_, grant)| grant.permits_pins())
+            .find(|(_, grant)| grant.permits_pins(&pages))
             .map(|(id, _)| id)
             .ok_or_else(eopnotsupp)?;
 

@@ -28,7 +28,10 @@ use super::{
 };
 use crate::{
     gup::PathRef,
-    identity::InodeId,
+    identity::{
+        InodeId,
+        TaskId, //
+    },
     irq::{
         IrqGuard,
         IrqLock, //
@@ -95,6 +98,8 @@ pub(crate) struct Registry {
     pub(super) dead: RBTree<HoldingKey, ()>,
     /// Holdings of which an unpin was seen that could not be told from somebody else's.
     pub(super) doubts: RBTree<HoldingKey, ()>,
+    /// Tasks that break leases, with what they want to take away.
+    pub(super) breakers: RBTree<TaskId, (InodeId, Range<u64>)>,
     /// Memory for the runs of all holdings.
     pub(super) pool: Pool,
     /// Observes unpins; missing if the kernel lacks what that takes.
@@ -116,6 +121,7 @@ impl Registry {
             reservations: RBTree::new(),
             dead: RBTree::new(),
             doubts: RBTree::new(),
+            breakers: RBTree::new(),
             next_id: 1,
         }
     }
@@ -157,6 +163,18 @@ impl Registry {
             || self
                 .holdings_of(inode)
                 .any(|(_, holding)| holding.runs.touch(pages))
+    }
+
+    /// Says whether pages are pinned under a lease, or about to be.
+    pub(super) fn is_pinned_under(&self, (inode, grant): GrantKey, pages: &Range<u64>) -> bool {
+        range(&self.reservations, (inode, 0))
+            .take_while(|((of, _), _)| *of == inode)
+            .any(|(_, (holding, reserved))| {
+                holding.2 == grant && reserved.start < pages.end && pages.start < reserved.end
+            })
+            || self
+                .holdings_of(inode)
+                .any(|((_, _, under), holding)| under == grant && holding.runs.touch(pages))
     }
 
     /// Counts a reservation or a holding's first pin against the lease.

@@ -57,6 +57,7 @@ use crate::{
         FileId,
         InodeId, //
     },
+    trace,
     vfs::Inode, //
 };
 
@@ -143,6 +144,9 @@ impl Registry {
             return 0;
         };
         let credited = holding.runs.remove(folio, refs, &mut self.pool);
+        if credited != 0 {
+            trace::unpin(holding.path.inode(), &folio.pages(), credited);
+        }
         if credited != 0 && holding.runs.is_empty() {
             self.unuse_grant(key);
             self.bury(key);

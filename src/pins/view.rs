@@ -10,7 +10,10 @@ use super::{
         ContextId,
         Owner, //
     },
-    grant::GrantId,
+    grant::{
+        GrantId,
+        Kind, //
+    },
     registry::{
         self,
         key_after,
@@ -246,7 +249,9 @@ fn line_from(registry: &Registry, key: HoldingKey, page: u64) -> Option<Line> {
         path: holding.path.clone(),
         start: first.start,
         end,
-        kind: grant.map_or("-", |grant| grant.kind.name()),
+        kind: grant
+            .and_then(|grant| grant.kind_at(first.start))
+            .map_or("-", Kind::name),
         state: grant.map_or("orphaned", |grant| grant.state.name()),
     })
 }

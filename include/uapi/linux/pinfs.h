@@ -21,6 +21,7 @@
 #ifndef _UAPI_LINUX_PINFS_H
 #define _UAPI_LINUX_PINFS_H
 
+#include <linux/ioctl.h>
 #include <linux/types.h>
 
 /* A layout lease: its holder is told before the file's blocks change. */
@@ -37,6 +38,59 @@
 #ifndef F_UNBREAK
 #define F_UNBREAK	64
 #endif
+
+/*
+ * Leases on ranges of a file:
+ *
+ *	struct pinfs_lease arg = {
+ *		.size = sizeof(arg),
+ *		.op = PINFS_LEASE_SET,
+ *		.lease = F_LAYOUT | F_UNBREAK,
+ *		.start = 0,
+ *		.len = 1 << 20,
+ *	};
+ *	ioctl(fd, PINFS_IOC_LEASE, &arg);
+ *
+ * An open file description may hold many ranges, up to 256 of them (ENOLCK).
+ * Ranges are widened to whole pages; len 0 means up to the largest offset.
+ * SET replaces what the description has in the range; neighbouring ranges of
+ * one kind become one.  RELEASE gives the range back, and splits what it is
+ * the middle of; EAGAIN if there is nothing to give back.  GET changes lease,
+ * start and len to those of the first range that has a byte in the one asked
+ * for, or lease to F_UNLCK.  For RELEASE and GET lease must be 0.  fcntl() is
+ * the same on the whole file.
+ *
+ * Leases of different descriptions are in each other's way where their ranges
+ * overlap.  When an operation breaks a range with F_LAYOUT alone, the holder
+ * is to give back all such ranges of the description, and when the time is up
+ * they are gone; until then F_GETLEASE and GET do not show them, and SET is
+ * EAGAIN.
+ *
+ * The struct may grow.  A smaller size, from PINFS_LEASE_SIZE_VER0 on, means
+ * zeroes behind it; a larger one is E2BIG unless only zeroes follow.  flags
+ * and reserved must be 0.
+ */
+enum pinfs_lease_op {
+	PINFS_LEASE_SET		= 1,
+	PINFS_LEASE_GET		= 2,
+	PINFS_LEASE_RELEASE	= 3,
+};
+
+struct pinfs_lease {
+	__u32 size;		/* sizeof(struct pinfs_lease) */
+	__u32 op;		/* enum pinfs_lease_op */
+	__u32 lease;		/* F_LAYOUT, with F_EXCLUSIVE or F_UNBREAK */
+	__u32 flags;
+	__u64 start;		/* in bytes */
+	__u64 len;
+	__u64 reserved;
+};
+
+#define PINFS_LEASE_SIZE_VER0	32	/* up to len */
+
+/* The number stays the same when the struct grows. */
+#define PINFS_IOC_LEASE \
+	_IOC(_IOC_READ | _IOC_WRITE, 0xf9, 1, PINFS_LEASE_SIZE_VER0)
 
 /* statfs(2) f_type: the bytes "pinf". */
 #define PINFS_SUPER_MAGIC	0x666e6970

@@ -14,16 +14,21 @@ use crate::{
         errno::euclean,
         file,
         super_block::SuperBlock,
+        xattr::Initial,
         FileSystem, //
     }, //
 };
 use core::{
+    marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
     ptr::NonNull, //
 };
 use kernel::{
-    ffi::c_char,
+    ffi::{
+        c_char,
+        c_void, //
+    },
     prelude::*,
     sync::aref::ARef, //
 };
@@ -66,6 +71,40 @@ pub(crate) enum Kind<'a, F: FileSystem> {
     Special(Table<F>),
 }
 
+/// The target of a symbolic link as an inode keeps it (`i_link`): a string of its own.
+///
+/// # Invariants
+///
+/// The memory is from `kmalloc()` and the value's to free.
+struct Link(NonNull<c_char>);
+
+impl Link {
+    fn new(target: &[u8]) -> Result<Self> {
+        // SAFETY: The slice is valid.
+        let link = unsafe {
+            bindings::kmemdup_nul(
+                target.as_ptr().cast::<c_char>(),
+                target.len(),
+                bindings::GFP_KERNEL,
+            )
+        };
+        // INVARIANT: `kmemdup_nul` allocates.
+        NonNull::new(link).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Hands the memory over.
+    fn into_raw(self) -> *mut c_char {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::kfree(self.0.as_ptr().cast::<c_void>()) };
+    }
+}
+
 /// An inode that nobody else can use yet: locked and hashed (`I_NEW`), not published.
 ///
 /// Dropping it without [`New::publish`] makes the inode bad and wakes whoever waits for it.
@@ -73,7 +112,7 @@ pub(crate) enum Kind<'a, F: FileSystem> {
 /// # Invariants
 ///
 /// The wrapped inode is of `F`, in state `I_NEW`, and the value owns a reference to it.
-pub(crate) struct New<F: FileSystem>(ARef<INode<F>>);
+pub(crate) struct New<F: FileSystem>(ARef<INode<F>>, Option<Link>);
 
 impl<F: FileSystem> Deref for New<F> {
     type Target = INode<F>;
@@ -84,7 +123,7 @@ impl<F: FileSystem> Deref for New<F> {
 }
 
 impl<F: FileSystem> New<F> {
-    fn init(&self, params: Params<'_, F>) -> Result {
+    fn init(&mut self, params: Params<'_, F>) -> Result {
         let inode = self.as_ptr();
         // SAFETY: The inode is in state `I_NEW` and ours alone, by the type's invariant.
         unsafe {
@@ -113,19 +152,12 @@ impl<F: FileSystem> New<F> {
             }
             Kind::Directory(table, file) => (table, Some(file)),
             Kind::Symlink(table, target) => {
-                // SAFETY: As above; `kmemdup_nul` copies from a valid slice. The copy belongs to
-                // the inode, `free_inode` frees it.
-                unsafe {
-                    let link = bindings::kmemdup_nul(
-                        target.as_ptr().cast::<c_char>(),
-                        target.len(),
-                        bindings::GFP_KERNEL,
-                    );
-                    if link.is_null() {
-                        return Err(ENOMEM);
-                    }
-                    (*inode).__bindgen_anon_5.i_link = link;
-                }
+                let link = match self.1.take() {
+                    Some(link) => link,
+                    None => Link::new(target)?,
+                };
+                // SAFETY: As above. The string belongs to the inode, `free_inode` frees it.
+                unsafe { (*inode).__bindgen_anon_5.i_link = link.into_raw() };
                 (table, None)
             }
             Kind::Special(table) => {
@@ -151,8 +183,9 @@ impl<F: FileSystem> New<F> {
     }
 
     /// Fills the inode in and lets others use it.
-    pub(crate) fn publish(self, params: Params<'_, F>) -> Result<ARef<INode<F>>> {
+    pub(crate) fn publish(mut self, params: Params<'_, F>) -> Result<ARef<INode<F>>> {
         self.init(params)?;
+        self.1 = None;
         let me = ManuallyDrop::new(self);
         // SAFETY: The inode is in state `I_NEW` by the type's invariant.
         unsafe { bindings::unlock_new_inode(me.as_ptr()) };
@@ -165,16 +198,35 @@ impl<F: FileSystem> New<F> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`: the file exists all the same, so the dentry that says it does not is dropped.
-    pub(crate) fn publish_as(self, dentry: Negative<'_>, params: Params<'_, F>) -> Result {
+    /// `EOVERFLOW` for a size that no file of `F` has: the file exists all the same, so the dentry
+    /// that says it does not is dropped. There is no other, as whatever takes memory was done when
+    /// the [`Draft`] was made.
+    pub(crate) fn publish_as(mut self, dentry: Negative<'_>, params: Params<'_, F>) -> Result {
         self.init(params).inspect_err(|_| {
             // SAFETY: The dentry is valid.
             unsafe { bindings::d_drop(dentry.0.as_ptr()) };
         })?;
+        self.1 = None;
         let me = ManuallyDrop::new(self);
         // SAFETY: The inode is in state `I_NEW` by the type's invariant, the dentry negative by
         // its own. `d_instantiate_new` takes over our reference.
         unsafe { bindings::d_instantiate_new(dentry.0.as_ptr(), me.as_ptr()) };
+        Ok(())
+    }
+}
+
+impl<F: FileSystem> New<F> {
+    /// Fills in an inode that was just created without a name, lets others use it and makes it the
+    /// file that is being opened.
+    pub(crate) fn publish_unnamed(self, file: Unnamed<'_>, params: Params<'_, F>) -> Result {
+        let inode = self.publish(params)?;
+        // SAFETY: By the type's invariant the file's dentry is negative and has no name.
+        // `d_instantiate` takes over the reference to the inode.
+        unsafe {
+            let inode = ARef::into_raw(inode).as_ref().as_ptr();
+            bindings::d_mark_tmpfile(file.0.as_ptr(), inode);
+            bindings::d_instantiate(bindings::pinfs_helper_file_dentry(file.0.as_ptr()), inode);
+        }
         Ok(())
     }
 }
@@ -213,7 +265,7 @@ pub(crate) fn get<F: FileSystem>(sb: &SuperBlock<F>, ino: u64) -> Result<Found<F
     // SAFETY: The inode is valid.
     if unsafe { bindings::pinfs_helper_inode_is_new(inode.as_ptr()) } {
         // INVARIANT: In state `I_NEW`.
-        return Ok(Found::New(New(inode)));
+        return Ok(Found::New(New(inode, None)));
     }
     // SAFETY: The inode is valid.
     if unsafe { bindings::is_bad_inode(inode.as_ptr()) } {
@@ -237,13 +289,30 @@ impl Deref for Negative<'_> {
     }
 }
 
+/// A file that is being opened with `O_TMPFILE`.
+///
+/// # Invariants
+///
+/// The file is not open yet, and its dentry is negative and in no directory.
+pub(crate) struct Unnamed<'a>(NonNull<bindings::file>, PhantomData<&'a ()>);
+
+impl Unnamed<'_> {
+    /// # Safety
+    ///
+    /// `file` must be as in the VFS's call of `tmpfile`, which the value must not outlive.
+    pub(super) unsafe fn from_raw(file: *mut bindings::file) -> Self {
+        // SAFETY: By this function's requirements, which give the invariant, too.
+        Self(unsafe { NonNull::new_unchecked(file) }, PhantomData)
+    }
+}
+
 /// An inode for a file that is being created: it has owner, mode and times
-/// (`inode_init_owner()`), and no number yet.
+/// (`inode_init_owner()`), a copy of its target if it is a symbolic link, and no number yet.
 ///
 /// # Invariants
 ///
 /// The wrapped inode is of `F` and not hashed, and the value owns the only reference to it.
-pub(crate) struct Draft<F: FileSystem>(ARef<INode<F>>);
+pub(crate) struct Draft<F: FileSystem>(ARef<INode<F>>, Option<Link>, Initial);
 
 impl<F: FileSystem> Deref for Draft<F> {
     type Target = INode<F>;
@@ -256,10 +325,12 @@ impl<F: FileSystem> Deref for Draft<F> {
 impl<F: FileSystem> Draft<F> {
     /// # Safety
     ///
-    /// `dir` must be a directory of `F`, `idmap` its mount's.
+    /// `dir` must be a directory of `F`, `idmap` its mount's, `dentry` what the file is to be
+    /// called.
     pub(super) unsafe fn new(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
         mode: u16,
     ) -> Result<Self> {
         // SAFETY: The superblock is of `F`, so the inode is too. It is initialised before anybody
@@ -269,8 +340,36 @@ impl<F: FileSystem> Draft<F> {
             bindings::inode_init_owner(idmap, inode.as_ptr(), dir, mode);
             bindings::simple_inode_init_ts(inode.as_ptr());
             // INVARIANT: `new_inode` returns an inode that is not hashed.
-            Ok(Self(ARef::from_raw(inode.cast())))
+            let mut draft = Self(ARef::from_raw(inode.cast()), None, Initial::none());
+            let name = &raw const (*dentry).__bindgen_anon_1.d_name;
+            draft.2 = Initial::new(inode.as_ptr(), dir, name.cast())?;
+            Ok(draft)
         }
+    }
+
+    /// Returns the attributes that the inode is to have from the first.
+    pub(crate) fn xattrs(&self) -> &Initial {
+        &self.2
+    }
+
+    /// A draft of a symbolic link. What its inode will need is allocated here: once the link is on
+    /// the device it is too late to fail.
+    ///
+    /// # Safety
+    ///
+    /// As [`Draft::new`]; `mode` is that of a symbolic link.
+    pub(super) unsafe fn of_symlink(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: u16,
+        target: &[u8],
+    ) -> Result<Self> {
+        let link = Link::new(target)?;
+        // SAFETY: By this function's requirements.
+        let mut draft = unsafe { Self::new(idmap, dir, dentry, mode)? };
+        draft.1 = Some(link);
+        Ok(draft)
     }
 
     /// Gives the inode a number, under which it can be found from now on.
@@ -288,10 +387,11 @@ impl<F: FileSystem> Draft<F> {
         if taken {
             return Err(euclean());
         }
-        let me = ManuallyDrop::new(self);
-        // SAFETY: `me` is not dropped, so the reference is moved out once.
+        let mut me = ManuallyDrop::new(self);
+        drop(core::mem::replace(&mut me.2, Initial::none()));
+        // SAFETY: `me` is not dropped, so its fields are moved out once.
         // INVARIANT: `insert_inode_locked` has put the inode into state `I_NEW`.
-        Ok(New(unsafe { core::ptr::read(&me.0) }))
+        Ok(unsafe { New(core::ptr::read(&me.0), core::ptr::read(&me.1)) })
     }
 }
 

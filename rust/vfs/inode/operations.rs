@@ -7,15 +7,18 @@
 use super::{
     new::{
         Draft,
-        Negative, //
+        Negative,
+        Unnamed, //
     },
     INode,
-    Time, //
+    Time,
+    Type, //
 };
 use crate::{
     bindings,
     lock::{
         ExclusiveInode,
+        SharedInodeLock,
         VfsLocked, //
     },
     vfs::{
@@ -23,7 +26,12 @@ use crate::{
             Dentry,
             Path, //
         },
-        errno::enametoolong,
+        errno::{
+            enametoolong,
+            eopnotsupp, //
+        },
+        iomap,
+        xattr,
         FileSystem, //
     }, //
 };
@@ -70,21 +78,24 @@ impl Attributes<'_> {
         to_result(unsafe { bindings::setattr_prepare(self.idmap, dentry.as_ptr(), self.iattr) })
     }
 
+    /// Lets an ACL follow a change of the mode, which must have been applied and written.
+    pub(crate) fn follow_mode<F: FileSystem>(
+        &self,
+        inode: &impl ExclusiveInode<Fs = F>,
+        dentry: &Dentry,
+    ) -> Result {
+        let inode = inode.inode();
+        if self.iattr.ia_valid & bindings::ATTR_MODE == 0 || inode.file_type() == Type::Symlink {
+            return Ok(());
+        }
+        // SAFETY: The i_rwsem of the dentry's inode is held, as the argument shows.
+        unsafe { xattr::Thunks::<F::Xattrs>::chmod(self.idmap, dentry.as_ptr(), inode.mode()) }
+    }
+
     /// Copies all attributes but the size to the inode (`setattr_copy()`).
     pub(crate) fn apply<F: FileSystem>(&self, inode: &impl ExclusiveInode<Fs = F>) {
         // SAFETY: The i_rwsem is held, as the argument shows.
         unsafe { bindings::setattr_copy(self.idmap, inode.inode().as_ptr(), self.iattr) };
-    }
-}
-
-/// The flags of `renameat2()`.
-#[derive(Clone, Copy)]
-pub(crate) struct RenameFlags(c_uint);
-
-impl RenameFlags {
-    /// Says whether the target must not exist. The VFS has checked it.
-    pub(crate) fn only_noreplace_or_none(self) -> bool {
-        self.0 & !bindings::RENAME_NOREPLACE == 0
     }
 }
 
@@ -96,6 +107,9 @@ impl RenameFlags {
 pub(crate) trait Operations: Sized + 'static {
     /// The file system whose inodes these are.
     type Fs: FileSystem;
+
+    /// The block map of regular files, for `FS_IOC_FIEMAP`.
+    const MAP: Option<iomap::Table<Self::Fs>> = None;
 
     /// Looks a name up. The directory's i_rwsem is held at least shared.
     fn lookup(_dir: &INode<Self::Fs>, _name: &[u8]) -> Result<Option<ARef<INode<Self::Fs>>>> {
@@ -141,7 +155,24 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Renames `from` in `from_dir` to `to` in `to_dir`, over `victim` if there is one.
+    /// Gives a file that is not a directory another name. Its i_rwsem is held exclusively, too. A
+    /// file without any name is one of [`Operations::tmpfile`].
+    fn link(
+        _dir: &VfsLocked<'_, Self::Fs>,
+        _inode: &VfsLocked<'_, Self::Fs>,
+        _dentry: &Negative<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Creates a file without a name (`O_TMPFILE`), in the file system of `dir`. No lock is held.
+    fn tmpfile(_dir: &INode<Self::Fs>, _file: Unnamed<'_>, _draft: Draft<Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Renames `from` in `from_dir` to `to` in `to_dir`, over `victim` if there is one, and leaves
+    /// a file made from the draft `whiteout` behind, if there is one (a character device without
+    /// a driver, which tells overlayfs that the name is gone).
     ///
     /// Both directories' i_rwsem are held exclusively (they may be one directory), the victim's
     /// too, and that of `inode` if it is a directory that changes its parent.
@@ -152,7 +183,20 @@ pub(crate) trait Operations: Sized + 'static {
         _to_dir: &VfsLocked<'_, Self::Fs>,
         _to: &Dentry,
         _victim: Option<&VfsLocked<'_, Self::Fs>>,
-        _flags: RenameFlags,
+        _whiteout: Option<Draft<Self::Fs>>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Lets two names change places.
+    ///
+    /// Both directories' i_rwsem are held exclusively (they may be one directory), and those of
+    /// the inodes that are directories and change their parent.
+    fn exchange(
+        _a_dir: &VfsLocked<'_, Self::Fs>,
+        _a: (&Dentry, &INode<Self::Fs>),
+        _b_dir: &VfsLocked<'_, Self::Fs>,
+        _b: (&Dentry, &INode<Self::Fs>),
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -166,9 +210,9 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns the birth time, if it can be told; everything else of statx comes from the inode
+    /// Returns the birth time; everything else of statx comes from the inode
     /// (`generic_fillattr()`). No lock is held.
-    fn birth_time(_inode: &INode<Self::Fs>) -> Option<Time> {
+    fn birth_time(_inode: &INode<Self::Fs>) -> Result<Time> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -198,6 +242,8 @@ impl<F: FileSystem> Table<F> {
         Self(&Thunks::<T>::SYMLINK, PhantomData)
     }
 }
+
+type Xattrs<T> = <<T as Operations>::Fs as FileSystem>::Xattrs;
 
 struct Thunks<T: Operations>(PhantomData<T>);
 
@@ -238,13 +284,27 @@ impl<T: Operations> Thunks<T> {
         } else {
             None
         },
+        link: if T::HAS_LINK { Some(Self::link) } else { None },
+        tmpfile: if T::HAS_TMPFILE {
+            Some(Self::tmpfile)
+        } else {
+            None
+        },
         rename: if T::HAS_RENAME {
             Some(Self::rename)
         } else {
             None
         },
+        listxattr: Some(xattr::Thunks::<Xattrs<T>>::list),
+        get_inode_acl: Some(xattr::Thunks::<Xattrs<T>>::get_acl),
+        set_acl: Some(xattr::Thunks::<Xattrs<T>>::set_acl),
         setattr: if T::HAS_SETATTR {
             Some(Self::setattr)
+        } else {
+            None
+        },
+        fiemap: if T::MAP.is_some() {
+            Some(Self::fiemap)
         } else {
             None
         },
@@ -257,8 +317,11 @@ impl<T: Operations> Thunks<T> {
     };
 
     /// The VFS takes whatever has `get_link` for a symbolic link. The target is cached in `i_link`.
+    /// Such a link has no ACL.
     const SYMLINK: bindings::inode_operations = bindings::inode_operations {
         get_link: Some(bindings::simple_get_link),
+        get_inode_acl: None,
+        set_acl: None,
         ..Self::TABLE
     };
 
@@ -300,7 +363,7 @@ impl<T: Operations> Thunks<T> {
     ) -> Result {
         // SAFETY: The VFS holds the directory's i_rwsem and calls with a negative dentry.
         unsafe {
-            let draft = Draft::new(idmap, dir, mode)?;
+            let draft = Draft::new(idmap, dir, dentry, mode)?;
             T::create(
                 &VfsLocked::from_raw(dir),
                 Negative(Dentry::from_raw(dentry)),
@@ -377,11 +440,12 @@ impl<T: Operations> Thunks<T> {
             // with a string.
             unsafe {
                 let mode = (bindings::S_IFLNK | 0o777) as u16;
+                let target = CStr::from_char_ptr(target).to_bytes();
                 T::symlink(
                     &VfsLocked::from_raw(dir),
                     Negative(Dentry::from_raw(dentry)),
-                    Draft::new(idmap, dir, mode)?,
-                    CStr::from_char_ptr(target).to_bytes(),
+                    Draft::of_symlink(idmap, dir, dentry, mode, target)?,
+                    target,
                 )?
             };
             Ok(0)
@@ -418,31 +482,114 @@ impl<T: Operations> Thunks<T> {
 
     /// # Safety
     ///
+    /// The arguments must be as in the VFS's call of `link`.
+    unsafe extern "C" fn link(
+        old: *mut bindings::dentry,
+        dir: *mut bindings::inode,
+        new: *mut bindings::dentry,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The VFS holds the i_rwsem of the directory and of the inode; `old` is
+            // positive and `new` negative, and becomes another name of the same inode, for which
+            // it gets a reference.
+            unsafe {
+                let inode = (*old).d_inode;
+                T::link(
+                    &VfsLocked::from_raw(dir),
+                    &VfsLocked::from_raw(inode),
+                    &Negative(Dentry::from_raw(new)),
+                )?;
+                bindings::ihold(inode);
+                bindings::d_instantiate(new, inode);
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `tmpfile`.
+    unsafe extern "C" fn tmpfile(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        file: *mut bindings::file,
+        mode: bindings::umode_t,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The directory is referenced, the file is being opened and has a negative
+            // dentry without a name of its own.
+            unsafe {
+                T::tmpfile(
+                    INode::from_raw(dir),
+                    Unnamed::from_raw(file),
+                    Draft::new(
+                        idmap,
+                        dir,
+                        bindings::pinfs_helper_file_dentry(file),
+                        mode | bindings::S_IFREG as u16,
+                    )?,
+                )?;
+                to_result(bindings::pinfs_helper_finish_open(file))?;
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
     /// The arguments must be as in the VFS's call of `rename`.
     unsafe extern "C" fn rename(
-        _idmap: *mut bindings::mnt_idmap,
+        idmap: *mut bindings::mnt_idmap,
         from_dir: *mut bindings::inode,
         from: *mut bindings::dentry,
         to_dir: *mut bindings::inode,
         to: *mut bindings::dentry,
         flags: c_uint,
     ) -> c_int {
+        /// What there is besides `RENAME_NOREPLACE`, which the VFS has seen to.
+        const KNOWN: c_uint =
+            bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE | bindings::RENAME_WHITEOUT;
+
         from_result(|| {
-            // SAFETY: The VFS holds the i_rwsem of the directories and of the victim, and both
-            // dentries' inodes are stable under them.
+            if flags & !KNOWN != 0 {
+                return Err(EINVAL);
+            }
+            // SAFETY: The VFS holds the i_rwsem of the directories, of the victim, and of
+            // directories that change their parent; both dentries' inodes are stable under them.
             unsafe {
-                let victim = (*to).d_inode;
-                let victim = (!victim.is_null()).then(|| VfsLocked::from_raw(victim));
+                let from_dir = VfsLocked::from_raw(from_dir);
+                let to_dir = VfsLocked::from_raw(to_dir);
+                let inode = INode::from_raw((*from).d_inode);
+                let (from, other) = (Dentry::from_raw(from), (*to).d_inode);
+                let to = Dentry::from_raw(to);
+                if flags & bindings::RENAME_EXCHANGE != 0 {
+                    // The VFS exchanges only names that exist.
+                    let other = INode::from_raw(other);
+                    T::exchange(&from_dir, (from, inode), &to_dir, (to, other))?;
+                    return Ok(0);
+                }
+                let whiteout = if flags & bindings::RENAME_WHITEOUT != 0 {
+                    let mode = bindings::S_IFCHR as u16;
+                    Some(Draft::new(
+                        idmap,
+                        from_dir.inode().as_ptr(),
+                        from.as_ptr(),
+                        mode,
+                    )?)
+                } else {
+                    None
+                };
+                let victim = (!other.is_null()).then(|| VfsLocked::from_raw(other));
                 T::rename(
-                    &VfsLocked::from_raw(from_dir),
-                    Dentry::from_raw(from),
-                    INode::from_raw((*from).d_inode),
-                    &VfsLocked::from_raw(to_dir),
-                    Dentry::from_raw(to),
+                    &from_dir,
+                    from,
+                    inode,
+                    &to_dir,
+                    to,
                     victim.as_ref(),
-                    RenameFlags(flags),
-                )?
-            };
+                    whiteout,
+                )?;
+            }
             Ok(0)
         })
     }
@@ -479,15 +626,39 @@ impl<T: Operations> Thunks<T> {
         request_mask: u32,
         _flags: c_uint,
     ) -> c_int {
-        // SAFETY: The path is positive and referenced by the caller, `stat` is valid.
-        unsafe {
-            let inode = (*Path::from_raw(path).dentry().as_ptr()).d_inode;
-            bindings::generic_fillattr(idmap, request_mask, inode, stat);
-            if let Some(time) = T::birth_time(INode::from_raw(inode)) {
-                (*stat).btime = time.to_c();
+        from_result(|| {
+            // SAFETY: The path is positive and referenced by the caller, `stat` is valid.
+            unsafe {
+                let inode = (*Path::from_raw(path).dentry().as_ptr()).d_inode;
+                bindings::generic_fillattr(idmap, request_mask, inode, stat);
+                (*stat).btime = T::birth_time(INode::from_raw(inode))?.to_c();
                 (*stat).result_mask |= bindings::STATX_BTIME;
             }
-        }
-        0
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `fiemap`.
+    unsafe extern "C" fn fiemap(
+        inode: *mut bindings::inode,
+        info: *mut bindings::fiemap_extent_info,
+        start: u64,
+        len: u64,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The inode is of `T::Fs` and held by the caller.
+            let inode = unsafe { INode::<T::Fs>::from_raw(inode) };
+            let map = T::MAP
+                .filter(|_| inode.is_regular())
+                .ok_or_else(eopnotsupp)?;
+            let lock = SharedInodeLock::new(inode);
+            // SAFETY: The arguments are those of the VFS.
+            let ret =
+                unsafe { bindings::iomap_fiemap(inode.as_ptr(), info, start, len, map.as_ptr()) };
+            drop(lock);
+            to_result(ret).map(|()| 0)
+        })
     }
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    bitmap,
     dir::Found,
     file::Extent,
     inode::{
@@ -31,11 +32,17 @@ use crate::{
         Use,
         Visitor, //
     },
+    xattr::{
+        self,
+        Key,
+        Namespace, //
+    },
     Error,
     Medium,
     Time,
     Volume,
-    BLOCK_SIZE, //
+    BLOCK_SIZE,
+    GROUP_BLOCKS, //
 };
 
 /// What there is to see of an inode.
@@ -65,6 +72,10 @@ pub struct Object {
     pub names: BTreeMap<Vec<u8>, u64>,
     /// Contents of a symbolic link.
     pub target: Vec<u8>,
+    /// Extended attributes.
+    pub xattrs: BTreeMap<(Namespace, Vec<u8>), Vec<u8>>,
+    /// Counts the changes.
+    pub version: u64,
     blocks: u64,
     owned: u64,
 }
@@ -127,6 +138,8 @@ impl Visitor for Collector {
             extents: Vec::new(),
             names: BTreeMap::new(),
             target: Vec::new(),
+            xattrs: BTreeMap::new(),
+            version: inode.version.get(),
             blocks: inode.blocks.get(),
             owned: 0,
         };
@@ -174,7 +187,8 @@ pub fn check<M: Medium>(volume: &Volume<M>) -> Result<Contents, Vec<String>> {
         return Err(vec![format!("cannot read: {error}")]);
     }
     targets(volume, &mut seen);
-    bitmap(volume, &mut seen);
+    xattrs(volume, &mut seen);
+    bitmaps(volume, &mut seen);
     links(volume, &mut seen);
     orphans(&mut seen);
     match mount::status(volume) {
@@ -209,9 +223,41 @@ fn targets<M: Medium>(volume: &Volume<M>, seen: &mut Collector) {
     }
 }
 
-/// The bitmap must show what has been seen, and the metadata at the start.
-fn bitmap<M: Medium>(volume: &Volume<M>, seen: &mut Collector) {
+fn xattrs<M: Medium>(volume: &Volume<M>, seen: &mut Collector) {
+    for (&ino, object) in &mut seen.contents.objects {
+        let read = volume.inode(ino).and_then(|inode| {
+            let mut names = Vec::new();
+            xattr::list(volume, &inode, |key| {
+                names.push((key.space(), Vec::from(key.name())));
+                true
+            })?;
+            let mut buf = vec![0; xattr::VALUE_MAX];
+            for (space, name) in names {
+                let len = xattr::get(volume, &inode, Key::new(space, &name)?, &mut buf)?;
+                if object
+                    .xattrs
+                    .insert((space, name), buf[..len].into())
+                    .is_some()
+                {
+                    return Err(Error::Corrupt("an attribute stands twice"));
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = read {
+            seen.problems.push(format!("inode {ino}: {error}"));
+        }
+    }
+}
+
+/// The bitmap must show what has been seen, and the metadata at both ends, under right checksums.
+fn bitmaps<M: Medium>(volume: &Volume<M>, seen: &mut Collector) {
     let geometry = volume.geometry();
+    for group in 0..geometry.blocks.div_ceil(GROUP_BLOCKS) {
+        if let Err(error) = bitmap::verify(volume, group) {
+            seen.problems.push(format!("group {group}: {error}"));
+        }
+    }
     for block in 0..geometry.blocks {
         let mut byte = [0];
         let at = geometry.bitmap_start * BLOCK_SIZE + block / 8;
@@ -220,7 +266,8 @@ fn bitmap<M: Medium>(volume: &Volume<M>, seen: &mut Collector) {
             return;
         }
         let used = byte[0] >> (block % 8) & 1 != 0;
-        let wanted = block < geometry.data_start || seen.claimed[block as usize];
+        let metadata = block < geometry.data_start || block == geometry.data_end;
+        let wanted = metadata || seen.claimed[block as usize];
         if used != wanted {
             seen.problems.push(format!(
                 "block {block} is marked {}, but is {}",

@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-mod device;
 mod probe;
 
 use std::{
@@ -24,6 +23,7 @@ use clap::{
     Parser, //
 };
 use pinfs_format::{
+    device::Device,
     mkfs::{
         self,
         Options, //
@@ -40,8 +40,6 @@ use pinfs_format::{
     BLOCK_SIZE, //
 };
 use uuid::Uuid;
-
-use device::Device;
 
 /// Bytes at the end that are cleared, because signatures of RAID and of partition tables stand there.
 const TAIL: u64 = 128 << 10;

@@ -11,12 +11,11 @@ use std::{
 };
 
 use pinfs_format::{
+    device::Device,
     superblock,
     Medium,
     BLOCK_SIZE, //
 };
-
-use crate::device::Device;
 
 /// What has its mark behind the first block, for systems without `blkid`.
 const MARKS: [(u64, &[u8], &str); 3] = [

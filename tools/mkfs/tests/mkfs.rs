@@ -22,6 +22,7 @@ use std::{
 use pinfs_format::{
     check,
     memory::Memory,
+    mount,
     superblock::Superblock,
     Volume, //
 };
@@ -94,9 +95,13 @@ fn makes_a_good_file_system() {
     assert!(text.contains("16 MiB") && text.contains(uuid), "{text}");
     let memory = Memory::new(image.bytes());
     let (sb, _) = Superblock::read(&memory).expect("superblock");
-    assert!(sb.label.starts_with(b"my label\0"));
     assert_eq!(sb.uuid[..4], [0x12, 0x34, 0x56, 0x78]);
-    let contents = check::check(&Volume::open(memory).expect("volume")).expect("clean");
+    let (backup, _) = Superblock::read_backup(&memory).expect("backup");
+    assert_eq!(sb.crc, backup.crc);
+    let volume = Volume::open(memory).expect("volume");
+    let label = mount::status(&volume).expect("status").label();
+    assert!(label.starts_with(b"my label\0"));
+    let contents = check::check(&volume).expect("clean");
     assert_eq!(contents.objects.len(), 1);
 }
 

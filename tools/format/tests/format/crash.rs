@@ -262,7 +262,7 @@ fn readers_beside_a_commit() {
                     continue;
                 }
                 seen[off..off + 8].copy_from_slice(&word.to_le_bytes());
-                if !done || off / 4096 < 68 {
+                if !done || off / 4096 < 69 {
                     continue;
                 }
                 // Only the block stored to can have changed for them.

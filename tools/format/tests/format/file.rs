@@ -88,6 +88,49 @@ fn mark_written(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to:
     }
 }
 
+fn mark_unwritten(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64) {
+    let mut at = from;
+    while let Progress::More(next) = fs
+        .run(|tx| file::mark_unwritten(tx, ino, at, to))
+        .expect("mark")
+    {
+        assert!(next > at && next < to);
+        at = next;
+    }
+    for (_, unwritten) in model.range_mut(from..to).map(|(_, value)| value) {
+        *unwritten = true;
+    }
+}
+
+fn size(fs: &Fs<Memory>, ino: u64) -> u64 {
+    fs.inode(ino).size.get()
+}
+
+fn collapse(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64) {
+    let old = size(fs, ino);
+    while let Progress::More(again) = fs
+        .run(|tx| file::collapse(tx, ino, from, to))
+        .expect("collapse")
+    {
+        assert_eq!((again, size(fs, ino)), (from, old));
+    }
+    assert_eq!(size(fs, ino), old - (to - from) * 4096);
+    let behind = model.split_off(&from);
+    let moved = behind
+        .range(to..)
+        .map(|(at, value)| (at - (to - from), *value));
+    model.extend(moved);
+}
+
+fn insert_range(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, at: u64, len: u64) {
+    let old = size(fs, ino);
+    fs.run(|tx| file::insert_range(tx, ino, at, len))
+        .expect("insert");
+    assert_eq!(size(fs, ino), old + len * 4096);
+    let behind = model.split_off(&at);
+    model.extend(behind.into_iter().map(|(at, value)| (at + len, value)));
+}
+
 fn compare(fs: &mut Fs<Memory>, ino: u64, model: &Model) {
     let contents = fs.check();
     let extents = &contents.objects[&ino].extents;
@@ -128,6 +171,9 @@ enum Step {
     Fill(u64, u64, bool),
     Remove(u64, u64),
     MarkWritten(u64, u64),
+    MarkUnwritten(u64, u64),
+    Collapse(u64, u64),
+    Insert(u64, u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -135,6 +181,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0u64..200, 1u64..20, any::<bool>()).prop_map(|(at, len, u)| Step::Fill(at, len, u)),
         2 => (0u64..200, 1u64..40).prop_map(|(at, len)| Step::Remove(at, at + len)),
         2 => (0u64..200, 1u64..40).prop_map(|(at, len)| Step::MarkWritten(at, at + len)),
+        1 => (0u64..200, 1u64..40).prop_map(|(at, len)| Step::MarkUnwritten(at, at + len)),
+        1 => (0u64..200, 1u64..20).prop_map(|(at, len)| Step::Collapse(at, at + len)),
+        1 => (0u64..200, 1u64..20).prop_map(|(at, len)| Step::Insert(at, len)),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -146,6 +195,7 @@ proptest! {
     fn any_steps(steps in steps()) {
         let mut fs = Fs::new(1024);
         let ino = create(&mut fs);
+        set_size(&mut fs, ino, 1 << 30);
         let mut model = Model::new();
         for step in steps {
             match step {
@@ -154,6 +204,11 @@ proptest! {
                 }
                 Step::Remove(from, to) => remove(&mut fs, ino, &mut model, from, to),
                 Step::MarkWritten(from, to) => mark_written(&mut fs, ino, &mut model, from, to),
+                Step::MarkUnwritten(from, to) => {
+                    mark_unwritten(&mut fs, ino, &mut model, from, to);
+                }
+                Step::Collapse(from, to) => collapse(&mut fs, ino, &mut model, from, to),
+                Step::Insert(at, len) => insert_range(&mut fs, ino, &mut model, at, len),
             }
         }
         compare(&mut fs, ino, &model);
@@ -191,6 +246,110 @@ fn deep_trees() {
     remove(&mut fs, ino, &mut model, 0, MAX_BLOCKS);
     assert_eq!(fs.inode(ino).blocks.get(), 0);
     compare(&mut fs, ino, &model);
+}
+
+fn set_size(fs: &mut Fs<Memory>, ino: u64, size: u64) {
+    fs.run(|tx| {
+        tx.inode_mut(ino)?.size.set(size);
+        Ok(())
+    })
+    .expect("size");
+}
+
+/// Ranges come and go in a tree of more than one level, also at its ends, and blocks between them.
+#[test]
+fn ranges_move_in_deep_trees() {
+    let mut fs = Fs::new(36_000);
+    let ino = create(&mut fs);
+    let mut model = Model::new();
+    let mut random = Random::new(5);
+    let count = 31_000;
+    set_size(&mut fs, ino, 4 * count * 4096);
+    for i in 0..count {
+        fill(&mut fs, ino, &mut model, i * 7919 % count * 3, 1, false);
+    }
+    for turn in 0..300 {
+        let at = match random.below(8) {
+            0 => 0,
+            1 => model.keys().next_back().map_or(0, |&last| last),
+            2 => model.keys().next().map_or(0, |&first| first + 1),
+            _ => random.below(3 * count),
+        };
+        let len = 1 + random.below(40);
+        match random.below(3) {
+            0 => collapse(&mut fs, ino, &mut model, at, at + len),
+            1 => insert_range(&mut fs, ino, &mut model, at, len),
+            _ => fill(&mut fs, ino, &mut model, at, len, random.once_in(2)),
+        }
+        if turn % 60 == 0 {
+            compare(&mut fs, ino, &model);
+        }
+    }
+    compare(&mut fs, ino, &model);
+    // A log that is cut off at its start and grows at its end.
+    for _ in 0..40 {
+        let first = *model.keys().next().expect("a block");
+        collapse(&mut fs, ino, &mut model, 0, first + 500);
+        let last = *model.keys().next_back().expect("a block");
+        for i in 0..100 {
+            fill(&mut fs, ino, &mut model, last + 2 + 2 * i, 1, false);
+        }
+    }
+    compare(&mut fs, ino, &model);
+    remove(&mut fs, ino, &mut model, 0, MAX_BLOCKS);
+    assert_eq!(fs.inode(ino).blocks.get(), 0);
+    compare(&mut fs, ino, &model);
+}
+
+/// A move is one transaction that changes a node per level, however long the file.
+#[test]
+fn ranges_have_limits() {
+    let mut fs = Fs::new(1024);
+    let ino = create(&mut fs);
+    let mut model = Model::new();
+    fill(&mut fs, ino, &mut model, 0, 8, false);
+    set_size(&mut fs, ino, 8 * 4096 - 100);
+    let before = fs.check();
+    type Attempt = fn(&mut pinfs_format::Tx<'_, Memory>, u64) -> pinfs_format::Result;
+    let attempts: [(Attempt, Error); 8] = [
+        (|tx, ino| file::insert_range(tx, ino, 8, 1), Error::Invalid),
+        (|tx, ino| file::insert_range(tx, ino, 1, 0), Error::Invalid),
+        (
+            |tx, ino| file::insert_range(tx, ino, 1, MAX_BLOCKS),
+            Error::Overflow,
+        ),
+        (
+            |tx, ino| file::insert_range(tx, ino, 1, MAX_BLOCKS - 7),
+            Error::Overflow,
+        ),
+        (
+            |tx, ino| file::insert_range(tx, ino, 1, u64::MAX),
+            Error::Overflow,
+        ),
+        (
+            |tx, ino| file::collapse(tx, ino, 2, 2).map(drop),
+            Error::Invalid,
+        ),
+        (
+            |tx, ino| file::collapse(tx, ino, 7, 8).map(drop),
+            Error::Invalid,
+        ),
+        (
+            |tx, ino| file::collapse(tx, ino, 0, u64::MAX).map(drop),
+            Error::Overflow,
+        ),
+    ];
+    for (index, (attempt, error)) in attempts.into_iter().enumerate() {
+        let result = fs.run(|tx| attempt(tx, ino));
+        assert_eq!(result, Err(error), "attempt {index}");
+        assert_eq!(fs.check(), before);
+    }
+    // As far up as there are blocks, and back.
+    insert_range(&mut fs, ino, &mut model, 1, MAX_BLOCKS - 9);
+    compare(&mut fs, ino, &model);
+    collapse(&mut fs, ino, &mut model, 1, MAX_BLOCKS - 8);
+    compare(&mut fs, ino, &model);
+    assert_eq!(fs.check().objects[&ino].extents.len(), 1);
 }
 
 /// A file that grows at its end has full nodes and few extents.

@@ -2,6 +2,7 @@
 
 //! Tests of the format as a whole. Random ones say their seed when they fail.
 
+mod ageing;
 mod allocate;
 mod crash;
 mod directory;
@@ -9,6 +10,8 @@ mod file;
 mod full;
 mod malformed;
 mod names;
+mod scale;
 mod superblock;
 mod support;
 mod workload;
+mod xattr;

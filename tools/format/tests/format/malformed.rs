@@ -20,6 +20,12 @@ use pinfs_format::{
     orphan,
     space,
     symlink,
+    xattr::{
+        self,
+        Key,
+        Mode,
+        Namespace, //
+    },
     Error,
     Inode,
     Journal,
@@ -70,6 +76,20 @@ fn populated(seed: u64, blind: bool) -> Vec<u8> {
         let name = Name::new(bytes.as_bytes()).expect("a name");
         let _ = fs.run(|tx| namespace::create(tx, root, name, &attr, None));
     }
+    // A tree whose keys are shifted, and lists of attributes.
+    let _ = ino.and_then(|ino| {
+        fs.run(|tx| {
+            tx.inode_mut(ino)?.size.set(400 * 4096);
+            file::insert_range(tx, ino, 170, 5)
+        })
+    });
+    for i in 0..8 {
+        let bytes = format!("{i:0200}");
+        let _ = ino.and_then(|ino| {
+            let key = Key::new(Namespace::User, bytes.as_bytes())?;
+            fs.run(|tx| xattr::set(tx, ino, key, &vec![1; 700 * i], Mode::Any))
+        });
+    }
     fs.check();
     fs.volume.medium().image()
 }
@@ -93,6 +113,7 @@ fn exercise(memory: Memory) -> Result<u32, Error> {
 
     let now = Time::default();
     let mut target = vec![0; symlink::MAX];
+    let mut value = vec![0; xattr::VALUE_MAX];
     let base = volume.geometry().data_start * 16;
     let found: Vec<Inode> = (base..volume.geometry().blocks * 16)
         .filter_map(|ino| volume.inode(ino).ok())
@@ -123,6 +144,10 @@ fn exercise(memory: Memory) -> Result<u32, Error> {
                     namespace::rename(tx, from, to, IfExists::Replace, now).map(drop)
                 });
                 run(&mut |tx| namespace::rmdir(tx, ino, name, now).map(drop));
+                run(&mut |tx| {
+                    let (from, to, attr) = ((ino, name), (ino, new), attributes(0));
+                    namespace::rename_whiteout(tx, from, to, IfExists::Replace, &attr).map(drop)
+                });
             }
             for i in 0..20 {
                 let bytes = format!("{i:0100}");
@@ -139,6 +164,9 @@ fn exercise(memory: Memory) -> Result<u32, Error> {
                     Err(_) => break,
                 }
             }
+            run(&mut |tx| file::insert_range(tx, ino, 7, 1 << 40));
+            run(&mut |tx| file::collapse(tx, ino, 0, 6).map(drop));
+            run(&mut |tx| file::mark_unwritten(tx, ino, 0, 1 << 41).map(drop));
             run(&mut |tx| file::mark_written(tx, ino, 3, 40).map(drop));
             run(&mut |tx| file::remove(tx, ino, 5, 9).map(drop));
             for at in 0..12 {
@@ -150,6 +178,19 @@ fn exercise(memory: Memory) -> Result<u32, Error> {
             run(&mut |tx| file::remove(tx, ino, 0, 30).map(drop));
         }
         let _ = symlink::read(&volume, &inode, &mut target);
+        let mut names = Vec::new();
+        let _ = xattr::list(&volume, &inode, |key| {
+            names.push((key.space(), key.name().to_vec()));
+            names.len() < 1000
+        });
+        for (space, name) in names.iter().take(10) {
+            let Ok(key) = Key::new(*space, name) else {
+                continue;
+            };
+            let _ = xattr::get(&volume, &inode, key, &mut value);
+            run(&mut |tx| xattr::set(tx, ino, key, &value[..3000], Mode::Any));
+            run(&mut |tx| xattr::remove(tx, ino, key));
+        }
         run(&mut |tx| orphan::add(tx, ino));
         run(&mut |tx| orphan::remove(tx, ino));
         run(&mut |tx| orphan::reap(tx, ino).map(drop));
@@ -163,11 +204,13 @@ fn exercise(memory: Memory) -> Result<u32, Error> {
 
 /// Blocks that hold metadata: damage to the others says little.
 fn metadata(image: &[u8]) -> Vec<usize> {
-    let magics = [b"pIbk", b"pNod", b"pDir", b"pLnk", b"pSta", b"pJrn"];
+    let magics = [
+        b"pIbk", b"pNod", b"pDir", b"pLnk", b"pSta", b"pJrn", b"pXat", b"pXvl",
+    ];
     (0..image.len() / 4096)
         .filter(|block| {
             let start = &image[block * 4096..][..4];
-            (66..68).contains(block) || magics.iter().any(|magic| start == &magic[..])
+            (66..69).contains(block) || magics.iter().any(|magic| start == &magic[..])
         })
         .collect()
 }

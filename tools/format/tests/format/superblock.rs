@@ -3,10 +3,16 @@
 //! What is accepted as a pinfs device.
 
 use pinfs_format::{
+    check,
+    inode::S_IFREG,
     memory::Memory,
     mkfs,
+    mount,
+    namespace,
+    space,
     superblock::{
         Superblock,
+        LABEL_MAX,
         MAX_BLOCKS,
         MIN_BLOCKS,
         VERSION, //
@@ -14,6 +20,7 @@ use pinfs_format::{
     Error,
     Medium,
     Refusal,
+    Space,
     Volume, //
 };
 use zerocopy::{
@@ -22,7 +29,10 @@ use zerocopy::{
 };
 
 use crate::support::{
+    attributes,
     image,
+    name,
+    Fs,
     OPTIONS, //
 };
 
@@ -105,7 +115,7 @@ fn unknown_ro_features_forbid_writing() {
 #[test]
 fn absurd_geometry_is_refused() {
     type Change = fn(&mut Superblock);
-    let changes: [Change; 24] = [
+    let changes: [Change; 30] = [
         |sb| sb.version.set(0),
         |sb| sb.block_size.set(512),
         |sb| sb.inode_size.set(128),
@@ -125,8 +135,14 @@ fn absurd_geometry_is_refused() {
         |sb| sb.inode_bitmap_start.set(sb.bitmap_start.get()),
         |sb| sb.bitmap_blocks.set(0),
         |sb| sb.bitmap_blocks.set(u64::MAX),
-        |sb| sb.data_start.set(sb.inode_bitmap_start.get()),
-        |sb| sb.data_start.set(MIN_BLOCKS),
+        |sb| sb.sums_start.set(sb.inode_bitmap_start.get()),
+        |sb| sb.sums_start.set(u64::MAX),
+        |sb| sb.sums_blocks.set(0),
+        |sb| sb.sums_blocks.set(u64::MAX),
+        |sb| sb.backup_block.set(MIN_BLOCKS),
+        |sb| sb.backup_block.set(0),
+        |sb| sb.data_start.set(sb.sums_start.get()),
+        |sb| sb.data_start.set(MIN_BLOCKS - 1),
         |sb| sb.root_ino.set(0),
         |sb| sb.root_ino.set(u64::MAX),
         |sb| sb.root_ino.set(sb.data_start.get() * 16),
@@ -150,6 +166,82 @@ fn sizes() {
     assert_eq!(geometry.blocks, MIN_BLOCKS);
     let tail = &memory.image()[(MIN_BLOCKS * 4096) as usize..];
     assert!(tail.iter().all(|&byte| byte == 0x55));
+}
+
+#[test]
+fn the_backup_is_the_same() {
+    let mut image = image(MIN_BLOCKS);
+    let last = image.len() - 4096;
+    assert_eq!(image[..4096], image[last..]);
+    image[20] ^= 1;
+    let memory = Memory::new(image.clone());
+    assert_eq!(Volume::open(&memory).map(drop), Err(Refusal::BadChecksum));
+    let (backup, geometry) = Superblock::read_backup(&memory).expect("backup");
+    backup.write_at(&memory, 0).expect("repair");
+    let volume = Volume::open(&memory).expect("repaired");
+    assert_eq!(*volume.geometry(), geometry);
+    assert_eq!(memory.image()[..4096], image[last..]);
+
+    image[last + 20] ^= 1;
+    let damaged = Superblock::read_backup(&Memory::new(image));
+    assert_eq!(damaged.map(drop), Err(Refusal::BadChecksum));
+    let nothing = Superblock::read_backup(&Memory::new(vec![0; 100]));
+    assert_eq!(nothing.map(drop), Err(Refusal::Io));
+}
+
+#[test]
+fn the_label_can_be_changed() {
+    let mut fs = Fs::new(MIN_BLOCKS);
+    let label = |fs: &Fs<Memory>| mount::status(&fs.volume).expect("status").label();
+    assert_eq!(label(&fs), OPTIONS.label);
+    let mut new = [0; LABEL_MAX];
+    new[..5].copy_from_slice(b"other");
+    fs.run(|tx| mount::set_label(tx, new)).expect("label");
+    assert_eq!(label(&fs), new);
+    fs.check();
+    let again = Fs::mount(Memory::new(fs.volume.medium().image())).0;
+    assert_eq!(label(&again), new);
+}
+
+/// A flipped bit in a bitmap, or in its checksum, is seen at the next mount, and by a transaction
+/// that would otherwise give it a good checksum.
+#[test]
+fn damaged_bitmaps_are_found() {
+    let image = image(2 * MIN_BLOCKS);
+    let geometry = *Volume::open(Memory::new(image.clone()))
+        .expect("open")
+        .geometry();
+    let words = space::words_needed(geometry.blocks) as usize;
+    let starts = [
+        geometry.bitmap_start,
+        geometry.inode_bitmap_start,
+        geometry.sums_start,
+    ];
+    for start in starts {
+        // Bits of both groups; of the table there are 16 bytes.
+        for bit in [0, 7, 77, 127] {
+            let mut image = image.clone();
+            image[start as usize * 4096 + bit / 8] ^= 1 << (bit % 8);
+            let volume = Volume::open(Memory::new(image)).expect("superblock");
+            let result = Space::load(&volume, vec![0; words]).map(drop);
+            assert_eq!(result, Err(Error::Corrupt("bitmap is damaged")));
+            assert!(check::check(&volume).is_err());
+        }
+    }
+
+    let mut fs = Fs::mount(Memory::new(image)).0;
+    let mut byte = [0];
+    let at = geometry.bitmap_start * 4096 + 40;
+    let medium = fs.volume.medium();
+    medium.read(at, &mut byte).expect("read");
+    medium.write(at, &[!byte[0]]).expect("write");
+    let root = fs.root();
+    let result = fs.run(|tx| {
+        let attr = attributes(S_IFREG);
+        namespace::create(tx, root, name(b"new"), &attr, None)
+    });
+    assert_eq!(result, Err(Error::Corrupt("bitmap is damaged")));
+    assert!(fs.journal.is_aborted());
 }
 
 /// Nothing but a size.

@@ -72,6 +72,13 @@ impl Fs<Memory> {
     pub fn new(blocks: u64) -> Self {
         Fs::mount(Memory::new(image(blocks))).0
     }
+
+    /// A large file system, of which this machine keeps only what is stored to.
+    pub fn sparse(blocks: u64) -> Self {
+        let memory = Memory::new(vec![0; (blocks * 4096) as usize]);
+        mkfs::format(&memory, &OPTIONS).expect("format");
+        Fs::mount(memory).0
+    }
 }
 
 impl<M: Medium> Fs<M> {

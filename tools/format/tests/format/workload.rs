@@ -15,6 +15,7 @@ use pinfs_format::{
     },
     inode::{
         Attributes,
+        Stamp,
         S_IFDIR,
         S_IFIFO,
         S_IFLNK,
@@ -27,6 +28,12 @@ use pinfs_format::{
     },
     orphan,
     space::Run,
+    xattr::{
+        self,
+        Key,
+        Mode,
+        Namespace, //
+    },
     Medium,
     Result,
     Time,
@@ -65,11 +72,26 @@ pub enum Op {
     Overwrite(u64, u64),
     Truncate(u64, u64),
     Trim(u64),
+    Collapse(u64, u64, u64),
+    Insert(u64, u64, u64),
+    Whiteout((u64, Vec<u8>), (u64, Vec<u8>)),
+    SetXattr(u64, Vec<u8>, Vec<u8>),
+    RemoveXattr(u64, Vec<u8>),
     Reap(u64),
+}
+
+/// Whether ranges of such a file may be moved: then its blocks do not say where they belong.
+fn is_movable(object_generation: u32) -> bool {
+    object_generation % 3 == 0
 }
 
 /// What every word of a file's block is, unless it is zero.
 fn stamp(object_generation: u32, lblock: u64, version: u8) -> u64 {
+    let lblock = if is_movable(object_generation) {
+        0
+    } else {
+        lblock
+    };
     u64::from(object_generation) << 40 | lblock << 8 | u64::from(version)
 }
 
@@ -164,7 +186,7 @@ impl Workload {
             .collect();
         let is_dir = |ino: u64| contents.objects[&ino].mode & S_IFMT == S_IFDIR;
 
-        Some(match self.random.below(32) {
+        Some(match self.random.below(42) {
             0..=5 => {
                 let parent = self.pick(&dirs)?;
                 let name = self.name();
@@ -242,6 +264,42 @@ impl Workload {
                 let waiting = |o: &Object| o.nlink > 0 && o.orphan;
                 let waiting: Vec<u64> = objects.filter(|(_, o)| waiting(o)).map(|e| *e.0).collect();
                 Op::Trim(self.pick(&waiting)?)
+            }
+            32..=34 => {
+                let files = files.iter().copied();
+                let movable = |ino: &u64| is_movable(contents.objects[ino].generation);
+                let ino = self.pick(&files.filter(movable).collect::<Vec<u64>>())?;
+                let at = self.random.below(40);
+                let len = 1 + self.random.below(8);
+                if self.random.once_in(2) {
+                    Op::Collapse(ino, at, at + len)
+                } else {
+                    Op::Insert(ino, at, len)
+                }
+            }
+            35 => {
+                let (from, old, ino) = self.pick(&entries)?;
+                let to = self.pick(&dirs)?;
+                if is_below(contents, to, ino) {
+                    return None;
+                }
+                Op::Whiteout((from, old), (to, self.name()))
+            }
+            36..=39 => {
+                let (_, _, ino) = self.pick(&entries)?;
+                let len = self.pick(&[0, 10, 300, 2048, 2049, 9000])?;
+                let byte = self.random.number() as u8;
+                Op::SetXattr(ino, self.name(), vec![byte; len])
+            }
+            40 => {
+                let with = contents
+                    .objects
+                    .iter()
+                    .filter(|(_, o)| !o.xattrs.is_empty());
+                let with: Vec<u64> = with.map(|(&ino, _)| ino).collect();
+                let ino = self.pick(&with)?;
+                let names: Vec<_> = contents.objects[&ino].xattrs.keys().cloned().collect();
+                Op::RemoveXattr(ino, self.pick(&names)?.1)
             }
             _ => {
                 let objects = contents.objects.iter();
@@ -335,6 +393,28 @@ impl Workload {
             Op::Truncate(ino, size) => fs.run(|tx| {
                 tx.inode_mut(*ino)?.size.set(*size);
                 orphan::add(tx, *ino)
+            }),
+            Op::Collapse(ino, from, to) => {
+                fs.run(|tx| file::collapse(tx, *ino, *from, *to).map(drop))
+            }
+            Op::Insert(ino, at, len) => fs.run(|tx| file::insert_range(tx, *ino, *at, *len)),
+            Op::Whiteout(from, to) => {
+                let attr = self.attributes(0o600, now);
+                let (from, to) = ((from.0, name(&from.1)), (to.0, name(&to.1)));
+                let if_exists = IfExists::Replace;
+                fs.run(|tx| namespace::rename_whiteout(tx, from, to, if_exists, &attr).map(drop))
+            }
+            Op::SetXattr(ino, bytes, value) => fs.run(|tx| {
+                let key = Key::new(Namespace::User, bytes)?;
+                xattr::set(tx, *ino, key, value, Mode::Any)?;
+                tx.inode_mut(*ino)?.set_time(Stamp::Change, now);
+                Ok(())
+            }),
+            Op::RemoveXattr(ino, bytes) => fs.run(|tx| {
+                let key = Key::new(Namespace::User, bytes)?;
+                xattr::remove(tx, *ino, key)?;
+                tx.inode_mut(*ino)?.set_time(Stamp::Change, now);
+                Ok(())
             }),
             Op::Trim(ino) => fs.run(|tx| orphan::trim(tx, *ino).map(drop)),
             Op::Reap(ino) => fs.run(|tx| orphan::reap(tx, *ino).map(drop)),

@@ -19,9 +19,14 @@ use std::{
         OpenOptionsExt, //
     },
     path::Path,
+    string::{
+        String,
+        ToString, //
+    },
+    vec, //
 };
 
-use pinfs_format::{
+use crate::{
     Error,
     Medium,
     Result, //
@@ -40,11 +45,11 @@ pub struct Device {
 
 impl Device {
     /// Opens the device. One that is mounted, or in use by another driver, is refused.
-    pub fn open(path: &Path, write: bool) -> std::result::Result<Self, String> {
+    pub fn open(path: &Path, write: bool) -> core::result::Result<Self, String> {
         let metadata = path.metadata().map_err(|error| error.to_string())?;
         let kind = metadata.file_type();
         if !kind.is_block_device() && !kind.is_file() {
-            return Err("neither a block device nor a regular file".to_owned());
+            return Err("neither a block device nor a regular file".to_string());
         }
         let mut options = OpenOptions::new();
         options.read(true).write(write);
@@ -55,7 +60,7 @@ impl Device {
         let mut file = options
             .open(path)
             .map_err(|error| match error.raw_os_error() {
-                Some(libc::EBUSY) => "in use: mounted, or part of another device".to_owned(),
+                Some(libc::EBUSY) => "in use: mounted, or part of another device".to_string(),
                 _ => error.to_string(),
             })?;
         let size = file
@@ -69,7 +74,7 @@ impl Device {
     }
 
     /// Waits until everything is on the device.
-    pub fn finish(&self) -> std::result::Result<(), String> {
+    pub fn finish(&self) -> core::result::Result<(), String> {
         self.fence();
         match self.failure() {
             None => Ok(()),

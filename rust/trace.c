@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tracepoints, and functions that Rust can call them by: the kernel crate's own
+ * way to them needs its bindings to know them.  Some are reached from the
+ * call-backs of ftrace, so this file is compiled without calls of __fentry__.
+ */
+
+#include "helpers.h"
+
+#define CREATE_TRACE_POINTS
+#include "pinfs_trace.h"
+
+void pinfs_helper_trace_lease_set(const struct inode *inode, u64 start,
+				  u64 end, int lease)
+{
+	trace_lease_set(inode, start, end, lease);
+}
+
+void pinfs_helper_trace_lease_release(const struct inode *inode, u64 start,
+				      u64 end, int reason)
+{
+	trace_lease_release(inode, start, end, reason);
+}
+
+void pinfs_helper_trace_lease_break(const struct inode *inode, u64 start,
+				    u64 end)
+{
+	trace_lease_break(inode, start, end);
+}
+
+void pinfs_helper_trace_pin(const struct inode *inode, u64 start, u64 end)
+{
+	trace_pin(inode, start, end);
+}
+
+void pinfs_helper_trace_unpin(const struct inode *inode, u64 start, u64 end,
+			      u64 refs)
+{
+	trace_unpin(inode, start, end, refs);
+}
+
+void pinfs_helper_trace_busy_wait(const struct inode *inode, u64 start,
+				  u64 end)
+{
+	trace_busy_wait(inode, start, end);
+}
+
+void pinfs_helper_trace_quarantine(const struct inode *inode, bool enter)
+{
+	trace_quarantine(inode, enter);
+}

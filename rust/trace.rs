@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tracepoints: `/sys/kernel/tracing/events/pinfs`. What each tells is said in `pinfs_trace.h`.
+//!
+//! All of them may be called in any context, with whatever locks held.
+
+use crate::{
+    bindings,
+    vfs::Inode, //
+};
+use core::ops::Range;
+use kernel::{
+    ffi::c_int,
+    page::PAGE_SHIFT, //
+};
+
+/// Why a lease has ended.
+#[derive(Clone, Copy)]
+pub(crate) enum Reason {
+    /// Its holder has let go.
+    Released = 0,
+    /// Its file was closed.
+    Closed = 1,
+    /// Its file was closed, and pins keep it in force.
+    Orphaned = 2,
+    /// Its holder did not let go in time.
+    TimedOut = 3,
+}
+
+/// Turns pages into bytes, the first and the one behind the last.
+fn bytes_of(pages: &Range<u64>) -> (u64, u64) {
+    let byte = |page: u64| page.saturating_mul(1 << PAGE_SHIFT).min(i64::MAX as u64);
+    (byte(pages.start), byte(pages.end))
+}
+
+/// Pages were put under a lease.
+pub(crate) fn lease_set(inode: &Inode, pages: &Range<u64>, lease: c_int) {
+    let (start, end) = bytes_of(pages);
+    // SAFETY: The inode is initialised.
+    unsafe { bindings::pinfs_helper_trace_lease_set(inode.as_ptr(), start, end, lease) };
+}
+
+/// Leases on pages have ended.
+pub(crate) fn lease_release(inode: &Inode, pages: &Range<u64>, reason: Reason) {
+    let (start, end) = bytes_of(pages);
+    // SAFETY: The inode is initialised.
+    unsafe {
+        bindings::pinfs_helper_trace_lease_release(inode.as_ptr(), start, end, reason as c_int)
+    };
+}
+
+/// The current task has to wait for a lease on pages.
+pub(crate) fn lease_break(inode: &Inode, pages: &Range<u64>) {
+    let (start, end) = bytes_of(pages);
+    // SAFETY: The inode is initialised.
+    unsafe { bindings::pinfs_helper_trace_lease_break(inode.as_ptr(), start, end) };
+}
+
+/// Pages were pinned.
+pub(crate) fn pin(inode: &Inode, pages: &Range<u64>) {
+    let (start, end) = bytes_of(pages);
+    // SAFETY: The inode is initialised.
+    unsafe { bindings::pinfs_helper_trace_pin(inode.as_ptr(), start, end) };
+}
+
+/// References to pages have gone off the record.
+pub(crate) fn unpin(inode: &Inode, pages: &Range<u64>, refs: u64) {
+    let (start, end) = bytes_of(pages);
+    // SAFETY: The inode is initialised.
+    unsafe { bindings::pinfs_helper_trace_unpin(inode.as_ptr(), start, end, refs) };
+}
+
+/// The current task is about to wait for references to pages.
+pub(crate) fn busy_wait(inode: &Inode, pages: &Range<u64>) {
+    let (start, end) = bytes_of(pages);
+    // SAFETY: The inode is initialised.
+    unsafe { bindings::pinfs_helper_trace_busy_wait(inode.as_ptr(), start, end) };
+}
+
+/// An inode comes into quarantine, or leaves it.
+pub(crate) fn quarantine(inode: &Inode, enter: bool) {
+    // SAFETY: The inode is initialised.
+    unsafe { bindings::pinfs_helper_trace_quarantine(inode.as_ptr(), enter) };
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! File handles: `open_by_handle_at()` and the NFS server.
+//!
+//! A handle is an inode's number and its generation, which tells it from others that had or will
+//! have the number; one that is connectable has those of the parent directory too.
+//!
+//! C header: [`include/linux/exportfs.h`](srctree/include/linux/exportfs.h)
+
+use super::{
+    errno::estale,
+    FileSystem,
+    INode,
+    SuperBlock, //
+};
+use crate::bindings;
+use core::marker::PhantomData;
+use kernel::{
+    ffi::c_int,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// Finds files by what handles say (`struct export_operations`).
+pub(crate) trait Operations: Sized + 'static {
+    /// The file system whose files these are.
+    type Fs: FileSystem;
+
+    /// Returns the inode of a number that may come from anywhere.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if there is no such inode.
+    fn by_number(sb: &SuperBlock<Self::Fs>, ino: u64) -> Result<ARef<INode<Self::Fs>>>;
+
+    /// Returns the directory that a directory is in.
+    fn parent(dir: &INode<Self::Fs>) -> Result<ARef<INode<Self::Fs>>>;
+}
+
+/// A filled `struct export_operations` of `F`.
+pub(crate) struct Table<F: FileSystem>(*const bindings::export_operations, PhantomData<F>);
+
+impl<F: FileSystem> Table<F> {
+    /// Returns the table that calls `T`.
+    pub(crate) const fn of<T: Operations<Fs = F>>() -> Self {
+        Self(&Thunks::<T>::TABLE, PhantomData)
+    }
+
+    /// Returns the table.
+    pub(super) fn as_ptr(&self) -> *const bindings::export_operations {
+        self.0
+    }
+}
+
+/// Words of a handle: the number's halves, the generation.
+const WORDS: usize = 3;
+
+struct Thunks<T: Operations>(PhantomData<T>);
+
+impl<T: Operations> Thunks<T> {
+    const TABLE: bindings::export_operations = bindings::export_operations {
+        encode_fh: Some(Self::encode),
+        fh_to_dentry: Some(Self::to_dentry),
+        fh_to_parent: Some(Self::to_parent),
+        get_parent: Some(Self::get_parent),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// The inode must be valid.
+    unsafe fn words(inode: *mut bindings::inode) -> [u32; WORDS] {
+        // SAFETY: By this function's requirements. Neither field changes.
+        let (ino, generation) = unsafe { ((*inode).i_ino, (*inode).i_generation) };
+        [ino as u32, (ino >> 32) as u32, generation]
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in exportfs's call of `encode_fh`.
+    unsafe extern "C" fn encode(
+        inode: *mut bindings::inode,
+        handle: *mut u32,
+        max_len: *mut c_int,
+        parent: *mut bindings::inode,
+    ) -> c_int {
+        let connectable = !parent.is_null();
+        let len = if connectable { 2 * WORDS } else { WORDS };
+        // SAFETY: The lengths count words, of which the caller has as many; it is told how many
+        // are wanted if that is not enough.
+        unsafe {
+            let fits = usize::try_from(*max_len).is_ok_and(|max| max >= len);
+            *max_len = len as c_int;
+            if !fits {
+                return bindings::fid_type_FILEID_INVALID as c_int;
+            }
+            handle.cast::<[u32; WORDS]>().write(Self::words(inode));
+            if !connectable {
+                return bindings::fid_type_FILEID_INO64_GEN as c_int;
+            }
+            handle
+                .cast::<[u32; WORDS]>()
+                .add(1)
+                .write(Self::words(parent));
+            bindings::fid_type_FILEID_INO64_GEN_PARENT as c_int
+        }
+    }
+
+    /// Returns a dentry for the inode of the handle's words from `first` on.
+    ///
+    /// # Safety
+    ///
+    /// `sb` must be an opened superblock of `T::Fs`, `handle` have `len` words.
+    unsafe fn find(
+        sb: *mut bindings::super_block,
+        handle: *const u32,
+        len: c_int,
+        first: usize,
+    ) -> *mut bindings::dentry {
+        if usize::try_from(len).map_or(true, |len| len < first + WORDS) {
+            return estale().to_ptr();
+        }
+        // SAFETY: By this function's requirements, and the words are there.
+        let (sb, [low, high, generation]) = unsafe {
+            let words = handle.add(first).cast::<[u32; WORDS]>();
+            (SuperBlock::<T::Fs>::from_raw(sb), words.read())
+        };
+        match T::by_number(sb, u64::from(high) << 32 | u64::from(low)) {
+            // SAFETY: The reference to the inode is handed over.
+            Ok(inode) if inode.generation() == generation => unsafe {
+                bindings::d_obtain_alias(ARef::into_raw(inode).as_ref().as_ptr())
+            },
+            Ok(_) => estale().to_ptr(),
+            Err(err) => err.to_ptr(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in exportfs's call of `fh_to_dentry`.
+    unsafe extern "C" fn to_dentry(
+        sb: *mut bindings::super_block,
+        fid: *mut bindings::fid,
+        len: c_int,
+        kind: c_int,
+    ) -> *mut bindings::dentry {
+        match kind as u32 {
+            bindings::fid_type_FILEID_INO64_GEN | bindings::fid_type_FILEID_INO64_GEN_PARENT => {
+                // SAFETY: By this function's requirements.
+                unsafe { Self::find(sb, fid.cast(), len, 0) }
+            }
+            _ => core::ptr::null_mut(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in exportfs's call of `fh_to_parent`.
+    unsafe extern "C" fn to_parent(
+        sb: *mut bindings::super_block,
+        fid: *mut bindings::fid,
+        len: c_int,
+        kind: c_int,
+    ) -> *mut bindings::dentry {
+        if kind as u32 != bindings::fid_type_FILEID_INO64_GEN_PARENT {
+            return core::ptr::null_mut();
+        }
+        // SAFETY: By this function's requirements.
+        unsafe { Self::find(sb, fid.cast(), len, WORDS) }
+    }
+
+    /// # Safety
+    ///
+    /// `child` must be a directory of `T::Fs`.
+    unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
+        // SAFETY: By this function's requirements the dentry is positive.
+        match T::parent(unsafe { INode::from_raw((*child).d_inode) }) {
+            // SAFETY: The reference to the inode is handed over.
+            Ok(inode) => unsafe {
+                bindings::d_obtain_alias(ARef::into_raw(inode).as_ref().as_ptr())
+            },
+            Err(err) => err.to_ptr(),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files by handle: number and generation instead of a name.
+
+use super::{
+    inode,
+    super_block::Pinfs, //
+};
+use crate::vfs::{
+    export,
+    INode,
+    SuperBlock, //
+};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// The functions behind file handles.
+pub(super) const TABLE: export::Table<Pinfs> = export::Table::of::<Handles>();
+
+struct Handles;
+
+impl export::Operations for Handles {
+    type Fs = Pinfs;
+
+    fn by_number(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs>>> {
+        inode::get(sb, ino)
+    }
+
+    fn parent(dir: &INode<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
+        let sb = dir.super_block();
+        sb.check_readable()?;
+        let parent = {
+            let _map = dir.data().map.read();
+            let disk = sb.data().volume().inode(dir.ino());
+            disk.map_err(|err| sb.report(err))?.parent.get()
+        };
+        inode::named(sb, parent)
+    }
+}

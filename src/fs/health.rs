@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How far a mounted file system may still be used.
+//!
+//! It goes one way only, until it is mounted anew: in use, then read-only because metadata was
+//! found damaged, then shut down. Whoever is about to look at or change metadata asks, and so does
+//! every request for a block of a file; what is mapped already stays so.
+//!
+//! A change asks with the journal lock held ([`SuperBlock::transact`]). So when that lock has been
+//! passed once after the state was set, no change goes on that did not know.
+
+use super::{
+    errno,
+    super_block::{
+        Pinfs,
+        Pmem, //
+    }, //
+};
+use crate::{
+    dax,
+    format::{
+        self,
+        Tx, //
+    },
+    vfs::SuperBlock, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    }, //
+};
+
+/// See the [module](self)'s documentation.
+pub(super) struct Health(Atomic<i32>);
+
+const GOOD: i32 = 0;
+const DAMAGED: i32 = 1;
+const DOWN: i32 = 2;
+
+impl Health {
+    /// A file system that was just mounted.
+    pub(super) fn new() -> Self {
+        Self(Atomic::new(GOOD))
+    }
+
+    fn check_readable(&self) -> Result {
+        match self.0.load(Relaxed) {
+            DOWN => Err(EIO),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails if nothing may be written.
+    pub(super) fn check_writable(&self) -> Result {
+        match self.0.load(Relaxed) {
+            GOOD => Ok(()),
+            DAMAGED => Err(EROFS),
+            _ => Err(EIO),
+        }
+    }
+
+    /// What to show among the mount options.
+    pub(super) fn option(&self) -> &'static str {
+        match self.0.load(Relaxed) {
+            GOOD => "",
+            DAMAGED => ",emergency_ro",
+            _ => ",shutdown",
+        }
+    }
+}
+
+impl SuperBlock<Pinfs> {
+    /// Fails with `EIO` if the file system was shut down.
+    pub(super) fn check_readable(&self) -> Result {
+        self.data().health().check_readable()
+    }
+
+    /// Fails with `EIO` if the file system was shut down, and with `EROFS` if it is damaged.
+    pub(super) fn check_writable(&self) -> Result {
+        self.data().health().check_writable()
+    }
+
+    /// Runs `operation` as one transaction, which is durable when this returns.
+    ///
+    /// The map locks of the inodes concerned are held exclusively; takes the journal lock.
+    ///
+    /// # Errors
+    ///
+    /// What `operation` says, with nothing changed; `EROFS` after a commit could not be completed
+    /// or after damage was found, `EIO` after the file system was shut down.
+    pub(super) fn transact<R>(
+        &self,
+        operation: impl FnOnce(&mut Tx<'_, Pmem>) -> format::Result<R>,
+    ) -> Result<R> {
+        self.data()
+            .transact(operation)?
+            .map_err(|err| self.report(err))
+    }
+
+    /// Returns the errno. The first damage is said in the kernel log, and to whoever watches the
+    /// file system (fanotify's `FAN_FS_ERROR`), and nothing is written from then on: what is
+    /// written by the word of damaged metadata may go over good data.
+    pub(super) fn report(&self, err: format::Error) -> Error {
+        let errno = errno(err);
+        if let format::Error::Corrupt(what) = err {
+            if self.data().health().0.cmpxchg(GOOD, DAMAGED, Full).is_ok() {
+                pr_err!(
+                    "{}: {what}: the file system is damaged, nothing is written any more; \
+                     unmount it, keep a copy of the device and run fsck.pinfs\n",
+                    self.id()
+                );
+                self.report_damage(errno);
+            }
+        }
+        errno
+    }
+
+    /// Ends the use of the file system: nothing is read or written from then on.
+    pub(super) fn shut_down(&self, why: &str) {
+        let data = self.data();
+        if data.health().0.xchg(DOWN, Full) == DOWN {
+            return;
+        }
+        data.drain();
+        pr_warn!("{}: shut down {why}; it can be mounted anew\n", self.id());
+        self.report_shutdown();
+    }
+
+    /// Makes everything durable that was written so far.
+    pub(super) fn flush(&self) -> Result {
+        self.check_readable()?;
+        // Transactions are durable as they return; what is left is the device's own buffering.
+        dax::flush_device(self)
+    }
+}

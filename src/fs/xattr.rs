@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Extended attributes and ACLs, on the engine's store of attributes.
+
+use super::{
+    inode::Usage,
+    super_block::{
+        Pinfs,
+        Pmem, //
+    }, //
+};
+use crate::{
+    format::{
+        self,
+        inode::Stamp,
+        xattr::{
+            self,
+            Key,
+            Mode,
+            Namespace, //
+        },
+        Tx, //
+    },
+    lock::{
+        ExclusiveInode,
+        VfsLocked, //
+    },
+    vfs::{
+        inode::Time,
+        xattr::{
+            Expect,
+            Initial,
+            Operations,
+            Space, //
+        },
+        INode, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// The functions behind attributes.
+pub(crate) struct Xattrs;
+
+fn key<'a>(space: Space, name: &'a [u8]) -> format::Result<Key<'a>> {
+    let space = match space {
+        Space::User => Namespace::User,
+        Space::Trusted => Namespace::Trusted,
+        Space::Security => Namespace::Security,
+        Space::AccessAcl => Namespace::AccessAcl,
+        Space::DefaultAcl => Namespace::DefaultAcl,
+    };
+    Key::new(space, name)
+}
+
+fn space(key: &Key<'_>) -> Space {
+    match key.space() {
+        Namespace::User => Space::User,
+        Namespace::Trusted => Space::Trusted,
+        Namespace::Security => Space::Security,
+        Namespace::AccessAcl => Space::AccessAcl,
+        Namespace::DefaultAcl => Space::DefaultAcl,
+    }
+}
+
+/// Gives a new inode its attributes, in the transaction that makes it.
+pub(super) fn init(tx: &mut Tx<'_, Pmem>, ino: u64, initial: &Initial) -> format::Result {
+    initial.iter().try_for_each(|(space, name, value)| {
+        xattr::set(tx, ino, key(space, name)?, value, Mode::Any)
+    })
+}
+
+/// Runs a transaction that changes attributes, and takes over what it has done to the inode.
+fn change(
+    locked: &VfsLocked<'_, Pinfs>,
+    now: Time,
+    operation: impl FnOnce(&mut Tx<'_, Pmem>, u64) -> format::Result,
+) -> Result {
+    let inode = locked.inode();
+    let _map = inode.data().map.write();
+    let usage = inode.super_block().transact(|tx| {
+        operation(tx, inode.ino())?;
+        let disk = tx.inode_mut(inode.ino())?;
+        disk.set_time(Stamp::Change, now.to_format());
+        Ok(Usage::of(disk))
+    })?;
+    inode.set_sectors(usage.sectors);
+    Ok(())
+}
+
+impl Operations for Xattrs {
+    type Fs = Pinfs;
+
+    fn get(inode: &INode<Pinfs>, space: Space, name: &[u8], buf: &mut [u8]) -> Result<usize> {
+        let sb = inode.super_block();
+        sb.check_readable()?;
+        let volume = sb.data().volume();
+        let _map = inode.data().map.read();
+        volume
+            .inode(inode.ino())
+            .and_then(|disk| xattr::get(volume, &disk, key(space, name)?, buf))
+            .map_err(|err| sb.report(err))
+    }
+
+    fn set(
+        inode: &VfsLocked<'_, Pinfs>,
+        space: Space,
+        name: &[u8],
+        value: Option<&[u8]>,
+        expect: Expect,
+    ) -> Result {
+        let now = inode.inode().current_time();
+        let mode = match expect {
+            Expect::Any => Mode::Any,
+            Expect::Missing => Mode::Create,
+            Expect::Existing => Mode::Replace,
+        };
+        change(inode, now, |tx, ino| {
+            let key = key(space, name)?;
+            match value {
+                Some(value) => xattr::set(tx, ino, key, value, mode),
+                None => xattr::remove(tx, ino, key),
+            }
+        })?;
+        inode.inode().set_ctime(now);
+        Ok(())
+    }
+
+    fn set_acl(
+        inode: &VfsLocked<'_, Pinfs>,
+        space: Space,
+        acl: Option<&[u8]>,
+        mode: u16,
+        now: Time,
+    ) -> Result {
+        change(inode, now, |tx, ino| {
+            let key = key(space, &[])?;
+            match acl {
+                Some(acl) => xattr::set(tx, ino, key, acl, Mode::Any)?,
+                None => match xattr::remove(tx, ino, key) {
+                    Err(format::Error::NoAttribute) => {}
+                    removed => removed?,
+                },
+            }
+            tx.inode_mut(ino)?.mode.set(mode.into());
+            Ok(())
+        })
+    }
+
+    fn list(inode: &INode<Pinfs>, emit: &mut dyn FnMut(Space, &str, &[u8]) -> bool) -> Result {
+        let sb = inode.super_block();
+        sb.check_readable()?;
+        let volume = sb.data().volume();
+        let _map = inode.data().map.read();
+        volume
+            .inode(inode.ino())
+            .and_then(|disk| {
+                xattr::list(volume, &disk, |key| {
+                    emit(space(&key), key.space().prefix(), key.name())
+                })
+            })
+            .map_err(|err| sb.report(err))
+    }
+}

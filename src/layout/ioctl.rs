@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `ioctl(fd, PINFS_IOC_LEASE, &arg)`: leases on ranges of a file, and on kernels where `fcntl(2)`
+//! cannot be answered the way to all of them.
+//!
+//! The argument begins with its size, so that it can grow. What a caller's argument lacks is zero;
+//! what it has more must be zero, or it asks for something that is not known here.
+
+use super::lease::{
+    arg_of_kind,
+    give_back,
+    kind_of_arg,
+    take, //
+};
+use crate::{
+    identity::InodeId,
+    lease::{
+        OpenFile,
+        F_UNLCK, //
+    },
+    pins::{
+        cover::ALL,
+        grant, //
+    },
+    uapi::{
+        LeaseArg,
+        PINFS_LEASE_GET,
+        PINFS_LEASE_RELEASE,
+        PINFS_LEASE_SET,
+        PINFS_LEASE_SIZE_VER0, //
+    }, //
+};
+use core::ops::Range;
+use kernel::{
+    ffi::c_int,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    transmute::FromBytes,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+/// Size of the argument that is known here.
+const KNOWN: usize = size_of::<LeaseArg>();
+
+/// Answers `PINFS_IOC_LEASE`.
+///
+/// # Errors
+///
+/// * `EFAULT` for an argument that is not there;
+/// * `E2BIG` for one that asks for what is not known here;
+/// * `EINVAL` for one that is too small, or has a value that means nothing;
+/// * what `fcntl()` says of such a lease.
+pub(crate) fn lease(file: OpenFile<'_>, user: UserPtr) -> Result {
+    let size = UserSlice::new(user, size_of::<u32>())
+        .reader()
+        .read::<u32>()? as usize;
+    let arg = read(user, size)?;
+    if arg.flags != 0 || arg.reserved != 0 {
+        return Err(EINVAL);
+    }
+    let pages = pages_of(arg.start, arg.len)?;
+    match arg.op {
+        PINFS_LEASE_SET => {
+            let kind = c_int::try_from(arg.lease)
+                .map_err(|_| EINVAL)
+                .and_then(kind_of_arg)?;
+            take(file, file.descriptor(), &pages, kind)
+        }
+        PINFS_LEASE_RELEASE if arg.lease == 0 => give_back(file, &pages),
+        PINFS_LEASE_GET if arg.lease == 0 => {
+            let answer = get(file, &pages, arg);
+            let known = size.min(KNOWN);
+            UserSlice::new(user, known)
+                .writer()
+                .write_slice(&kernel::transmute::AsBytes::as_bytes(&answer)[..known])
+        }
+        _ => Err(EINVAL),
+    }
+}
+
+/// Reads an argument that says that it has `size` bytes.
+fn read(user: UserPtr, size: usize) -> Result<LeaseArg> {
+    if size < PINFS_LEASE_SIZE_VER0 as usize {
+        return Err(EINVAL);
+    }
+    if size > PAGE_SIZE {
+        return Err(E2BIG);
+    }
+    let mut reader = UserSlice::new(user, size).reader();
+    let mut known = [0; KNOWN];
+    let given = size.min(KNOWN);
+    reader.read_slice(&mut known[..given])?;
+    while !reader.is_empty() {
+        if reader.read::<u8>()? != 0 {
+            return Err(E2BIG);
+        }
+    }
+    LeaseArg::from_bytes_copy(&known).ok_or(EINVAL)
+}
+
+/// The pages that have bytes of a range, which the argument gives as `start` and `len`.
+fn pages_of(start: u64, len: u64) -> Result<Range<u64>> {
+    // Offsets are signed.
+    const BEHIND_LAST: u64 = 1 << 63;
+
+    if start >= BEHIND_LAST {
+        return Err(EINVAL);
+    }
+    let end = match len {
+        0 => BEHIND_LAST,
+        _ => start
+            .checked_add(len)
+            .filter(|end| *end <= BEHIND_LAST)
+            .ok_or(EINVAL)?,
+    };
+    let end = if end == BEHIND_LAST {
+        ALL.end
+    } else {
+        end.div_ceil(PAGE_SIZE as u64)
+    };
+    Ok(start >> PAGE_SHIFT..end)
+}
+
+/// Returns what the file has of a range, from its beginning on.
+fn get(file: OpenFile<'_>, pages: &Range<u64>, arg: LeaseArg) -> LeaseArg {
+    match grant::held(InodeId::of(file.inode()), file.id(), pages) {
+        Some(piece) => LeaseArg {
+            lease: arg_of_kind(piece.kind) as u32,
+            start: piece.start << PAGE_SHIFT,
+            len: if piece.end == ALL.end {
+                0
+            } else {
+                (piece.end - piece.start) << PAGE_SHIFT
+            },
+            ..arg
+        },
+        None => LeaseArg {
+            lease: F_UNLCK as u32,
+            ..arg
+        },
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `fsck.pinfs`: checks and repairs a pinfs file system.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    io::{
+        self,
+        IsTerminal,
+        Write, //
+    },
+    path::PathBuf,
+    process::ExitCode, //
+};
+
+use clap::{
+    error::ErrorKind,
+    Parser, //
+};
+use pinfs_format::{
+    device::Device,
+    mount,
+    volume::Object,
+    Medium,
+    Volume, //
+};
+use pinfs_fsck::{
+    check,
+    Fault,
+    Options,
+    Outcome,
+    Overlay,
+    Summary, //
+};
+
+/// Exit statuses, as in fsck(8).
+const CORRECTED: u8 = 1;
+const UNCORRECTED: u8 = 4;
+const FAILED: u8 = 8;
+const USAGE: u8 = 16;
+
+/// Check and repair a pinfs file system on a block device or in an image file.
+#[derive(Parser)]
+#[command(
+    name = "fsck.pinfs",
+    bin_name = "fsck.pinfs",
+    disable_version_flag = true
+)]
+struct Arguments {
+    /// Only check, write nothing; the default
+    #[arg(short = 'n', conflicts_with_all = ["yes", "preen"])]
+    check_only: bool,
+
+    /// Repair everything
+    #[arg(short = 'y')]
+    yes: bool,
+
+    /// Repair what can be repaired without losing anything, else nothing
+    #[arg(short = 'p', short_alias = 'a', conflicts_with = "yes")]
+    preen: bool,
+
+    /// Check even if the file system is marked clean
+    #[arg(short = 'f')]
+    force: bool,
+
+    /// Say more
+    #[arg(short = 'v')]
+    verbose: bool,
+
+    /// Show how far the check is; the default on a terminal. A descriptor may be named, as for
+    /// other programs of this kind; what is shown goes to standard error
+    #[arg(short = 'C', value_name = "FD", num_args = 0..=1, default_missing_value = "0")]
+    progress: Option<i32>,
+
+    /// Print the version
+    #[arg(short = 'V', long = "version")]
+    version: bool,
+
+    /// Block device or image file
+    #[arg(value_name = "DEVICE", required_unless_present = "version")]
+    device: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // If the message cannot be printed, the exit status still tells.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp => ExitCode::SUCCESS,
+                _ => ExitCode::from(USAGE),
+            };
+        }
+    };
+    if arguments.version {
+        println!("fsck.pinfs {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let Some(path) = &arguments.device else {
+        return ExitCode::from(USAGE);
+    };
+    match run(&arguments, path) {
+        Ok(status) => ExitCode::from(status),
+        Err(message) => {
+            eprintln!("fsck.pinfs: {}: {message}", path.display());
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(arguments: &Arguments, path: &std::path::Path) -> Result<u8, String> {
+    let repair = arguments.yes || arguments.preen;
+    let device = Device::open(path, repair)?;
+    let name = path.display();
+    let failure =
+        |error: pinfs_format::Error| device.failure().unwrap_or_else(|| error.to_string());
+    let overlay = Overlay::new(&device);
+    let show = arguments.progress.is_some() || io::stderr().is_terminal();
+    let mut meter = Meter { show, shown: 101 };
+    let options = Options {
+        force: arguments.force,
+    };
+    let outcome = check(&overlay, options, &mut |what, done, all| {
+        meter.tell(what, done, all)
+    });
+    meter.clear();
+    let (summary, faults, replayed) = match outcome.map_err(failure)? {
+        Outcome::Clean(summary) => {
+            println!(
+                "{name}: clean, {} inodes, {} blocks",
+                summary.inodes, summary.blocks
+            );
+            return Ok(0);
+        }
+        Outcome::Refused(why) => return Err(why),
+        Outcome::NoRoom(faults) => {
+            print(&name.to_string(), &faults);
+            println!("{name}: there are not enough free blocks to repair this; nothing is changed");
+            return Ok(UNCORRECTED);
+        }
+        Outcome::Checked {
+            summary,
+            faults,
+            replayed,
+        } => (summary, faults, replayed),
+    };
+    if let Some(len) = replayed.filter(|_| arguments.verbose || repair) {
+        println!("{name}: journal replayed, {len} bytes");
+    }
+    print(&name.to_string(), &faults);
+    let changes = overlay.changes().map_err(failure)?;
+    let loss = faults.iter().any(|fault| fault.loss);
+    let status = if !repair || (arguments.preen && loss) {
+        match faults.len() {
+            0 => 0,
+            _ => UNCORRECTED,
+        }
+    } else {
+        if changes > 0 {
+            begin(&device).map_err(failure)?;
+            overlay.commit().map_err(failure)?;
+            device.finish()?;
+        }
+        match faults.len() {
+            0 => 0,
+            _ => CORRECTED,
+        }
+    };
+    conclude(&name.to_string(), &summary, faults.len(), status, arguments);
+    Ok(status)
+}
+
+/// Marks the file system as in use before anything is repaired: if this is cut short, the next
+/// check goes over everything again.
+fn begin(device: &Device) -> pinfs_format::Result {
+    let Ok(volume) = Volume::open(device) else {
+        // Nobody can mount it as it is.
+        return Ok(());
+    };
+    if let Ok(mut status) = mount::status(&volume) {
+        status.flags.set(status.flags.get() | mount::MOUNTED);
+        volume.store(mount::STATUS, &mut status)?;
+        device.fence();
+    }
+    Ok(())
+}
+
+fn print(name: &str, faults: &[Fault]) {
+    for fault in faults {
+        println!("{name}: {fault}");
+    }
+}
+
+fn conclude(name: &str, summary: &Summary, faults: usize, status: u8, arguments: &Arguments) {
+    let verdict = match status {
+        CORRECTED => format!("{faults} faults, all repaired"),
+        UNCORRECTED if arguments.preen => {
+            format!("{faults} faults, repaired by -y only, as something may be lost")
+        }
+        UNCORRECTED => format!("{faults} faults, nothing is changed; -y repairs them"),
+        _ => "no faults".to_owned(),
+    };
+    println!(
+        "{name}: {verdict}; {} inodes ({} directories), {} of {} blocks in use",
+        summary.inodes, summary.directories, summary.used, summary.blocks,
+    );
+    if arguments.verbose {
+        println!(
+            "{name}: {} KiB of memory for the maps of blocks, seals of {} bytes",
+            2 * summary.blocks.div_ceil(8) >> 10,
+            pinfs_format::Inode::SEALED,
+        );
+    }
+}
+
+/// Shows how far a pass is, in whole percents.
+struct Meter {
+    show: bool,
+    shown: u64,
+}
+
+impl Meter {
+    fn tell(&mut self, what: &str, done: u64, all: u64) {
+        let percent = done.saturating_mul(100) / all.max(1);
+        if self.show && percent != self.shown {
+            self.shown = percent;
+            eprint!("\r{what}: {percent:3} %   ");
+            let _ = io::stderr().flush();
+        }
+    }
+
+    fn clear(&self) {
+        if self.show && self.shown <= 100 {
+            eprint!("\r{:30}\r", "");
+        }
+    }
+}

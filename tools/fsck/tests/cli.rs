@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The program: what it writes, what it says, and with which status it ends.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{
+        Command,
+        Output, //
+    },
+};
+
+use pinfs_corrupt::base;
+
+/// A file that goes away with the test.
+struct Image(PathBuf);
+
+impl Image {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let name = format!("pinfs-fsck-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, bytes).expect("write");
+        Image(path)
+    }
+
+    fn fsck(&self, options: &[&str]) -> (i32, String) {
+        run(&[options, &[self.0.to_str().expect("text")]].concat())
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.0).expect("read")
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn run(arguments: &[&str]) -> (i32, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(env!("CARGO_BIN_EXE_fsck-pinfs"))
+        .args(arguments)
+        .output()
+        .expect("start");
+    let text = [stdout, stderr].concat();
+    let text = String::from_utf8(text).expect("text");
+    (status.code().expect("no signal"), text)
+}
+
+/// The base with its block bitmap set to nothing: wrong, and nothing is lost by the repair.
+fn without_bitmap() -> Vec<u8> {
+    let mut bytes = base(640).expect("base");
+    bytes[66 * 4096..67 * 4096].fill(0);
+    bytes
+}
+
+/// The base with the first directory leaf gone.
+fn without_a_leaf() -> Vec<u8> {
+    let mut bytes = base(640).expect("base");
+    let block = (0..640).find(|block| bytes[block * 4096..].starts_with(b"pDir"));
+    let at = block.expect("a leaf") * 4096;
+    bytes[at..at + 4096].fill(0x55);
+    bytes
+}
+
+#[test]
+fn a_good_one() {
+    let before = base(640).expect("base");
+    let image = Image::new("good", &before);
+    let (status, text) = image.fsck(&["-n"]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("no faults"), "{text}");
+    assert_eq!(image.bytes(), before);
+
+    // The journal's record is replayed, and it is marked clean.
+    let (status, text) = image.fsck(&["-a"]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("journal replayed"), "{text}");
+    let (status, text) = image.fsck(&[]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("clean"), "{text}");
+    let (status, text) = image.fsck(&["-n", "-f", "-v"]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("directories"), "{text}");
+}
+
+#[test]
+fn repair_only_if_told() {
+    let before = without_bitmap();
+    let image = Image::new("bitmap", &before);
+    for options in [&["-n"][..], &[], &["-n", "-f"]] {
+        let (status, text) = image.fsck(options);
+        assert_eq!(status, 4, "{text}");
+        assert!(text.contains("not marked as in use"), "{text}");
+        assert_eq!(image.bytes(), before);
+    }
+    let (status, text) = image.fsck(&["-p"]);
+    assert_eq!(status, 1, "{text}");
+    let (status, text) = image.fsck(&["-n", "-f"]);
+    assert_eq!(status, 0, "{text}");
+}
+
+#[test]
+fn preen_loses_nothing() {
+    let before = without_a_leaf();
+    let image = Image::new("leaf", &before);
+    let (status, text) = image.fsck(&["-p"]);
+    assert_eq!(status, 4, "{text}");
+    assert_eq!(image.bytes(), before);
+    let (status, text) = image.fsck(&["-y"]);
+    assert_eq!(status, 1, "{text}");
+    // What had its name in the leaf has one in lost+found.
+    assert!(text.contains("lost+found"), "{text}");
+    let (status, text) = image.fsck(&["-n", "-f"]);
+    assert_eq!(status, 0, "{text}");
+}
+
+#[test]
+fn either_superblock_is_enough() {
+    let mut bytes = base(640).expect("base");
+    bytes[..4096].fill(0);
+    let image = Image::new("superblock", &bytes);
+    let (status, text) = image.fsck(&["-y"]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("restored from the backup"), "{text}");
+
+    let last = bytes.len() - 4096;
+    bytes[last..].fill(0);
+    let image = Image::new("superblocks", &bytes);
+    let (status, text) = image.fsck(&["-y"]);
+    assert_eq!(status, 8, "{text}");
+    assert_eq!(image.bytes(), bytes);
+}
+
+#[test]
+fn what_it_does_not_take() {
+    let (status, text) = run(&["-n", "-y", "/dev/null"]);
+    assert_eq!(status, 16, "{text}");
+    let (status, _) = run(&[]);
+    assert_eq!(status, 16);
+    let (status, _) = run(&["--what"]);
+    assert_eq!(status, 16);
+    let (status, text) = run(&["-n", "/dev/null"]);
+    assert_eq!(status, 8, "{text}");
+    let (status, text) = run(&["-n", "/nowhere/at/all"]);
+    assert_eq!(status, 8, "{text}");
+    let image = Image::new("nothing", &[0; 4 << 20]);
+    let (status, text) = image.fsck(&["-y"]);
+    assert_eq!(status, 8, "{text}");
+    let (status, text) = run(&["-V"]);
+    assert_eq!(status, 0);
+    assert!(text.starts_with("fsck.pinfs "), "{text}");
+    let (status, text) = run(&["-h"]);
+    assert_eq!(status, 0);
+    assert!(text.contains("-y"), "{text}");
+}

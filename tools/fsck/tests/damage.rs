@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every damaged image is repaired in one go: the second check finds nothing, and neither does the
+//! checker that the format's own tests use.
+
+use pinfs_corrupt::{
+    base,
+    Corpus,
+    Damage, //
+};
+use pinfs_format::{
+    check as contents,
+    journal,
+    memory::Memory,
+    Volume, //
+};
+use pinfs_fsck::{
+    check,
+    Fault,
+    Options,
+    Outcome,
+    Overlay, //
+};
+use proptest::prelude::*;
+
+const FORCE: Options = Options { force: true };
+
+/// Checks and repairs; `None` if it was refused.
+fn repair(image: Vec<u8>) -> Option<(Vec<Fault>, Vec<u8>)> {
+    let memory = Memory::new(image);
+    let overlay = Overlay::new(&memory);
+    match check(&overlay, FORCE, &mut |_, _, _| {}).expect("memory does not fail") {
+        Outcome::Checked { faults, .. } => {
+            overlay.commit().expect("memory does not fail");
+            Some((faults, memory.image()))
+        }
+        Outcome::Refused(_) | Outcome::NoRoom(_) => None,
+        Outcome::Clean(_) => panic!("not looked at though forced"),
+    }
+}
+
+#[track_caller]
+fn try_damage(image: &[u8], damage: &Damage) -> bool {
+    let mut damaged = image.to_vec();
+    damage.apply(&mut damaged);
+    let Some((faults, repaired)) = repair(damaged) else {
+        return false;
+    };
+    let (again, twice) = repair(repaired.clone()).expect("a repaired image is not refused");
+    assert!(
+        again.is_empty(),
+        "{}: {faults:#?}\nthen {again:#?}",
+        damage.name
+    );
+    assert!(twice == repaired, "{}: changed without fault", damage.name);
+    let volume = Volume::open(Memory::new(repaired)).expect("superblock");
+    assert_eq!(
+        journal::needs_recovery(&volume),
+        Ok(false),
+        "{}",
+        damage.name
+    );
+    if let Err(problems) = contents::check(&volume) {
+        panic!("{}: {faults:#?}\nthen {problems:#?}", damage.name);
+    }
+    true
+}
+
+#[test]
+fn the_base_is_without_fault() {
+    let image = base(640).expect("base");
+    let (faults, repaired) = repair(image.clone()).expect("accepted");
+    assert!(faults.is_empty(), "{faults:#?}");
+    // Its journal was replayed, and the file system is now marked clean.
+    let memory = Memory::new(repaired);
+    let overlay = Overlay::new(&memory);
+    let outcome = check(&overlay, Options::default(), &mut |_, _, _| {});
+    assert!(matches!(outcome, Ok(Outcome::Clean(_))), "{outcome:?}");
+}
+
+#[test]
+fn repaired_in_one_go() {
+    let image = base(640).expect("base");
+    let corpus = Corpus::new(image.clone()).expect("corpus");
+    let list = corpus.list(1, 2000);
+    assert!(
+        list.iter()
+            .filter(|damage| try_damage(&image, damage))
+            .count()
+            > 1700
+    );
+}
+
+#[test]
+fn the_corpus_is_what_it_says() {
+    let corpus = Corpus::new(base(640).expect("base")).expect("corpus");
+    let list = corpus.list(1, 2500);
+    assert_eq!(list, corpus.list(1, 2500));
+    let mut different: Vec<_> = list.iter().map(|damage| &damage.patches).collect();
+    different.sort_by_key(|patches| format!("{patches:?}"));
+    different.dedup();
+    assert!(different.len() >= 2000, "{}", different.len());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn several_at_once(seed in any::<u64>(), count in 1usize..12) {
+        let image = base(640).expect("base");
+        let list = Corpus::new(image.clone()).expect("corpus").list(seed, count);
+        let all = Damage {
+            name: format!("{seed} {count}"),
+            patches: list.into_iter().flat_map(|damage| damage.patches).collect(),
+        };
+        try_damage(&image, &all);
+    }
+}
