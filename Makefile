@@ -64,6 +64,10 @@ doc: module ## write the module's documentation to build/doc
 .PHONY: selftests
 selftests: ## build the test programs that run in the guest
 	@+$(enter) make --no-print-directory -C $(top)/selftests $(if $(V),,-s) $(jobs) OUT=$(build)/selftests KSRC=/kernel/source
+	@# What the debug kernel can do by itself, for the others.
+	@mkdir -p $(build)/failnth
+	@$(if $(DEBUG),,+$(kbuild) M=$(top)/selftests/failnth MO=$(build)/failnth -s modules)
+	@$(if $(DEBUG),,cp -u $(build)/failnth/failnth.ko $(build)/selftests/)
 
 .PHONY: tools
 tools: ## build mkfs.pinfs and its like into build/bin
@@ -73,22 +77,40 @@ tools: ## build mkfs.pinfs and its like into build/bin
 	@find $(build)/cargo/release -maxdepth 1 -type f -executable ! -name '*.so' -printf '%f\n' | while read -r name; do \
 		cp -u $(build)/cargo/release/$$name $(build)/bin/$${name/%-pinfs/.pinfs}; done
 
+.PHONY: judges
+judges: ## build the outside judges that come from crates.io into build/judges
+	@$(top)/tools/make-judges $(build)/judges
+
 .PHONY: test
 test: ## build all, check it, and run every test; the last line is the count
 	@$(top)/tools/run-tests
+
+.PHONY: check-long
+check-long: module tools selftests judges ## judge at length, for hours; PART= and REGION= choose, what is done is not repeated
+	@$(top)/tools/check-long $(PART) $(REGION)
+
+.PHONY: rows
+rows: ## list the cases that show each row of the contract, and bring the table in README.md up to date
+	@$(top)/tools/row-table --list
+	@$(top)/tools/row-table --update
 
 .PHONY: run
 run: module tools selftests ## show the main job in a guest
 	@$(vm) -- sh /pinfs/selftests/demo.sh
 
+# Three more regions of persistent memory, of 1 GiB each, with gaps: or the kernel would make one of them.
+bench_regions := memmap=1G!4G memmap=1G!5248M memmap=1G!6400M
+
 .PHONY: bench
-bench: module tools selftests ## measure in a guest
-	@$(vm) -- sh /pinfs/selftests/bench.sh
+bench: module tools selftests ## compare with ext4 and xfs in a guest; ROWS=create,mkdir for just these, COUNT=1 for a clock of instructions
+	@$(vm) --memory 6 --append "$(bench_regions)" $(if $(COUNT),--count) -- \
+		env ROUNDS=$(or $(ROUNDS),9) sh /pinfs/selftests/bench.sh $(ROWS)
+	@$(enter) $(top)/tools/bench-report $(top)/results/bench.csv $(top)/results/bench.md $(top)/results/bench.svg
 
 .PHONY: shell
 shell: module tools selftests ## a prompt in a guest
 	@$(top)/qemu/vm shell
 
 .PHONY: clean
-clean: ## remove build/ and results/
-	rm -rf $(build) $(top)/results
+clean: ## remove build/, results/ and results-long/
+	rm -rf $(build) $(top)/results $(top)/results-long

@@ -17,7 +17,7 @@ log_mark
 start=$mark
 
 # Where the superblock has its fields.
-SB_VERSION=12 SB_RO_COMPAT=24 SB_INCOMPAT=32 SB_BLOCK_SIZE=88 SB_BLOCKS=96 SB_ROOT=168
+SB_VERSION=12 SB_RO_COMPAT=24 SB_INCOMPAT=32 SB_BLOCK_SIZE=56 SB_BLOCKS=64 SB_ROOT=160
 
 sbedit() {
 	"$HERE/sbedit" "$@"
@@ -59,7 +59,7 @@ mkfs_refuses() {
 	fi
 }
 
-plan 50
+plan 52
 
 # ---- the device ----
 insmod "$PINFS_KO"
@@ -174,7 +174,7 @@ rmmod pinfs
 
 # ---- hook points that this kernel does not have ----
 features() {
-	(cd /sys/fs/pinfs/features && cat layout_lease longterm_pin file_pins) | xargs
+	(cd /sys/fs/pinfs/features && cat layout_lease longterm_pin file_pins lease_ioctl) | xargs
 }
 
 # without HOOKS: loads and mounts with these functions missing.
@@ -190,11 +190,14 @@ end_without() {
 }
 
 without fcntl_setlease
-is "L19 E5 no fcntl_setlease: features" 0 "$(cut -d' ' -f1 <<<"$(features)")"
+is "L19 E5 no fcntl_setlease: features" "0 1 1 1" "$(features)"
 is "L19 no fcntl_setlease: a lease answers as the plain kernel" EINVAL \
 	"$(ask "open $MNT/file" "lease exclusive")"
 is "L19 no fcntl_setlease: a registration answers as the plain kernel" EOPNOTSUPP \
 	"$(ask "open $MNT/file" map ring register)"
+PINFS_MNT=$MNT succeeds "L19 no fcntl_setlease: ranges by ioctl" "$HERE/lease_ranges"
+PINFS_MNT=$MNT PINFS_LEASE_BY=ioctl succeeds "L19 no fcntl_setlease: kinds, conversions and breaks by ioctl" \
+	"$HERE/lease_kinds"
 matches "L19 E6 no fcntl_setlease: the kernel's log says so" 'pinfs: .*lease.*not available' \
 	"$(log_since | grep pinfs)"
 same_text "L19 no fcntl_setlease: the file system works" "$tree" "$(manifest_of "$MNT/tree")"
@@ -207,7 +210,7 @@ is "L19 no __gup_longterm_locked: a registration answers as the plain kernel" EO
 end_without
 
 without proc_pident_lookup,proc_pident_readdir
-is "L19 E5 no proc_pident_lookup: features" "1 1 0" "$(features)"
+is "L19 E5 no proc_pident_lookup: features" "1 1 0 1" "$(features)"
 is "L19 no proc_pident_lookup: no file_pins, the rest works" "absent 0" \
 	"$(test -e /proc/self/file_pins || echo absent) $(ask "open $MNT/file" "lease exclusive" map ring register)"
 end_without

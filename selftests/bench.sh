@@ -1,25 +1,91 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What a lease and a pin cost, next to the same registration of anonymous
-# memory; the table goes to /results/bench.txt too. Makes a new file system on
-# $PINFS_DEV (/dev/pinfs-memmap).
+# Usage: bench.sh [ROW,ROW...]
+#
+# What file-system work takes on pinfs, and on ext4 and xfs with DAX, on equal
+# regions of persistent memory; then how well huge pages last, and what a lease
+# and a pin cost. With rows (see bench_fs.c), just those.
+#
+# Needs three regions of 1 GiB, which are formatted. ROUNDS (9) is how often
+# each row is measured. The raw samples go to $RESULTS/bench.csv, what is
+# printed to $RESULTS/bench.txt as well.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
 . "$(dirname "$0")/test_lib.sh"
 
-PINFS_DEV=$(readlink -f "${PINFS_DEV:-/dev/pinfs-memmap}")
-RESULTS=${RESULTS:-/results/bench.txt}
-make_mnt
-# Some pages of 2 MiB, if the machine has them to spare.
-echo 8 >/proc/sys/vm/nr_hugepages || :
+RESULTS=${RESULTS:-/results}
+ROUNDS=${ROUNDS:-9}
+rows=${1:-}
+types=(pinfs ext4 xfs)
 
+# Regions of 1 GiB (in sectors), by address as their numbers are.
+regions() {
+	local disk
+	for disk in /sys/block/pmem*; do
+		if [[ $(<"$disk/size") == 2097152 ]]; then
+			echo "/dev/${disk##*/}"
+		fi
+	done
+}
+
+# Makes a file system as its own tools do by default, but for what would go on
+# behind the measurement's back, and for xfs's sharing of blocks, which costs
+# it time and which the others do not have.
+make_fs() {
+	case $1 in
+	pinfs) "$PINFS_MKFS" -f "$2" ;;
+	ext4) mkfs.ext4 -q -F -b 4096 -i 4096 -E lazy_itable_init=0,lazy_journal_init=0 "$2" ;;
+	xfs) mkfs.xfs -q -f -m reflink=0 "$2" ;;
+	esac >/dev/null
+	mkdir -p "/mnt/$1"
+	mount -t "$1" -o dax=always "$2" "/mnt/$1"
+}
+
+make_all() {
+	local i
+	for i in "${!types[@]}"; do
+		make_fs "${types[i]}" "${devices[i]}"
+	done
+}
+
+umount_all() {
+	umount "${types[@]/#//mnt/}"
+}
+
+mapfile -t devices <<<"$(regions)"
+if ((${#devices[@]} < 3)); then
+	echo "bench.sh: wants three regions of 1 GiB, there are ${#devices[@]}" >&2
+	exit 1
+fi
+targets=()
+for i in "${!types[@]}"; do
+	targets+=("${types[i]}:${devices[i]}:/mnt/${types[i]}")
+done
+mkdir -p /mnt
+mountpoint -q /mnt || mount -t tmpfs mnt /mnt
+modprobe -a ext4 xfs
 is_loaded || insmod "$PINFS_KO"
-"$PINFS_MKFS" -f "$PINFS_DEV" >/dev/null
-mount -t pinfs "$PINFS_DEV" "$MNT"
-{
+
+measure() {
 	echo "kernel $(uname -r), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) processors"
-	"$HERE/bench_pin" "$MNT" "${1:-30}"
-} | tee "$RESULTS"
-umount "$MNT"
-rmmod pinfs
+	make_all
+	"$HERE/bench_fs" -n "$ROUNDS" ${rows:+-r "$rows"} -o "$RESULTS/bench.csv" "${targets[@]}"
+	# What an inode in memory takes.
+	grep -E '^(pinfs|ext4|xfs)_?inode|^(ext4_inode_cache|xfs_inode|pinfs) ' /proc/slabinfo |
+		awk '{ print "memory: " $1 ", " $4 " bytes an object" }'
+	umount_all
+	[[ -z $rows ]] || return 0
+	make_all
+	"$HERE/bench_fs" -a "${targets[@]}"
+	umount_all
+
+	# Some pages of 2 MiB, if the machine has them to spare.
+	echo 8 >/proc/sys/vm/nr_hugepages || :
+	make_fs pinfs "${devices[0]}"
+	"$HERE/bench_pin" /mnt/pinfs 30
+	"$HERE/bench_lease" /mnt/pinfs 30
+	umount /mnt/pinfs
+}
+
+measure 2>&1 | tee "$RESULTS/bench.txt"

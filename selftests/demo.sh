@@ -156,11 +156,42 @@ main_job_in_brief() {
 	shell "umount $MNT" ok umount "$MNT"
 }
 
+# perftest's ib_write_bw as it comes: it knows no leases, so pinctl takes one and becomes it.
+rdma_job() {
+	local pid server='' client=''
+	step "RDMA: a program that knows nothing of leases receives into a file"
+	mount_it
+	shell "truncate -s 0 data; truncate -s 1M data" ok truncate -s 0 "$FILE"
+	truncate -s 1M "$FILE"
+	rdma_server "$FILE" -n20
+	within 20 rdma_listens
+	rdma_client -n20
+	wait "$server" && stop "ib_write_bw --mmap=data got a memory region without a lease"
+	wait "$client"
+	line server "ib_write_bw --mmap=data" "fails: ibv_reg_mr() is EOPNOTSUPP"
+	rdma_server "$FILE" --run_infinitely "$PINCTL" run -l "$FILE" --
+	within 20 rdma_listens
+	line server "pinctl run -l data -- ib_write_bw --mmap=data" "waits for its client"
+	rdma_client --run_infinitely
+	within 30 rdma_written "$FILE" || stop "no byte came over RDMA"
+	line client "ib_write_bw 192.0.2.1" "its bytes are in the file"
+	shows "pinctl holders data" "^$server +ib_write_bw +yes +fd [0-9]+ /dev/infiniband/uverbs[0-9]+\$" "$("$PINCTL" holders "$FILE")"
+	shows "cat /proc/$server/file_pins" "^	$FILE\$" "$(cat "/proc/$server/file_pins")"
+	shell "truncate -s 0 data" ETXTBSY timeout 10 truncate -s 0 "$FILE"
+	kill -9 "$server"
+	shell "kill -9 $server; pinctl wait -t 10 data" ok "$PINCTL" wait -t 10 "$FILE"
+	kill -9 "$client"
+	wait "$server" "$client" 2>/dev/null
+	shell "truncate -s 0 data" ok timeout 10 truncate -s 0 "$FILE"
+	shell "umount $MNT" ok umount "$MNT"
+}
+
 [[ $EUID -eq 0 ]] || stop "not root"
 [[ -r $PINFS_KO && -x $PINFS_MKFS ]] || stop "$PINFS_KO or $PINFS_MKFS is missing"
 MNT=/mnt/pinfs
 mkdir -p "$MNT"
-trap leave EXIT
+pinctl_here || stop "$PINCTL is missing"
+trap 'leave; rdma_down; rm -f "$PINCTL"' EXIT
 unload || stop "pinfs is loaded and in use"
 log_mark
 
@@ -176,6 +207,11 @@ region=memmap
 main_job "DRAM that memmap= declares persistent"
 region=nvdimm
 main_job_in_brief "an NVDIMM"
+if rdma_up; then
+	rdma_job
+else
+	line '' "" "(no soft-RoCE or no perftest here: RDMA is not shown)"
+fi
 
 step "The module goes, and leaves nothing"
 shell "rmmod pinfs" ok rmmod pinfs

@@ -4,7 +4,10 @@
 
 #include "pinfs_test.h"
 
+#include <limits.h>
+#include <linux/fs.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 
@@ -274,6 +277,45 @@ TEST_F(pinfs, B5_waits_for_transient_pins_and_completes)
 	EXPECT_EQ(0, peer_call(&self->a, act_stat_size, 0));
 }
 
+static long act_freeze_and_thaw(struct actor *a, long unused)
+{
+	long ret = ERR(ioctl(a->fd, FIFREEZE, 0));
+
+	(void)unused;
+	return ret ? ret : ERR(ioctl(a->fd, FITHAW, 0));
+}
+
+static long act_sync(struct actor *a, long unused)
+{
+	(void)unused;
+	return ERR(syncfs(a->fd));
+}
+
+/* Twice, as the first freeze may have let the waiter do something. */
+TEST_F(pinfs, B5_sync_and_freeze_go_on)
+{
+	long frozen = 0;
+
+	start_waiter(_metadata, &self->a, self->path);
+	start_waiter(_metadata, &self->b, self->path);
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	ASSERT_EQ(PAGE, act_vmsplice(&self->me, 6));
+	peer_post(&self->a, act_ftruncate, 0);
+	ASSERT_TRUE(blocked_in_ftruncate(&self->a));
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(0, peer_call(&self->b, act_sync, 0));
+		frozen = peer_call(&self->b, act_freeze_and_thaw, 0);
+		if (frozen != -EOPNOTSUPP)
+			EXPECT_EQ(0, frozen);
+	}
+	EXPECT_EQ(PAGE, act_drain(&self->me, 0));
+	EXPECT_EQ(0, peer_answer(&self->a, REPLY_MS));
+	EXPECT_EQ(0, act_stat_size(&self->me, 0));
+	if (frozen == -EOPNOTSUPP)
+		SKIP(return, "the file system cannot be frozen");
+}
+
 TEST_F(pinfs, B5_unlink_of_the_same_file_goes_on)
 {
 	start_waiter(_metadata, &self->a, self->path);
@@ -311,6 +353,43 @@ TEST_F(pinfs, B5_B12_other_ranges_do_not_wait)
 	EXPECT_EQ(0, peer_call(&self->a, act_ftruncate, 2 * FILE_SIZE));
 	EXPECT_EQ(0, peer_call(&self->a, act_ftruncate, 4 * PAGE));
 	EXPECT_EQ(PAGE, act_drain(&self->me, 0));
+}
+
+/* The fastest of some punches of one page of a file whose pages are all mapped. */
+static long fastest_punch(struct __test_metadata *_metadata, struct actor *a, long pages)
+{
+	long best = LONG_MAX;
+
+	ASSERT_EQ(0, make_file(a->path, pages, FILE_SEED));
+	ASSERT_EQ(0, act_open(a, O_RDWR));
+	ASSERT_EQ(0, act_map(a, pages * PAGE));
+	ASSERT_EQ(0, ERR(madvise(a->map, pages * PAGE, MADV_NOHUGEPAGE)));
+	ASSERT_EQ(0, ERR(madvise(a->map, pages * PAGE, MADV_POPULATE_WRITE)));
+	for (long i = 0; i < 16; i++) {
+		struct timespec t0, t1;
+
+		clock_gettime(CLOCK_MONOTONIC, &t0);
+		ASSERT_EQ(0, act_punch(a, RANGE(2 * i, 1)));
+		clock_gettime(CLOCK_MONOTONIC, &t1);
+		long ns = (t1.tv_sec - t0.tv_sec) * 1000000000L + t1.tv_nsec - t0.tv_nsec;
+
+		if (ns < best)
+			best = ns;
+	}
+	act_unmap(a, 0);
+	act_close(a, 0);
+	return best;
+}
+
+/* 256 times the pages: what looks at them all takes that much longer. */
+TEST_F(pinfs, B12_the_cost_is_in_the_range)
+{
+	long few, many;
+
+	few = fastest_punch(_metadata, &self->me, 64);
+	many = fastest_punch(_metadata, &self->me, 64 * 256);
+	TH_LOG("a punch takes %ld ns in 64 mapped pages, %ld ns in 16384", few, many);
+	EXPECT_GT(16 * few, many);
 }
 
 TEST_F(pinfs, B5_the_wait_ends_by_SIGKILL)

@@ -24,6 +24,12 @@ manifest_of "$MNT/tree" >/results/reboot.manifest
 # Written by stores alone, made durable by msync().
 truncate -s 4M "$MNT/mapped"
 is "S1 stores through a mapping" 0 "$(ask "open $MNT/mapped" map store)"
+echo old >"$MNT/replaced"
+echo synced >"$MNT/grown"
 succeeds "S1 sync" sync -f "$MNT"
+# Not synced: a file that is replaced as editors do, and an append.
+echo new >"$MNT/replacement"
+mv "$MNT/replacement" "$MNT/replaced"
+echo not synced >>"$MNT/grown"
 succeeds "S1 the list is kept" sync /results/reboot.manifest
 finish

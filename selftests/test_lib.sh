@@ -7,6 +7,7 @@
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PINFS_KO=${PINFS_KO:-/pinfs/pinfs.ko}
 PINFS_MKFS=${PINFS_MKFS:-/pinfs/bin/mkfs.pinfs}
+PINFS_FSCK=${PINFS_FSCK:-/pinfs/bin/fsck.pinfs}
 KSFT_SKIP=4
 
 # ---- KTAP ----
@@ -165,6 +166,15 @@ unload() {
 	! is_loaded || rmmod pinfs
 }
 
+# fsck_clean NAME: the unmounted file system on $PINFS_DEV has nothing wrong.
+fsck_clean() {
+	if [[ -x $PINFS_FSCK ]]; then
+		succeeds "$1" "$PINFS_FSCK" -n -f "$PINFS_DEV"
+	else
+		skip "$1" "no fsck.pinfs at $PINFS_FSCK"
+	fi
+}
+
 # A mount point of our own, gone with the script.
 make_mnt() {
 	MNT=$(mktemp -d /tmp/pinfs-mnt.XXXXXX)
@@ -260,6 +270,52 @@ is_gone() {
 ask() {
 	local IFS=$'\n'
 	"$HERE/pindemo" <<<"$*" | tail -n 1
+}
+
+# ---- RDMA, by perftest ----
+
+rdma_device=''
+rdma_args=(-F -s 65536)
+
+# The pinctl to use, from memory: one that is read over the wire takes seconds to start.
+pinctl_here() {
+	local tool
+	[[ -x ${PINCTL:=$HERE/../bin/pinctl} ]] || return 1
+	tool=$(mktemp /tmp/pinctl.XXXXXX)
+	install -m 0755 "$PINCTL" "$tool"
+	PINCTL=$tool
+}
+
+# rdma_up: a soft-RoCE device, until rdma_down.
+rdma_up() {
+	command -v ib_write_bw >/dev/null && rdma_device=$(sh "$HERE/rdma_link.sh" up)
+}
+
+rdma_down() {
+	sh "$HERE/rdma_link.sh" down
+}
+
+# rdma_server FILE ARGUMENT [WRAPPER...]: waits for a client, and lets it write into the file. Its process is $server.
+rdma_server() {
+	"${@:3}" ib_write_bw -d "$rdma_device" "${rdma_args[@]}" "$2" --mmap="$1" >/dev/null 2>&1 &
+	# shellcheck disable=SC2034 # the caller's
+	server=$!
+}
+
+rdma_listens() {
+	ss -Hltn 'sport = :18515' | grep -q .
+}
+
+# rdma_client ARGUMENT: writes into the server's file. Its process is $client.
+rdma_client() {
+	ib_write_bw -d "$rdma_device" "${rdma_args[@]}" "$1" 192.0.2.1 >/dev/null 2>&1 &
+	# shellcheck disable=SC2034 # the caller's
+	client=$!
+}
+
+# Whether a device has written into the file, which was a hole.
+rdma_written() {
+	! cmp -s -n 65536 "$1" /dev/zero
 }
 
 # ---- a tree to be found again ----

@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages that something references when their file is closed, unlinked,
+ * unmounted or synced: rows B8, B9, B13 and M7.  B13 has the cases in which ext4
+ * and xfs wait for ever, see evict_control.sh.
+ */
+#include "kselftest_harness.h"
+
+#include "pinfs_test.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+
+/* How a process comes to hold a page of the file, and how it leaves. */
+#define PIPE_FIRST	1	/* the pipe's descriptors are below the file's */
+#define UNLINK		2
+#define UNMAP		4
+#define CLOSE		8
+#define NOBODY		16
+
+static long act_prepare(struct actor *a, long how)
+{
+	long ret = 0;
+
+	if (how & NOBODY)
+		ret = act_become(a, 65534);
+	if (!ret && (how & PIPE_FIRST))
+		ret = ERR(pipe2(a->pipe, O_CLOEXEC | O_NONBLOCK));
+	if (!ret)
+		ret = act_open(a, O_RDWR);
+	if (!ret)
+		ret = act_map(a, FILE_SIZE);
+	if (!ret)
+		ret = act_vmsplice(a, 3);
+	if (ret != PAGE)
+		return ret < 0 ? ret : -EIO;
+	ret = how & UNLINK ? act_unlink(a, 0) : 0;
+	if (!ret && (how & UNMAP))
+		ret = act_unmap(a, 0);
+	if (!ret && (how & CLOSE))
+		ret = act_close(a, 0);
+	return ret;
+}
+
+static const struct {
+	const char *name;
+	long how;
+} ways[] = {
+	{ "pipe below file", PIPE_FIRST | UNLINK },
+	{ "file below pipe", UNLINK },
+	{ "pipe below file, unmapped", PIPE_FIRST | UNLINK | UNMAP },
+	{ "file below pipe, closed", UNLINK | CLOSE },
+	{ "nothing but the pipe is left", PIPE_FIRST | UNLINK | UNMAP | CLOSE },
+	{ "pipe below file, an ordinary user", PIPE_FIRST | UNLINK | NOBODY },
+};
+
+/* The process that holds the page ends in whatever way; its end takes no time. */
+static void check_ends(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self,
+		       long (*end)(struct peer *p))
+{
+	long before;
+
+	ASSERT_EQ(0, chmod(self->dir, 0777));
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		ASSERT_EQ(0, make_file(self->path, FILE_PAGES, FILE_SEED));
+		ASSERT_EQ(0, chmod(self->path, 0666));
+		before = blocks_free(self->dir);
+		ASSERT_EQ(0, peer_start(&self->a, self->path));
+		ASSERT_EQ(0, peer_call(&self->a, act_prepare, ways[i].how)) {
+			TH_LOG("%s", ways[i].name);
+		}
+		ASSERT_LE(0, end(&self->a)) {
+			TH_LOG("%s: it does not end", ways[i].name);
+		}
+		EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) >= before + FILE_PAGES, 1000)) {
+			TH_LOG("%s: blocks were not freed", ways[i].name);
+		}
+	}
+}
+
+TEST_F(pinfs, B13_exit_of_the_holder_of_an_unlinked_file_and_its_pipe)
+{
+	check_ends(_metadata, self, peer_end);
+}
+
+TEST_F(pinfs, B13_SIGKILL_of_the_holder_of_an_unlinked_file_and_its_pipe)
+{
+	check_ends(_metadata, self, peer_kill);
+}
+
+/* The page is in the pipe of a process that has neither the file nor a mapping. */
+static void hold_by_a_pipe_only(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self)
+{
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, peer_call(&self->a, act_prepare, UNMAP | CLOSE));
+	ASSERT_EQ(0, peer_start(&self->b, self->path));
+}
+
+static long act_tmpfile(struct actor *a, long unused)
+{
+	char dir[PATH_MAX], *slash;
+
+	(void)unused;
+	snprintf(dir, sizeof(dir), "%s", a->path);
+	slash = strrchr(dir, '/');
+	*slash = 0;
+	a->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (a->fd < 0)
+		return -errno;
+	return act_ftruncate(a, FILE_SIZE);
+}
+
+static long act_rename_over(struct actor *a, long unused)
+{
+	char path[PATH_MAX];
+	long ret;
+
+	(void)unused;
+	snprintf(path, sizeof(path), "%.4080s.new", a->path);
+	ret = make_file(path, 1, 1);
+	return ret ? ret : ERR(rename(path, a->path));
+}
+
+static void check_removed(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self,
+			  act_fn remove)
+{
+	long with, gone;
+
+	hold_by_a_pipe_only(_metadata, self);
+	with = blocks_free(self->dir);
+	ASSERT_EQ(0, peer_call(&self->b, remove, 0)) {
+		TH_LOG("it waits for a page in somebody else's pipe");
+	}
+	gone = blocks_free(self->dir);
+	/* Some blocks of metadata may have come or gone, not those of the file. */
+	EXPECT_GT(with + FILE_PAGES / 2, gone) {
+		TH_LOG("blocks in quarantine count as free");
+	}
+	/* Meanwhile everybody else goes on. */
+	EXPECT_LE(0, peer_call(&self->b, act_ls, 0));
+	EXPECT_EQ(0, peer_call(&self->b, act_create_beside, 0));
+	EXPECT_EQ(0, peer_call(&self->b, act_unlink_beside, 0));
+	EXPECT_EQ(PAGE, peer_call(&self->a, act_drain, 0));
+	EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) >= gone + FILE_PAGES, 1000));
+}
+
+TEST_F(pinfs, B13_unlink_with_a_page_in_a_pipe)
+{
+	check_removed(_metadata, self, act_unlink);
+}
+
+TEST_F(pinfs, B13_rename_over_with_a_page_in_a_pipe)
+{
+	check_removed(_metadata, self, act_rename_over);
+}
+
+TEST_F(pinfs, B13_close_of_a_tmpfile_with_a_page_in_a_pipe)
+{
+	long before = blocks_free(self->dir), ret;
+
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ret = peer_call(&self->a, act_tmpfile, 0);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "the file system has no O_TMPFILE");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, peer_call(&self->a, act_map, FILE_SIZE));
+	for (long page = 0; page < FILE_PAGES; page++)
+		ASSERT_EQ(0, peer_call(&self->a, act_store_page, page));
+	ASSERT_EQ(PAGE, peer_call(&self->a, act_vmsplice, 5));
+	EXPECT_EQ(0, peer_call(&self->a, act_close, 0));
+	EXPECT_EQ(0, peer_call(&self->a, act_unmap, 0));
+	EXPECT_GE(before - FILE_PAGES, blocks_free(self->dir));
+	EXPECT_EQ(PAGE, peer_call(&self->a, act_drain, 0));
+	EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) >= before, 1000));
+}
+
+/* Long-term pins: the ring's descriptor below the file's and above it. */
+static long act_hold_ring_first(struct actor *a, long unused)
+{
+	long ret = act_ring(a, 0);
+
+	(void)unused;
+	if (!ret)
+		ret = act_open(a, O_RDWR);
+	if (!ret)
+		ret = act_lease(a, EXCLUSIVE);
+	if (!ret)
+		ret = act_map(a, FILE_SIZE);
+	return ret ? ret : act_pin(a, 0);
+}
+
+TEST_F(pinfs, B13_B8_SIGKILL_of_the_holder_of_an_unlinked_file_and_its_ring)
+{
+	static const struct {
+		const char *name;
+		act_fn hold;
+		long arg;
+	} orders[] = {
+		{ "ring below file", act_hold_ring_first, 0 },
+		{ "file below ring", act_hold, EXCLUSIVE },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(orders) * 2; i++) {
+		const char *name = orders[i / 2].name;
+		long before;
+
+		ASSERT_EQ(0, make_file(self->path, FILE_PAGES, FILE_SEED));
+		before = blocks_free(self->dir);
+		ASSERT_EQ(0, peer_start(&self->a, self->path));
+		ASSERT_EQ(0, peer_call(&self->a, orders[i / 2].hold, orders[i / 2].arg));
+		ASSERT_EQ(0, peer_call(&self->a, act_unlink, 0));
+		if (i % 2)
+			ASSERT_EQ(0, peer_call(&self->a, act_close, 0));
+		ASSERT_LE(0, peer_kill(&self->a)) {
+			TH_LOG("%s: it does not end", name);
+		}
+		EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) >= before + FILE_PAGES, 2000)) {
+			TH_LOG("%s: blocks were not freed", name);
+		}
+	}
+}
+
+TEST_F(pinfs, B13_B8_unlink_close_and_munmap_with_a_live_ring)
+{
+	long before = blocks_free(self->dir);
+
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, peer_call(&self->a, act_hold, EXCLUSIVE));
+	EXPECT_EQ(0, peer_call(&self->a, act_unlink, 0));
+	EXPECT_EQ(0, peer_call(&self->a, act_close, 0));
+	EXPECT_EQ(0, peer_call(&self->a, act_unmap, 0));
+	EXPECT_GT(before + FILE_PAGES / 2, blocks_free(self->dir));
+	EXPECT_EQ(0, peer_call(&self->a, act_unpin, 0));
+	EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) >= before + FILE_PAGES, 2000));
+}
+
+/* ---- umount ---- */
+
+static const char *mnt, *dev;
+
+static const char *fs_type(void)
+{
+	const char *type = getenv("PINFS_ANY_FS");
+
+	return type ? type : "pinfs";
+}
+
+static long act_umount(struct actor *a, long flags)
+{
+	(void)a;
+	return ERR(umount2(mnt, flags));
+}
+
+static long mount_again(void)
+{
+	return ERR(mount(dev, mnt, fs_type(), 0, "dax=always"));
+}
+
+/* True if nobody, the file system included, has the device. */
+static bool device_is_free(void)
+{
+	int fd = open(dev, O_RDWR | O_EXCL | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+static long quarantined(const char *what)
+{
+	char path[PATH_MAX], text[64];
+	long ret;
+
+	snprintf(path, sizeof(path), "/sys/fs/pinfs/%s/quarantined_%s", strrchr(dev, '/') + 1, what);
+	ret = read_text(path, text, sizeof(text));
+	return ret < 0 ? ret : atol(text);
+}
+
+#define NEED_DEVICE()								\
+do {										\
+	mnt = getenv("PINFS_MNT");						\
+	dev = getenv("PINFS_DEV");						\
+	if (!dev)								\
+		SKIP(return, "PINFS_DEV is not set: no device to mount again");	\
+	ASSERT_EQ(0, chdir("/"));						\
+} while (0)
+
+/*
+ * A file that keeps its name.  Whoever unmounts does not wait; the device is
+ * nobody else's, and free as soon as the pipe is read.
+ */
+TEST_F(pinfs, B13_umount_with_a_page_in_a_pipe)
+{
+	NEED_DEVICE();
+	hold_by_a_pipe_only(_metadata, self);
+	ASSERT_EQ(0, peer_call(&self->b, act_umount, 0)) {
+		TH_LOG("it waits for a page in somebody's pipe");
+	}
+	EXPECT_FALSE(device_is_free());
+	EXPECT_EQ(-1, access(self->path, F_OK));
+	EXPECT_EQ(PAGE, peer_call(&self->a, act_drain, 0));
+	EXPECT_TRUE(EVENTUALLY(device_is_free(), 2000)) {
+		TH_LOG("the device is still claimed after the last reference");
+	}
+	ASSERT_EQ(0, mount_again());
+	EXPECT_EQ(FILE_SIZE, act_stat_size(&self->me, 0));
+}
+
+TEST_F(pinfs, B13_mount_again_while_a_page_is_in_a_pipe)
+{
+	NEED_DEVICE();
+	hold_by_a_pipe_only(_metadata, self);
+	ASSERT_EQ(0, peer_call(&self->b, act_umount, 0));
+	/* The same file system, as if it had never been gone. */
+	ASSERT_EQ(0, mount_again());
+	EXPECT_EQ(0, act_open(&self->me, O_RDWR));
+	EXPECT_LE(0, act_read_byte(&self->me, 3 * PAGE));
+	EXPECT_EQ(0, act_close(&self->me, 0));
+	EXPECT_EQ(1, quarantined("files"));
+	EXPECT_EQ(FILE_SIZE, quarantined("bytes"));
+
+	/* Another reference comes and goes; the first one stays. */
+	EXPECT_EQ(0, act_prepare(&self->me, UNMAP | CLOSE));
+	EXPECT_EQ(1, quarantined("files"));
+	EXPECT_EQ(PAGE, act_drain(&self->me, 0));
+	EXPECT_EQ(1, quarantined("files"));
+	ASSERT_EQ(0, peer_call(&self->b, act_umount, 0));
+	EXPECT_FALSE(device_is_free());
+
+	EXPECT_EQ(PAGE, peer_call(&self->a, act_drain, 0));
+	EXPECT_TRUE(EVENTUALLY(device_is_free(), 2000));
+	ASSERT_EQ(0, mount_again());
+	EXPECT_EQ(0, quarantined("files"));
+	EXPECT_EQ(0, quarantined("bytes"));
+}
+
+TEST_F(pinfs, B9_B13_lazy_umount_with_a_page_in_a_pipe)
+{
+	NEED_DEVICE();
+	hold_by_a_pipe_only(_metadata, self);
+	ASSERT_EQ(0, peer_call(&self->b, act_open, O_RDWR));
+	ASSERT_EQ(0, act_umount(NULL, MNT_DETACH));
+	EXPECT_LE(0, peer_call(&self->b, act_read_byte, 1));
+	EXPECT_EQ(0, peer_call(&self->b, act_close, 0));
+	EXPECT_FALSE(device_is_free());
+	EXPECT_LE(0, peer_kill(&self->a));
+	EXPECT_TRUE(EVENTUALLY(device_is_free(), 2000));
+	ASSERT_EQ(0, mount_again());
+	EXPECT_EQ(FILE_SIZE, act_stat_size(&self->me, 0));
+}
+
+/* An unlinked file goes, blocks and all, though nothing is mounted any more. */
+TEST_F(pinfs, B11_B13_umount_with_a_page_of_an_unlinked_file_in_a_pipe)
+{
+	long before;
+
+	NEED_DEVICE();
+	before = blocks_free(self->dir);
+	hold_by_a_pipe_only(_metadata, self);
+	ASSERT_EQ(0, peer_call(&self->b, act_unlink, 0));
+	ASSERT_EQ(0, peer_call(&self->b, act_umount, 0));
+	EXPECT_FALSE(device_is_free());
+	EXPECT_EQ(PAGE, peer_call(&self->a, act_drain, 0));
+	EXPECT_TRUE(EVENTUALLY(device_is_free(), 2000));
+	ASSERT_EQ(0, mount_again());
+	EXPECT_LE(before + FILE_PAGES, blocks_free(self->dir));
+}
+
+/* Counts in a tracing instance of its own; negative errno where there is none. */
+#define TRACE	"/sys/kernel/tracing/instances/pinfs-evict"
+
+static long write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC | O_TRUNC);
+	long ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = ERR(write(fd, text, strlen(text)));
+	close(fd);
+	return ret < 0 ? ret : 0;
+}
+
+static long trace_flushes(void)
+{
+	if (mkdir(TRACE, 0700) && errno != EEXIST)
+		return -errno;
+	return write_text(TRACE "/events/fs_dax/dax_writeback_one/enable", "1");
+}
+
+static long flushes(void)
+{
+	char line[512];
+	FILE *trace = fopen(TRACE "/trace", "r");
+	long n = 0;
+
+	if (!trace)
+		return -errno;
+	while (fgets(line, sizeof(line), trace))
+		n += strstr(line, "dax_writeback_one:") != NULL;
+	fclose(trace);
+	return n;
+}
+
+/*
+ * umount promises that everything is durable when it returns.  With the file
+ * system kept alive behind it, that is seen to before.
+ */
+TEST_F(pinfs, B13_what_was_stored_is_flushed_before_such_a_umount_returns)
+{
+	char path[PATH_MAX];
+	long ret;
+
+	NEED_DEVICE();
+	if (trace_flushes())
+		SKIP(return, "no tracepoint fs_dax:dax_writeback_one");
+	snprintf(path, sizeof(path), "%.4000s/other", self->dir);
+	ASSERT_EQ(0, make_file(path, FILE_PAGES, 3));
+	act_init(&self->me, path);
+
+	/* One that was closed before there is anything in quarantine ... */
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	ASSERT_EQ(0, act_store_page(&self->me, 1));
+	ASSERT_EQ(0, act_unmap(&self->me, 0));
+	ASSERT_EQ(0, act_close(&self->me, 0));
+	EXPECT_EQ(0, flushes());
+	hold_by_a_pipe_only(_metadata, self);
+	EXPECT_LE(1, flushes());
+
+	/* ... and one after. */
+	ASSERT_EQ(0, write_text(TRACE "/trace", ""));
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	ASSERT_EQ(0, act_store_page(&self->me, 2));
+	ASSERT_EQ(0, act_unmap(&self->me, 0));
+	EXPECT_EQ(0, flushes());
+	ASSERT_EQ(0, act_close(&self->me, 0));
+	ret = flushes();
+	EXPECT_LE(1, ret);
+	EXPECT_EQ(PAGE, peer_call(&self->a, act_drain, 0));
+	rmdir(TRACE);
+}
+
+/* ---- what a device writes is flushed ---- */
+
+#define PROBE	"/sys/kernel/tracing/kprobe_events"
+
+static long probe_flushes(void)
+{
+	long ret = write_text(PROBE, "p:pinfs_flush arch_wb_cache_pmem len=%si:u64");
+
+	if (!ret && mkdir(TRACE, 0700) && errno != EEXIST)
+		ret = -errno;
+	return ret ? ret : write_text(TRACE "/events/kprobes/pinfs_flush/enable", "1");
+}
+
+static void probe_end(void)
+{
+	write_text(TRACE "/events/kprobes/pinfs_flush/enable", "0");
+	rmdir(TRACE);
+	write_text(PROBE, "-:pinfs_flush");
+}
+
+/* Bytes that were flushed in whole pages since the last call: data, not metadata. */
+static long flushed_bytes(void)
+{
+	FILE *trace = fopen(TRACE "/trace", "r");
+	char line[512], *at;
+	long sum = 0;
+
+	if (!trace)
+		return -errno;
+	while (fgets(line, sizeof(line), trace)) {
+		at = strstr(line, " len=");
+		if (at && atol(at + 5) >= PAGE)
+			sum += atol(at + 5);
+	}
+	fclose(trace);
+	write_text(TRACE "/trace", "");
+	return sum;
+}
+
+TEST_F(pinfs, M7_fsync_flushes_what_a_device_wrote)
+{
+	int from = memfd_create("from", MFD_CLOEXEC);
+
+	if (probe_flushes())
+		SKIP(return, "no kprobe at arch_wb_cache_pmem");
+	ASSERT_EQ(0, ERR(ftruncate(from, FILE_SIZE)));
+	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
+	EXPECT_EQ(0, act_fsync(&self->me, 0));
+	EXPECT_LE(FILE_SIZE, flushed_bytes());
+
+	/* No program has stored anything since; a device may have. */
+	EXPECT_EQ(0, act_fsync(&self->me, 0));
+	EXPECT_LE(FILE_SIZE, flushed_bytes()) {
+		TH_LOG("pinned pages do not count as dirty");
+	}
+	EXPECT_EQ(0, ERR(syncfs(self->me.fd)));
+	EXPECT_LE(FILE_SIZE, flushed_bytes()) {
+		TH_LOG("pinned pages do not count as dirty for syncfs");
+	}
+
+	/* It writes, and lets go. */
+	ASSERT_EQ(FILE_SIZE, ring_read_fixed(&self->me.ring[0], from, self->me.map, FILE_SIZE));
+	ASSERT_EQ(0, act_unpin(&self->me, 0));
+	ASSERT_EQ(0, act_lease(&self->me, F_UNLCK));
+	flushed_bytes();
+	EXPECT_EQ(0, act_fsync(&self->me, 0));
+	EXPECT_LE(FILE_SIZE, flushed_bytes()) {
+		TH_LOG("what was written last through the pins is not flushed");
+	}
+
+	/* And that is that. */
+	EXPECT_EQ(0, act_fsync(&self->me, 0));
+	EXPECT_EQ(0, flushed_bytes());
+	probe_end();
+	close(from);
+}
+
+/* ---- letting go against coming in ---- */
+
+#define STORM_MS	1500
+
+static void *come_and_go(void *arg)
+{
+	const char *path = arg;
+	long end = now_ms() + STORM_MS;
+	struct actor a;
+
+	act_init(&a, path);
+	while (now_ms() < end) {
+		if (act_prepare(&a, UNMAP | CLOSE) || act_drain(&a, 0) != PAGE)
+			return "a step failed";
+	}
+	act_fini(&a);
+	return NULL;
+}
+
+TEST_F(pinfs, B13_references_come_and_go_at_once)
+{
+	pthread_t thread[4];
+
+	NEED_DEVICE();
+	for (size_t i = 0; i < ARRAY_SIZE(thread); i++)
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, come_and_go, self->path));
+	for (size_t i = 0; i < ARRAY_SIZE(thread); i++) {
+		void *why;
+
+		ASSERT_EQ(0, pthread_join(thread[i], &why));
+		EXPECT_EQ(NULL, why) {
+			TH_LOG("%s", (char *)why);
+		}
+	}
+	/* Nothing is forgotten, neither a file in quarantine nor one that is not. */
+	EXPECT_TRUE(EVENTUALLY(quarantined("files") == 0, 2000)) {
+		TH_LOG("%ld files are still in quarantine", quarantined("files"));
+	}
+	EXPECT_EQ(0, quarantined("bytes"));
+	ASSERT_EQ(0, act_umount(NULL, 0));
+	EXPECT_TRUE(EVENTUALLY(device_is_free(), 2000));
+	ASSERT_EQ(0, mount_again());
+}
+
+TEST_HARNESS_MAIN
