@@ -24,7 +24,8 @@ use crate::{
     },
     identity::{
         FileId,
-        InodeId, //
+        InodeId,
+        MmId, //
     },
     vfs::Inode, //
 };
@@ -566,21 +567,39 @@ impl<U: Unpins> Observe for Unpinned<U> {
     }
 }
 
-/// Returns the open file that the system call in progress is about: the one that its first argument
-/// names, if it is a call whose argument is a descriptor, or an index of a registered ring.
+/// Returns the open file that a caller of `vaddr_pin_pages()` pins for, else the one that the
+/// system call in progress is about: that its first argument names, if it is a call whose argument
+/// is a descriptor, or an index of a registered ring.
 pub(crate) fn caller_file() -> Option<(FileId, ARef<File>)> {
     // SAFETY: Looks at the current task only.
-    let file = NonNull::new(unsafe { bindings::pinfs_helper_syscall_file() })?;
+    let file = NonNull::new(unsafe { bindings::pinfs_helper_caller_file() })?;
     // SAFETY: The helper returns a reference. Of the calls in question, none that pins for long
     // uses the file position meanwhile.
     let file = unsafe { ARef::from_raw(file.cast::<File>()) };
     Some((FileId::of_raw(file.as_ptr()), file))
 }
 
+/// Returns the address space that a caller of `vaddr_pin_pages()` pins for.
+pub(crate) fn caller_mm() -> Option<ARef<Mm>> {
+    // SAFETY: Looks at the current task only.
+    let mm = NonNull::new(unsafe { bindings::pinfs_helper_acting_mm() })?;
+    // SAFETY: The caller keeps its owner during the call.
+    Some(unsafe { Mm::from_raw(mm.as_ptr()) }.into())
+}
+
+/// Returns which address space [`caller_mm`] would return, or that a caller of
+/// `vaddr_unpin_pages_dirty_lock()` gives pins back of. May be called in any context; in an
+/// interrupt there is none.
+pub(crate) fn caller_mm_id() -> Option<MmId> {
+    // SAFETY: Looks at the current task only.
+    let mm = unsafe { bindings::pinfs_helper_acting_mm() };
+    (!mm.is_null()).then(|| MmId::of_raw(mm))
+}
+
 /// Returns which file [`caller_file`] would return. May be called in any context; in an interrupt
 /// there is none.
 pub(crate) fn caller_file_id() -> Option<FileId> {
     // SAFETY: Looks at the current task only.
-    let file = unsafe { bindings::pinfs_helper_syscall_file_id() };
+    let file = unsafe { bindings::pinfs_helper_caller_file_id() };
     (!file.is_null()).then(|| FileId::of_raw(file))
 }

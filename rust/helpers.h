@@ -153,8 +153,9 @@ bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place);
 unsigned long pinfs_helper_pfn_pins(unsigned long pfn);
 unsigned long pinfs_helper_pages_left_in_folio(struct page *page);
 int pinfs_helper_syscall_fd(void);
-struct file *pinfs_helper_syscall_file(void);
-const struct file *pinfs_helper_syscall_file_id(void);
+struct file *pinfs_helper_caller_file(void);
+const struct file *pinfs_helper_caller_file_id(void);
+struct mm_struct *pinfs_helper_acting_mm(void);
 int pinfs_helper_mmap_read_lock_killable(struct mm_struct *mm);
 void pinfs_helper_mmap_read_unlock(struct mm_struct *mm);
 bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,

@@ -18,10 +18,12 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
+#include <linux/vaddr_pin.h>
 #include <linux/workqueue.h>
 #include <asm/syscall.h>
 #include <asm/unistd.h>
 
+#include "acting.h"
 #include "helpers.h"
 
 static char disable_hooks[256];
@@ -175,6 +177,62 @@ unsigned long pinfs_helper_pages_left_in_folio(struct page *page)
 	return folio_nr_pages(folio) - folio_page_idx(folio, page);
 }
 
+static LIST_HEAD(actings);
+static DEFINE_RAW_SPINLOCK(actings_lock);
+
+void acting_begin(struct acting *acting, const struct vaddr_pin *owner)
+{
+	unsigned long flags;
+
+	acting->task = current;
+	acting->owner = owner;
+	raw_spin_lock_irqsave(&actings_lock, flags);
+	list_add(&acting->list, &actings);
+	raw_spin_unlock_irqrestore(&actings_lock, flags);
+}
+
+void acting_end(struct acting *acting)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&actings_lock, flags);
+	list_del(&acting->list);
+	raw_spin_unlock_irqrestore(&actings_lock, flags);
+}
+
+/*
+ * Whom the current task acts for, or NULL.  The owner's description is on the
+ * task's own stack or its caller's, so it stays after the lock.  A task always
+ * finds its own entry, as nobody else adds or removes it; what an interrupt
+ * does is not in the name of the task that it came upon.
+ */
+static const struct vaddr_pin *acting_for(void)
+{
+	const struct vaddr_pin *owner = NULL;
+	const struct acting *acting;
+	unsigned long flags;
+
+	if (list_empty(&actings) || !in_task())
+		return NULL;
+	raw_spin_lock_irqsave(&actings_lock, flags);
+	list_for_each_entry(acting, &actings, list) {
+		if (acting->task == current) {
+			owner = acting->owner;
+			break;
+		}
+	}
+	raw_spin_unlock_irqrestore(&actings_lock, flags);
+	return owner;
+}
+
+/* The address space that the current task acts for, if it does not for a file. */
+struct mm_struct *pinfs_helper_acting_mm(void)
+{
+	const struct vaddr_pin *owner = acting_for();
+
+	return owner && !owner->f_owner ? owner->mm : NULL;
+}
+
 /* What the first argument of the system call in progress names. */
 enum syscall_names { NAMES_NOTHING, NAMES_FD, NAMES_RING };
 
@@ -253,12 +311,18 @@ static struct file *registered_ring(unsigned int index)
 	return rings->registered_rings[array_index_nospec(index, IO_RINGFD_REG_MAX)];
 }
 
-/* The open file that the first argument names, with a reference, or NULL. */
-struct file *pinfs_helper_syscall_file(void)
+/*
+ * The open file that the current task acts for, or that its system call's first
+ * argument names, with a reference, or NULL.
+ */
+struct file *pinfs_helper_caller_file(void)
 {
+	const struct vaddr_pin *owner = acting_for();
 	unsigned int arg;
 	struct file *file;
 
+	if (owner)
+		return owner->f_owner ? get_file(owner->f_owner) : NULL;
 	switch (syscall_argument(&arg)) {
 	case NAMES_FD:
 		return fget(arg);
@@ -271,12 +335,15 @@ struct file *pinfs_helper_syscall_file(void)
 }
 
 /* The address only: the file may be gone when this returns. */
-const struct file *pinfs_helper_syscall_file_id(void)
+const struct file *pinfs_helper_caller_file_id(void)
 {
+	const struct vaddr_pin *owner = acting_for();
 	struct files_struct *files = current->files;
 	const struct file *file;
 	unsigned int arg;
 
+	if (owner)
+		return owner->f_owner;
 	switch (syscall_argument(&arg)) {
 	case NAMES_FD:
 		if (!files)

@@ -41,8 +41,11 @@ use crate::{
 };
 use core::ops::Range;
 use kernel::{
+    fs::File,
+    mm::Mm,
     page::PAGE_SHIFT,
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
 };
 
 /// What decides on long-term pins.
@@ -82,16 +85,11 @@ enum Pinned {
 
 fn pin_segments(request: &mut Request<'_>, segments: &[Segment]) -> Result<Pinned> {
     let watch = Watch::new()?;
-    let caller = gup::caller_file();
+    let caller = Caller::of(request);
     let mut reservations = KVec::with_capacity(segments.len(), GFP_KERNEL)?;
     for segment in segments {
         let reservation = match &segment.file {
-            Some(file) => Some(reserve(
-                request,
-                segment,
-                file,
-                caller.as_ref().map(|c| c.0),
-            )?),
+            Some(file) => Some(reserve(&caller, segment, file)?),
             None => None,
         };
         reservations.push(reservation, GFP_KERNEL)?;
@@ -143,22 +141,29 @@ fn file_pages(segment: &Segment, file: &FileSegment) -> Range<u64> {
     file.index..file.index + segment.pages.len() as u64
 }
 
-fn reserve(
-    request: &Request<'_>,
-    segment: &Segment,
-    file: &FileSegment,
-    caller: Option<FileId>,
-) -> Result<Reservation> {
+/// Who is to own the pins, kept while they are reserved.
+enum Caller {
+    File { id: FileId, _file: ARef<File> },
+    Mm(ARef<Mm>),
+}
+
+impl Caller {
+    fn of(request: &Request<'_>) -> Self {
+        match gup::caller_file() {
+            Some((id, file)) => Self::File { id, _file: file },
+            None => Self::Mm(gup::caller_mm().unwrap_or_else(|| request.mm())),
+        }
+    }
+}
+
+fn reserve(caller: &Caller, segment: &Segment, file: &FileSegment) -> Result<Reservation> {
     // A private mapping parts from the file with the first store.
     if !file.is_shared {
         return Err(eopnotsupp());
     }
     let (owner, mm) = match caller {
-        Some(file) => (Owner::File(file), None),
-        None => {
-            let mm = request.mm();
-            (Owner::Mm(MmId::of(&mm)), Some(mm))
-        }
+        Caller::File { id, .. } => (Owner::File(*id), None),
+        Caller::Mm(mm) => (Owner::Mm(MmId::of(mm)), Some(mm.clone())),
     };
     Reservation::new(owner, mm, file.path.clone(), file_pages(segment, file))
 }

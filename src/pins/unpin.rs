@@ -8,7 +8,8 @@
 //! observer runs before the references are given back, so if `pins - refs < recorded`, the
 //! difference is due, and it is taken off the record:
 //!
-//! * of the context that the current system call is about, if it has pins there (dereg, unregister);
+//! * of the context that the current system call is about, if it has pins there (dereg, unregister),
+//!   or that a caller of `vaddr_unpin_pages_dirty_lock()` names;
 //! * else of contexts whose file has ended: their pins are given back by now, by their release or
 //!   by deferred work (a ring's exit work, the exit of a process);
 //! * else of any.
@@ -82,7 +83,9 @@ impl Unpins for Observed {
         let due = recorded.saturating_sub(left);
         let caller = if due != 0 {
             gup::caller_file_id()
-                .and_then(|file| registry.owners.get(&Owner::File(file)))
+                .map(Owner::File)
+                .or_else(|| gup::caller_mm_id().map(Owner::Mm))
+                .and_then(|owner| registry.owners.get(&owner))
                 .copied()
         } else {
             None
