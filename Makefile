@@ -8,8 +8,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 top := $(patsubst %/,%,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
-build := $(top)/build
-vm := $(top)/qemu/vm run
+# With DEBUG=1, all is for the debug kernel, and beside the rest.
+build := $(top)/build$(if $(DEBUG),-debug)
+vm := $(top)/qemu/vm run $(if $(DEBUG),--debug)
 jobs := -j$(shell nproc)
 
 # The tool root, unless KDIR= names a prepared kernel tree: then this machine's own tools build against it. Objects of the
@@ -20,11 +21,11 @@ kernel := $(realpath $(KDIR))
 objects := native
 $(if $(kernel),,$(error KDIR=$(KDIR): there is no such directory))
 else
-enter := $(top)/tools/toolroot run --
+enter := $(top)/tools/toolroot $(if $(DEBUG),--debug) run --
 kernel := /kernel/build
 objects := module
 endif
-kbuild = $(enter) make --no-print-directory -C $(kernel) M=$(top) $(jobs) $(if $(V),V=$(V))
+kbuild = $(enter) make --no-print-directory $(if $(DEBUG),LLVM=1) -C $(kernel) M=$(top) $(jobs) $(if $(V),V=$(V))
 
 sources = find rust src tools -name '*.rs' -not -path '*/target/*' -print0
 
@@ -63,7 +64,7 @@ doc: module ## write the module's documentation to build/doc
 
 .PHONY: selftests
 selftests: ## build the test programs that run in the guest
-	@+$(enter) make --no-print-directory -C $(top)/selftests $(if $(V),,-s) $(jobs) OUT=$(build)/selftests KSRC=/kernel/source
+	@+$(enter) make --no-print-directory -C $(top)/selftests $(if $(V),,-s) $(jobs) $(if $(DEBUG),LLVM=1) OUT=$(build)/selftests KSRC=/kernel/source
 	@# What the debug kernel can do by itself, for the others.
 	@mkdir -p $(build)/failnth
 	@$(if $(DEBUG),,+$(kbuild) M=$(top)/selftests/failnth MO=$(build)/failnth -s modules)
@@ -71,19 +72,24 @@ selftests: ## build the test programs that run in the guest
 
 .PHONY: tools
 tools: ## build mkfs.pinfs and its like into build/bin
-	@$(enter) cargo build --release --workspace --manifest-path $(top)/tools/Cargo.toml --target-dir $(build)/cargo
+	@$(enter) cargo build --release --workspace --manifest-path $(top)/tools/Cargo.toml --target-dir $(top)/build/cargo
 	@mkdir -p $(build)/bin
 	@# A crate's programs cannot have a dot in their names, which mkfs(8) wants.
-	@find $(build)/cargo/release -maxdepth 1 -type f -executable ! -name '*.so' -printf '%f\n' | while read -r name; do \
-		cp -u $(build)/cargo/release/$$name $(build)/bin/$${name/%-pinfs/.pinfs}; done
+	@find $(top)/build/cargo/release -maxdepth 1 -type f -executable ! -name '*.so' -printf '%f\n' | while read -r name; do \
+		cp -u $(top)/build/cargo/release/$$name $(build)/bin/$${name/%-pinfs/.pinfs}; done
 
 .PHONY: judges
 judges: ## build the outside judges that come from crates.io into build/judges
-	@$(top)/tools/make-judges $(build)/judges
+	@$(top)/tools/make-judges $(top)/build/judges
+	@$(if $(DEBUG),mkdir -p $(build) && cp -a $(top)/build/judges $(build)/)
 
 .PHONY: test
 test: ## build all, check it, and run every test; the last line is the count
 	@$(top)/tools/run-tests
+
+.PHONY: debug
+debug: ## run the same tests on a debug kernel (KASAN, lockdep, ...): hours; the kernel is built once, in 20 minutes
+	@$(top)/tools/run-tests --debug
 
 .PHONY: check-long
 check-long: module tools selftests judges ## judge at length, for hours; PART= and REGION= choose, what is done is not repeated
@@ -113,4 +119,4 @@ shell: module tools selftests ## a prompt in a guest
 
 .PHONY: clean
 clean: ## remove build/, results/ and results-long/
-	rm -rf $(build) $(top)/results $(top)/results-long
+	rm -rf $(top)/build $(top)/results $(top)/build-debug $(top)/results-debug $(top)/results-long
