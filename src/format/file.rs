@@ -12,6 +12,7 @@ use core::cmp;
 
 use super::{
     inode::S_IFREG,
+    orphan,
     space::{
         Request,
         Run, //
@@ -384,25 +385,44 @@ fn convert<M: Medium>(
 /// Takes `from..to` (file blocks) out of the file and frees what was there: what is behind moves
 /// down, and the size goes with it. The caller sets the times.
 ///
-/// The move is one transaction, however many extents it concerns. Before it, if there are more
-/// extents in the range than one transaction can free, the range is emptied in several, and this
-/// returns [`Progress::More`]: it is to be called again with the same range. A crash in between
-/// leaves a file with a part of the range punched out.
+/// The move is one transaction, however many extents it concerns. If there are more extents in the
+/// range than that one can free, others before it empty the range, and this returns
+/// [`Progress::More`]: it is to be called again with the same range. The first of them notes in the
+/// inode what is to be done, so that after a crash [`orphan::step`] does the rest: there is either
+/// the file as it was or the file without the range.
 ///
 /// # Errors
-/// [`Error::Invalid`] if the range is not all below the size; [`Error::NoSpace`] as in [`remove`].
+/// [`Error::Invalid`] if the range is not all below the size; [`Error::NoSpace`] as in [`remove`],
+/// in the first call only.
 pub fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Result<Progress> {
     check(from, to)?;
     let size = tx.inode(ino)?.size.get();
     let behind = size.checked_sub(to << BLOCK_SHIFT).ok_or(Error::Invalid)?;
     if let Progress::More(_) = remove(tx, ino, from, to)? {
+        tx.inode_mut(ino)?.set_collapsing(Some(from..to));
+        orphan::add(tx, ino)?;
         return Ok(Progress::More(from));
     }
     tree::shift(tx, ino, to, -((to - from) as i64))?;
     let size = &mut tx.inode_mut(ino)?.size;
     size.set((from << BLOCK_SHIFT) + behind);
     rejoin(tx, ino, from)?;
+    forget_collapse(tx, ino)?;
     Ok(Progress::Done)
+}
+
+/// Ends what [`collapse`] has noted, if it has: it is done, or will not be.
+pub(super) fn forget_collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
+    let inode = tx.inode(ino)?;
+    if inode.collapsing().is_none() {
+        return Ok(());
+    }
+    let named = inode.nlink.get() != 0;
+    tx.inode_mut(ino)?.set_collapsing(None);
+    if named {
+        orphan::remove(tx, ino)?;
+    }
+    Ok(())
 }
 
 /// Makes a hole of `len` blocks at block `at` of the file: what was there and behind moves up, and
@@ -419,6 +439,8 @@ pub fn insert_range<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, at: u64, len: u64) 
     if at << BLOCK_SHIFT >= size {
         return Err(Error::Invalid);
     }
+    // One that could not go on after an I/O error: its range is not what it was any more.
+    forget_collapse(tx, ino)?;
     let (last, _) = neighbours(tx, ino, MAX_BLOCKS - 1)?;
     let end = last.map_or(0, |last| last.end()).checked_add(len);
     let size = size.checked_add(len << BLOCK_SHIFT);

@@ -2,6 +2,8 @@
 
 //! Inodes: their form, and how one is found, made and freed.
 
+use core::ops::Range;
+
 use zerocopy::{
     little_endian::{
         I64,
@@ -60,6 +62,11 @@ pub const INLINE_TARGET: u32 = 1 << 0;
 /// [`Inode::flags`]: the inode is on the orphan list.
 pub const ORPHAN: u32 = 1 << 1;
 
+/// [`Inode::flags`]: a range is being collapsed out of the file, in more than one transaction. The
+/// inode is on the orphan list, [`Inode::parent`] and [`Inode::rdev`] hold the first block of the
+/// range and the first one behind it.
+pub const COLLAPSING: u32 = 1 << 2;
+
 /// A point in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
@@ -76,7 +83,7 @@ pub struct Time {
 #[repr(C)]
 pub struct Inode {
     seal: Seal,
-    /// [`INLINE_TARGET`], [`ORPHAN`].
+    /// [`INLINE_TARGET`], [`ORPHAN`], [`COLLAPSING`].
     pub flags: U32,
     /// Names; for a directory 2 plus its subdirectories.
     pub nlink: U32,
@@ -213,6 +220,20 @@ impl Inode {
     /// Whether the inode is on the orphan list.
     pub fn is_orphan(&self) -> bool {
         self.flags.get() & ORPHAN != 0
+    }
+
+    /// The range of file blocks, if any, that is being collapsed out of the file.
+    pub fn collapsing(&self) -> Option<Range<u64>> {
+        let range = self.parent.get()..self.rdev.get();
+        (self.flags.get() & COLLAPSING != 0).then_some(range)
+    }
+
+    /// Says which range is being collapsed out of the file.
+    pub fn set_collapsing(&mut self, range: Option<Range<u64>>) {
+        let (flag, range) = range.map_or((0, 0..0), |range| (COLLAPSING, range));
+        self.flags.set(self.flags.get() & !COLLAPSING | flag);
+        self.parent.set(range.start);
+        self.rdev.set(range.end);
     }
 
     pub(super) fn check_number(&self, ino: u64) -> Result {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Inodes that have work left: those without a name that someone still has open, and files that
-//! are being truncated in several transactions. They are on a list in the status block, newest
+//! are being truncated, or that a range is being collapsed out of, in several transactions. They are on a list in the status block, newest
 //! first, so that a mount after a crash can finish the work without looking for it.
 //!
 //! The list is linked both ways through the inodes, in fields that belong to the journal lock.
+
+use core::ops::Range;
 
 use super::{
     dir,
@@ -116,6 +118,20 @@ pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     Ok(true)
 }
 
+/// Does a part of what [`file::collapse`] has noted in an inode. What is noted may have come from a
+/// damaged medium, and is dropped if it cannot be done.
+fn go_on_collapsing<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    ino: u64,
+    Range { start, end }: Range<u64>,
+) -> Result {
+    let blocks = tx.inode(ino)?.size.get() / BLOCK_SIZE;
+    if start >= end || end > blocks {
+        return file::forget_collapse(tx, ino);
+    }
+    file::collapse(tx, ino, start, end).map(drop)
+}
+
 /// Removes a part of what a file has past its size, and with the last part takes it off the list.
 /// To be called in one transaction after the other until it returns true.
 ///
@@ -123,6 +139,10 @@ pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
 ///
 /// Locks: the inode lock, exclusive, from before the size was set.
 pub fn trim<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
+    if tx.inode(ino)?.collapsing().is_some() {
+        // One that could not go on after an I/O error; what this does takes its place.
+        tx.inode_mut(ino)?.set_collapsing(None);
+    }
     let inode = tx.inode(ino)?;
     let from = inode.size.get().div_ceil(BLOCK_SIZE);
     let named = inode.nlink.get() != 0;
@@ -147,10 +167,11 @@ pub fn step<M: Medium>(tx: &mut Tx<'_, M>) -> Result<bool> {
         return Ok(false);
     }
     let inode = on_list(tx, ino)?;
-    match (inode.nlink.get(), inode.kind()) {
-        (0, _) => reap(tx, ino)?,
-        (_, S_IFREG) => trim(tx, ino)?,
-        _ => return Err(Error::Corrupt("orphan that is no file has names")),
-    };
+    match (inode.nlink.get(), inode.kind(), inode.collapsing()) {
+        (0, ..) => reap(tx, ino).map(drop),
+        (_, S_IFREG, Some(range)) => go_on_collapsing(tx, ino, range),
+        (_, S_IFREG, None) => trim(tx, ino).map(drop),
+        _ => Err(Error::Corrupt("orphan that is no file has names")),
+    }?;
     Ok(true)
 }

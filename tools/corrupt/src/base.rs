@@ -137,6 +137,12 @@ pub fn base(blocks: u64) -> Result<Vec<u8>> {
     }
     // The keys of some nodes become relative ones.
     while let Progress::More(_) = fs.run(|tx| file::collapse(tx, scattered, 100, 103))? {}
+    let halfway = fs.make(root, "halfway", S_IFREG, None)?;
+    for at in 0..60 {
+        fs.fill(halfway, at * 2, 1, Some(b'h'))?;
+    }
+    // A mount has the rest to do.
+    fs.run(|tx| file::collapse(tx, halfway, 10, 110))?;
     for (ino, name, len) in [
         (plain, "small", 20),
         (plain, "large", 9000),

@@ -17,6 +17,7 @@ use pinfs_format::{
     },
     inode::{
         Stamp,
+        COLLAPSING,
         INLINE_TARGET,
         LINK_MAX,
         ORPHAN,
@@ -291,6 +292,7 @@ fn fields(plan: &mut Plan, off: u64) {
     }
     let known = match kind {
         S_IFLNK => INLINE_TARGET | ORPHAN,
+        S_IFREG => COLLAPSING | ORPHAN,
         _ => ORPHAN,
     };
     if plan.inode.flags.get() & !known != 0 {
@@ -306,7 +308,15 @@ fn fields(plan: &mut Plan, off: u64) {
             plan.inode.version = version;
         }
     }
-    if kind != S_IFDIR && plan.inode.parent.get() != 0 {
+    if let Some(range) = plan.inode.collapsing() {
+        let blocks = plan.inode.size.get() / BLOCK_SIZE;
+        if range.is_empty() || range.end > blocks || !plan.inode.is_orphan() {
+            let what = "says that a range is being taken out of it that cannot be; cleared";
+            plan.trouble(off, false, what);
+            plan.inode.set_collapsing(None);
+        }
+    }
+    if kind != S_IFDIR && plan.inode.collapsing().is_none() && plan.inode.parent.get() != 0 {
         plan.trouble(off, false, "not a directory, but has a parent; cleared");
         plan.inode.parent.set(0);
     }

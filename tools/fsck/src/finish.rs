@@ -71,6 +71,9 @@ impl<M: Medium> Checker<'_, M> {
             inode.flags.set(inode.flags.get() & !ORPHAN);
             inode.orphan_next.set(0);
             inode.orphan_prev.set(0);
+            if inode.collapsing().is_some() {
+                inode.set_collapsing(None);
+            }
             changed = true;
         }
         if inode.nlink.get() != links {

@@ -12,7 +12,10 @@ use pinfs_format::{
         Survival,
         SURVIVALS, //
     },
-    file,
+    file::{
+        self,
+        Progress, //
+    },
     inode::{
         S_IFIFO,
         S_IFREG, //
@@ -154,6 +157,78 @@ fn every_crash_leaves_before_or_after() {
     assert!(tally.states > 4000, "{tally:?}");
     assert!(tally.before.min(tally.after) > 500, "{tally:?}");
     assert!(tally.replayed > 500 && tally.twice > 500, "{tally:?}");
+}
+
+/// A range of more extents than one transaction can free is taken out of a file, or it is not: the
+/// mount after a crash finishes what was begun, also if the power fails again meanwhile.
+#[test]
+fn a_long_collapse_is_all_or_nothing() {
+    let start = image(MIN_BLOCKS);
+    let mut power = Power::new(start.clone());
+    let mut fs = Fs::mount(Recorder::new(start)).0;
+    fs.mark_mounted();
+    let root = fs.root();
+    let ino = fs
+        .run(|tx| namespace::create(tx, root, name(b"f"), &attributes(S_IFREG), None))
+        .expect("create");
+    for at in 0..70 {
+        fs.run(|tx| {
+            tx.inode_mut(ino)?.size.set(400 * 4096 + 17);
+            let extent = file::reserve(tx, ino, 2 * at, 1)?;
+            file::insert(tx, ino, extent)
+        })
+        .expect("allocate");
+    }
+    for event in fs.volume.medium().take() {
+        power.apply(event);
+    }
+    let before = fs.check();
+    let mut transactions = 1;
+    while let Progress::More(_) = fs
+        .run(|tx| file::collapse(tx, ino, 6, 131))
+        .expect("collapse")
+    {
+        assert!(fs.check().orphans == [ino]);
+        transactions += 1;
+    }
+    assert_eq!(transactions, 3);
+    let after = fs.check();
+    assert_eq!(after.objects[&ino].size, (400 - 125) * 4096 + 17);
+    let (mut old, mut new) = (0, 0);
+    let mut random = Random::new(9);
+    for event in fs.volume.medium().take() {
+        if matches!(event, Event::Fence) || random.once_in(16) {
+            for survival in SURVIVALS {
+                let image = power.fail(survival, &mut random);
+                let image = fail_in_finishing(image, &mut random);
+                let (mut fs, _) = Fs::mount(Memory::new(image));
+                fs.finish_orphans();
+                let found = fs.check();
+                old += u32::from(found.objects == before.objects);
+                new += u32::from(found.objects == after.objects);
+                assert!(found.objects == before.objects || found.objects == after.objects);
+                assert!(found.orphans.is_empty());
+                assert!(fs.inode(ino).collapsing().is_none());
+            }
+        }
+        power.apply(event);
+    }
+    println!("{old} old, {new} new");
+    assert!(old > 10 && new > 50);
+}
+
+/// Lets the power fail again while a mount recovers and does what was left.
+fn fail_in_finishing(image: Vec<u8>, random: &mut Random) -> Vec<u8> {
+    let (mut fs, _) = Fs::mount(Recorder::new(image.clone()));
+    fs.finish_orphans();
+    let mut power = Power::new(image);
+    let events = fs.volume.medium().take();
+    let stop = random.below(events.len() as u64 + 1) as usize;
+    for &event in &events[..stop] {
+        power.apply(event);
+    }
+    let survival = SURVIVALS[random.below(SURVIVALS.len() as u64) as usize];
+    power.fail(survival, random)
 }
 
 /// What a user has stored may be in the cache only. Where an inode comes to stand there, its zeroes
