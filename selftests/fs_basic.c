@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/statfs.h>
 #include <sys/time.h>
 
@@ -230,38 +231,132 @@ TEST_F(pinfs, S2_fallocate_PUNCH_HOLE)
 	EXPECT_EQ(0, memcmp(buf, model, FILE_SIZE));
 }
 
-TEST_F(pinfs, S2_fallocate_other_modes_are_right_or_EOPNOTSUPP)
+TEST_F(pinfs, S2_fallocate_ZERO_RANGE)
 {
-	char buf[2 * FILE_SIZE], model[2 * FILE_SIZE];
-	long ret;
+	char buf[2 * FILE_SIZE], model[FILE_SIZE];
 
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
-	EXPECT_EQ(-EOPNOTSUPP, ERR(fallocate(self->me.fd, FALLOC_FL_PUNCH_HOLE, 0, PAGE)));
-	EXPECT_EQ(-EOPNOTSUPP, ERR(fallocate(self->me.fd, 1 << 20, 0, PAGE)));
 	fill(model, FILE_SIZE, FILE_SEED);
-
-	ret = ERR(fallocate(self->me.fd, FALLOC_FL_ZERO_RANGE, PAGE + 1, PAGE));
-	EXPECT_TRUE(!ret || ret == -EOPNOTSUPP);
-	if (!ret)
-		memset(model + PAGE + 1, 0, PAGE);
+	EXPECT_EQ(0, ERR(fallocate(self->me.fd, FALLOC_FL_ZERO_RANGE, PAGE + 1, PAGE)));
+	memset(model + PAGE + 1, 0, PAGE);
 	ASSERT_EQ(FILE_SIZE, pread(self->me.fd, buf, sizeof(buf), 0));
 	EXPECT_EQ(0, memcmp(buf, model, FILE_SIZE));
+}
 
-	ret = ERR(fallocate(self->me.fd, FALLOC_FL_INSERT_RANGE, 2 * PAGE, PAGE));
-	EXPECT_TRUE(!ret || ret == -EOPNOTSUPP);
-	if (!ret) {
-		memmove(model + 3 * PAGE, model + 2 * PAGE, FILE_SIZE - 2 * PAGE);
-		memset(model + 2 * PAGE, 0, PAGE);
+static long collapse_range(int fd, off_t off, off_t len)
+{
+	return ERR(fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, off, len));
+}
+
+static long insert_range(int fd, off_t off, off_t len)
+{
+	return ERR(fallocate(fd, FALLOC_FL_INSERT_RANGE, off, len));
+}
+
+/* The size is no multiple of a block, and the pages are mapped and dirty. */
+TEST_F(pinfs, S2_M1_fallocate_COLLAPSE_and_INSERT_RANGE)
+{
+	char buf[2 * FILE_SIZE], model[2 * FILE_SIZE] = {};
+	long blocks = blocks_of(self->path), size = FILE_SIZE - 100;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, size));
+	ASSERT_EQ(0, act_map(&self->me, 2 * FILE_SIZE));
+	fill(self->me.map, size, 77);
+	fill(model, size, 77);
+
+	ASSERT_EQ(0, insert_range(self->me.fd, 2 * PAGE, 3 * PAGE));
+	memmove(model + 5 * PAGE, model + 2 * PAGE, size - 2 * PAGE);
+	memset(model + 2 * PAGE, 0, 3 * PAGE);
+	size += 3 * PAGE;
+	EXPECT_EQ(blocks, blocks_of(self->path));
+	ASSERT_EQ(size, pread(self->me.fd, buf, sizeof(buf), 0));
+	EXPECT_EQ(0, memcmp(buf, model, size));
+	EXPECT_EQ(0, memcmp(self->me.map, model, size));
+
+	/* Over the hole and a block on either side of it. */
+	self->me.map[size - 1] = model[size - 1] = 'e';
+	ASSERT_EQ(0, collapse_range(self->me.fd, PAGE, 5 * PAGE));
+	memmove(model + PAGE, model + 6 * PAGE, size - 6 * PAGE);
+	size -= 5 * PAGE;
+	EXPECT_EQ(blocks - 2 * PAGE / 512, blocks_of(self->path));
+	ASSERT_EQ(size, pread(self->me.fd, buf, sizeof(buf), 0));
+	EXPECT_EQ(0, memcmp(buf, model, size));
+	EXPECT_EQ(0, memcmp(self->me.map, model, size));
+
+	/* Nothing is left behind the new end. */
+	ASSERT_EQ(0, act_ftruncate(&self->me, 2 * FILE_SIZE));
+	EXPECT_TRUE(all_zero(self->me.map + size, 2 * FILE_SIZE - size));
+}
+
+/* As fallocate(2) has it, and nothing has changed after any of them. */
+TEST_F(pinfs, S2_fallocate_that_cannot_be)
+{
+	const struct rlimit small = { 2 * FILE_SIZE, RLIM_INFINITY };
+	char buf[FILE_SIZE];
+	int fd, ro;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	fd = self->me.fd;
+	ro = open(self->path, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, ro);
+	EXPECT_EQ(-EOPNOTSUPP, ERR(fallocate(fd, FALLOC_FL_PUNCH_HOLE, 0, PAGE)));
+	EXPECT_EQ(-EOPNOTSUPP, ERR(fallocate(fd, 1 << 20, 0, PAGE)));
+	EXPECT_EQ(-EOPNOTSUPP, ERR(fallocate(fd, FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_KEEP_SIZE,
+					     0, PAGE)));
+	for (int i = 0; i < 2; i++) {
+		long (*move)(int, off_t, off_t) = i ? insert_range : collapse_range;
+
+		EXPECT_EQ(-EBADF, move(ro, 0, PAGE));
+		EXPECT_EQ(-EINVAL, move(fd, 1, PAGE));
+		EXPECT_EQ(-EINVAL, move(fd, PAGE, PAGE + 512));
+		EXPECT_EQ(-EINVAL, move(fd, -PAGE, PAGE));
+		EXPECT_EQ(-EINVAL, move(fd, 0, 0));
+		EXPECT_EQ(-EINVAL, move(fd, FILE_SIZE, PAGE));
+		EXPECT_EQ(-EINVAL, move(fd, 2 * FILE_SIZE, PAGE));
+		EXPECT_EQ(-EFBIG, move(fd, PAGE, LONG_MAX - PAGE + 1));
 	}
-	ASSERT_EQ(FILE_SIZE + (ret ? 0 : PAGE), pread(self->me.fd, buf, sizeof(buf), 0));
-	EXPECT_EQ(0, memcmp(buf, model, FILE_SIZE));
+	EXPECT_EQ(-EINVAL, collapse_range(fd, 0, FILE_SIZE));
+	EXPECT_EQ(-EINVAL, collapse_range(fd, PAGE, FILE_SIZE));
+	EXPECT_EQ(-EFBIG, insert_range(fd, 0, LONG_MAX / PAGE * PAGE));
+	ASSERT_EQ(0, ERR(setrlimit(RLIMIT_FSIZE, &small)));
+	ASSERT_NE(SIG_ERR, signal(SIGXFSZ, SIG_IGN));
+	EXPECT_EQ(-EFBIG, insert_range(fd, 0, FILE_SIZE + PAGE));
+	EXPECT_EQ(FILE_SIZE, act_stat_size(&self->me, 0));
+	ASSERT_EQ(FILE_SIZE, pread(fd, buf, sizeof(buf), 0));
+	EXPECT_TRUE(filled(buf, FILE_SIZE, FILE_SEED));
+	close(ro);
+}
 
-	ret = ERR(fallocate(self->me.fd, FALLOC_FL_COLLAPSE_RANGE, 0, PAGE));
-	EXPECT_TRUE(!ret || ret == -EOPNOTSUPP);
-	if (!ret)
-		memmove(model, model + PAGE, FILE_SIZE - PAGE);
-	ASSERT_LT(0, pread(self->me.fd, buf, sizeof(buf), 0));
-	EXPECT_EQ(0, memcmp(buf, model, FILE_SIZE - PAGE));
+/* More extents than one transaction frees, with more of them before and behind. */
+TEST_F(pinfs, S2_S3_collapse_of_many_extents)
+{
+	const long count = 400;
+	char buf[PAGE], want[PAGE];
+	long free_before;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	for (long i = 0; i < count; i++) {
+		fill(buf, PAGE, i);
+		ASSERT_EQ(PAGE, pwrite(self->me.fd, buf, PAGE, 2 * i * PAGE));
+	}
+	free_before = blocks_free(self->dir);
+	ASSERT_EQ(0, collapse_range(self->me.fd, 20 * PAGE, 600 * PAGE));
+	EXPECT_LE(free_before + 300, blocks_free(self->dir));
+	ASSERT_EQ((2 * count - 1 - 600) * PAGE, act_stat_size(&self->me, 0));
+	for (long i = 0; i < count - 300; i++) {
+		fill(want, PAGE, i < 10 ? i : i + 300);
+		ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, 2 * i * PAGE));
+		ASSERT_EQ(0, memcmp(buf, want, PAGE)) {
+			TH_LOG("block %ld", 2 * i);
+		}
+	}
+	/* And a hole in the middle, which moves as many. */
+	ASSERT_EQ(0, insert_range(self->me.fd, 20 * PAGE, 600 * PAGE));
+	fill(want, PAGE, count - 1);
+	ASSERT_EQ(PAGE, pread(self->me.fd, buf, PAGE, 2 * (count - 1) * PAGE));
+	EXPECT_EQ(0, memcmp(buf, want, PAGE));
 }
 
 /* ---- mappings ---- */

@@ -214,6 +214,18 @@ long act_punch(struct actor *a, long range)
 			     RANGE_OFF(range), RANGE_LEN(range)));
 }
 
+long act_collapse(struct actor *a, long range)
+{
+	return ERR(fallocate(a->fd, FALLOC_FL_COLLAPSE_RANGE, RANGE_OFF(range),
+			     RANGE_LEN(range)));
+}
+
+long act_insert(struct actor *a, long range)
+{
+	return ERR(fallocate(a->fd, FALLOC_FL_INSERT_RANGE, RANGE_OFF(range),
+			     RANGE_LEN(range)));
+}
+
 long act_allocate(struct actor *a, long range)
 {
 	return ERR(fallocate(a->fd, 0, RANGE_OFF(range), RANGE_LEN(range)));

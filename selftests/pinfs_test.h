@@ -111,6 +111,8 @@ long act_truncate(struct actor *a, long size);
 long act_open_trunc(struct actor *a, long unused);
 /* Offset and length in pages, packed by RANGE(). */
 long act_punch(struct actor *a, long range);
+long act_collapse(struct actor *a, long range);
+long act_insert(struct actor *a, long range);
 long act_allocate(struct actor *a, long range);
 #define RANGE(first, pages)	((long)(first) << 16 | (pages))
 #define RANGE_OFF(r)		(((r) >> 16) * PAGE)

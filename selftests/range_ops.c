@@ -9,8 +9,8 @@
  *	range_ops FILE SEED COUNT [SIZE]
  *
  * SIZE is the largest size that the file gets. Prints how often each operation
- * ran, or "unsupported" after its name. The status is 1 if the file was not
- * what it should be; then the last operations are printed too.
+ * ran. The status is 1 if the file was not what it should be, or if an operation
+ * is not there; then the last operations are printed too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -200,16 +200,13 @@ static void check_all(void)
 	check_holes();
 }
 
-static int do_fallocate(int mode, size_t off, size_t len, const char *what)
+static void do_fallocate(int mode, size_t off, size_t len, const char *what)
 {
-	if (!fallocate(fd, mode, off, len))
-		return 1;
-	if (errno == EOPNOTSUPP)
-		return 0;
-	wrong("%s: %s", what, strerror(errno));
+	if (fallocate(fd, mode, off, len))
+		wrong("%s: %s", what, strerror(errno));
 }
 
-static int op_write(void)
+static void op_write(void)
 {
 	size_t off, len;
 
@@ -220,24 +217,22 @@ static int op_write(void)
 		wrong("write: %s", strerror(errno));
 	memcpy(model + off, buffer, len);
 	grow(off + len);
-	return 1;
 }
 
-static int op_read(void)
+static void op_read(void)
 {
 	size_t off, len;
 
 	if (!size)
-		return 1;
+		return;
 	range(size, 1, &off, &len);
 	note("%lu read %zu+%zu", op_number, off, len);
 	if (pread(fd, buffer, len, off) != (ssize_t)len)
 		wrong("read: %s", strerror(errno));
 	compare(buffer, off, len, "read");
-	return 1;
 }
 
-static int op_direct_write(void)
+static void op_direct_write(void)
 {
 	size_t off, len;
 
@@ -248,49 +243,45 @@ static int op_direct_write(void)
 		wrong("direct write: %s", strerror(errno));
 	memcpy(model + off, buffer, len);
 	grow(off + len);
-	return 1;
 }
 
-static int op_direct_read(void)
+static void op_direct_read(void)
 {
 	size_t off, len;
 
 	if (size < BLOCK)
-		return 1;
+		return;
 	range(size, BLOCK, &off, &len);
 	note("%lu direct read %zu+%zu", op_number, off, len);
 	if (pread(direct, buffer, len, off) != (ssize_t)len)
 		wrong("direct read: %s", strerror(errno));
 	compare(buffer, off, len, "direct read");
-	return 1;
 }
 
-static int op_map_write(void)
+static void op_map_write(void)
 {
 	size_t off, len;
 
 	if (!size)
-		return 1;
+		return;
 	range(size, 1, &off, &len);
 	note("%lu store %zu+%zu", op_number, off, len);
 	fill(model + off, len);
 	memcpy(map + off, model + off, len);
-	return 1;
 }
 
-static int op_map_read(void)
+static void op_map_read(void)
 {
 	size_t off, len;
 
 	if (!size)
-		return 1;
+		return;
 	range(size, 1, &off, &len);
 	note("%lu load %zu+%zu", op_number, off, len);
 	compare(map + off, off, len, "load");
-	return 1;
 }
 
-static int op_truncate(void)
+static void op_truncate(void)
 {
 	size_t to = below(max_size + 1);
 
@@ -301,98 +292,87 @@ static int op_truncate(void)
 	if (to < size)
 		memset(model + to, 0, size - to);
 	size = to;
-	return 1;
 }
 
-static int op_allocate(void)
+static void op_allocate(void)
 {
 	int keep = number() & 1;
 	size_t off, len;
 
 	range(max_size, 1, &off, &len);
 	note("%lu allocate %zu+%zu%s", op_number, off, len, keep ? ", size kept" : "");
-	if (!do_fallocate(keep ? FALLOC_FL_KEEP_SIZE : 0, off, len, "allocate"))
-		return 0;
+	do_fallocate(keep ? FALLOC_FL_KEEP_SIZE : 0, off, len, "allocate");
 	if (!keep)
 		grow(off + len);
-	return 1;
 }
 
-static int op_punch(void)
+static void op_punch(void)
 {
 	size_t off, len;
 
 	range(max_size, 1 + (number() & 1) * (BLOCK - 1), &off, &len);
 	note("%lu punch %zu+%zu", op_number, off, len);
-	if (!do_fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len, "punch"))
-		return 0;
+	do_fallocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len, "punch");
 	memset(model + off, 0, len);
-	return 1;
 }
 
-static int op_zero(void)
+static void op_zero(void)
 {
 	int keep = number() & 1;
 	size_t off, len;
 
 	range(max_size, 1 + (number() & 1) * (BLOCK - 1), &off, &len);
 	note("%lu zero %zu+%zu%s", op_number, off, len, keep ? ", size kept" : "");
-	if (!do_fallocate(FALLOC_FL_ZERO_RANGE | (keep ? FALLOC_FL_KEEP_SIZE : 0), off, len,
-			  "zero range"))
-		return 0;
+	do_fallocate(FALLOC_FL_ZERO_RANGE | (keep ? FALLOC_FL_KEEP_SIZE : 0), off, len,
+			  "zero range");
 	memset(model + off, 0, len);
 	if (!keep)
 		grow(off + len);
-	return 1;
 }
 
-static int op_collapse(void)
+static void op_collapse(void)
 {
 	size_t off, len;
 
 	/* Up to the end it would be a truncate, which the kernel refuses. */
 	if (size < BLOCK + 1)
-		return 1;
+		return;
 	range(size - 1, BLOCK, &off, &len);
 	note("%lu collapse %zu+%zu of %zu", op_number, off, len, size);
-	if (!do_fallocate(FALLOC_FL_COLLAPSE_RANGE, off, len, "collapse"))
-		return 0;
+	do_fallocate(FALLOC_FL_COLLAPSE_RANGE, off, len, "collapse");
 	memmove(model + off, model + off + len, size - off - len);
 	memset(model + size - len, 0, len);
 	size -= len;
-	return 1;
 }
 
-static int op_insert(void)
+static void op_insert(void)
 {
 	size_t off, len;
 
 	if (!size || max_size - size < BLOCK)
-		return 1;
+		return;
 	range(max_size - size, BLOCK, &off, &len);
 	off = below(size) & ~(size_t)(BLOCK - 1);
 	note("%lu insert %zu+%zu into %zu", op_number, off, len, size);
-	if (!do_fallocate(FALLOC_FL_INSERT_RANGE, off, len, "insert"))
-		return 0;
+	do_fallocate(FALLOC_FL_INSERT_RANGE, off, len, "insert");
 	memmove(model + off + len, model + off, size - off);
 	memset(model + off, 0, len);
 	size += len;
-	return 1;
 }
 
-static int op_copy(void)
+static void op_copy(void)
 {
 	size_t off, len, to;
 	loff_t from_pos, to_pos;
 	ssize_t done;
 
 	if (!size)
-		return 1;
+		return;
 	range(size, 1, &off, &len);
 	to = below(max_size - len + 1);
 	/* Overlapping ranges of one file are refused. */
 	if (to < off + len && off < to + len)
-		return 1;
+		return;
 	note("%lu copy %zu+%zu to %zu", op_number, off, len, to);
 	from_pos = off;
 	to_pos = to;
@@ -407,10 +387,9 @@ static int op_copy(void)
 		len -= done;
 		grow(to);
 	}
-	return 1;
 }
 
-static int op_sync(void)
+static void op_sync(void)
 {
 	note("%lu sync", op_number);
 	switch (below(3)) {
@@ -423,24 +402,21 @@ static int op_sync(void)
 	default:
 		check(msync(map, max_size, MS_SYNC), "msync");
 	}
-	return 1;
 }
 
-static int op_reopen(void)
+static void op_reopen(void)
 {
 	note("%lu close and open", op_number);
 	close_file();
 	open_file();
 	check_all();
-	return 1;
 }
 
 static struct operation {
 	const char *name;
-	int (*run)(void);
+	void (*run)(void);
 	unsigned int weight;
 	unsigned long count;
-	int unsupported;
 } operations[] = {
 	{ .name = "write", .run = op_write, .weight = 12 },
 	{ .name = "read", .run = op_read, .weight = 6 },
@@ -504,12 +480,7 @@ int main(int argc, char **argv)
 	for (op_number = 1; op_number <= count; op_number++) {
 		struct operation *op = choose();
 
-		if (!op->run()) {
-			/* That it is not there is told once; the others go on. */
-			op->unsupported = 1;
-			op->weight = 0;
-			continue;
-		}
+		op->run();
 		op->count++;
 		check_size();
 		if (!(op_number % 64))
@@ -517,11 +488,7 @@ int main(int argc, char **argv)
 	}
 	check_all();
 	close_file();
-	for (i = 0; i < OPERATIONS; i++) {
-		if (operations[i].unsupported)
-			printf("%s unsupported\n", operations[i].name);
-		else
-			printf("%s %lu\n", operations[i].name, operations[i].count);
-	}
+	for (i = 0; i < OPERATIONS; i++)
+		printf("%s %lu\n", operations[i].name, operations[i].count);
 	return 0;
 }

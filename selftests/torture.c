@@ -195,7 +195,15 @@ static void *take_away(void *arg)
 		long at = draw(w, BLOCKS) * PAGE, ret;
 		char path[PATH_MAX];
 
-		switch (draw(w, 5)) {
+		switch (draw(w, 7)) {
+		case 5:
+		case 6:
+			/* The file may be shorter by then. */
+			ret = ERR(fallocate(fd, draw(w, 2) ? FALLOC_FL_COLLAPSE_RANGE :
+					    FALLOC_FL_INSERT_RANGE, at, (1 + draw(w, 8)) * PAGE));
+			if (ret == -EINVAL)
+				ret = 0;
+			break;
 		case 0:
 			ret = ERR(ftruncate(fd, at));
 			break;

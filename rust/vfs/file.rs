@@ -180,6 +180,10 @@ pub(crate) enum FallocateMode {
     ZeroRange,
     /// Free the blocks of the range.
     PunchHole,
+    /// Take the range out of the file: what is behind it moves down.
+    CollapseRange,
+    /// Make room for the range in the file: what is there and behind moves up.
+    InsertRange,
 }
 
 impl Fallocate {
@@ -193,6 +197,8 @@ impl Fallocate {
             0 | KEEP_SIZE => Some(FallocateMode::Allocate),
             ZERO | ZERO_KEEP => Some(FallocateMode::ZeroRange),
             PUNCH => Some(FallocateMode::PunchHole),
+            bindings::FALLOC_FL_COLLAPSE_RANGE => Some(FallocateMode::CollapseRange),
+            bindings::FALLOC_FL_INSERT_RANGE => Some(FallocateMode::InsertRange),
             _ => None,
         }
     }

@@ -360,6 +360,111 @@ fn punch(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     }
 }
 
+/// Breaks leases and waits for pages so that everything from `start` on may move, and takes the
+/// pages out of the mapping. They move with what they hold, so all of it is flushed first: what is
+/// dirty is known by the offset that a page has now.
+fn break_layouts_to_move(lock: &mut LayoutLock<'_, Pinfs>, start: u64) -> Result<Broken> {
+    let moving = start..u64::MAX;
+    if let Broken::Again = layout::break_layouts(lock, moving.clone())? {
+        return Ok(Broken::Again);
+    }
+    dax::write_and_wait(lock.inode(), &moving)?;
+    flush_device_writes(lock.inode(), &moving)?;
+    dax::delete_mapping_range(lock, &moving);
+    Ok(Broken::Ready)
+}
+
+/// The file blocks of a range that can be taken out of a file, or put into it: whole ones.
+fn whole_blocks(range: &Range<u64>) -> Result<Range<u64>> {
+    if range.start % BLOCK_SIZE != 0 || range.end % BLOCK_SIZE != 0 {
+        return Err(EINVAL);
+    }
+    Ok(range.start / BLOCK_SIZE..range.end / BLOCK_SIZE)
+}
+
+/// Takes a range out of a file, which must be whole blocks before its end.
+fn collapse(
+    locked: &mut InodeLock<'_, Pinfs>,
+    file: &OpenFile<'_, Pinfs>,
+    what: &Fallocate,
+) -> Result {
+    let blocks = whole_blocks(&what.range)?;
+    let mut lock = LayoutLock::new(locked);
+    loop {
+        // Up to the end it would be a truncate.
+        if what.range.end >= lock.inode().size() {
+            return Err(EINVAL);
+        }
+        if let Broken::Ready = break_layouts_to_move(&mut lock, what.range.start)? {
+            break;
+        }
+    }
+    file.modified()?;
+    move_down(&lock, &blocks)
+}
+
+/// Collapses a range of blocks. If that takes more than one transaction, the first decides it: a
+/// mount after a crash goes on.
+fn move_down(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
+    let inode = lock.inode();
+    let ino = inode.ino();
+    let (size, times) = (inode.size(), inode.times());
+    let _map = inode.data().map.write();
+    loop {
+        let (progress, usage) = inode.super_block().transact(|tx| {
+            // A write may have left the size for the next sync; the new one follows from it.
+            record_size(tx.inode_mut(ino)?, size, times);
+            let progress = map::collapse(tx, ino, blocks.start, blocks.end)?;
+            Ok((progress, Usage::of(tx.inode(ino)?)))
+        })?;
+        inode.set_sectors(usage.sectors);
+        if let Progress::Done = progress {
+            inode.set_size(lock, usage.size);
+            return Ok(());
+        }
+    }
+}
+
+/// Makes a hole in a file that what is there now moves up for: whole blocks, before its end.
+fn insert(
+    locked: &mut InodeLock<'_, Pinfs>,
+    file: &OpenFile<'_, Pinfs>,
+    what: &Fallocate,
+) -> Result {
+    let blocks = whole_blocks(&what.range)?;
+    let len = what.range.end - what.range.start;
+    let mut lock = LayoutLock::new(locked);
+    loop {
+        let size = lock.inode().size();
+        if what.range.start >= size {
+            return Err(EINVAL);
+        }
+        let grown = size.checked_add(len).ok_or(EFBIG)?;
+        lock.inode().check_new_size(&lock, grown)?;
+        if let Broken::Ready = break_layouts_to_move(&mut lock, what.range.start)? {
+            break;
+        }
+    }
+    file.modified()?;
+    move_up(&lock, &blocks)
+}
+
+/// Inserts a range of blocks, in one transaction.
+fn move_up(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
+    let inode = lock.inode();
+    let ino = inode.ino();
+    let (size, times) = (inode.size(), inode.times());
+    let _map = inode.data().map.write();
+    let usage = inode.super_block().transact(|tx| {
+        record_size(tx.inode_mut(ino)?, size, times);
+        map::insert_range(tx, ino, blocks.start, blocks.end - blocks.start)?;
+        Ok(Usage::of(tx.inode(ino)?))
+    })?;
+    inode.set_sectors(usage.sectors);
+    inode.set_size(lock, usage.size);
+    Ok(())
+}
+
 /// Checks the size that a file is to grow to, if it is.
 fn check_growth(locked: &impl ExclusiveInode<Fs = Pinfs>, what: &Fallocate) -> Result {
     if what.keeps_size() || what.range.end <= locked.inode().size() {
@@ -463,39 +568,61 @@ pub(super) fn allocate_for_pin(inode: &INode<Pinfs>, range: Range<u64>) -> Resul
 /// not those of a device: a page may be flushed, and written to again with no page fault. So
 /// pinned ranges are on record here, as one range for each file, and flushed whenever the file is.
 pub(super) fn expect_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) {
-    let mut known = inode.data().device_writes.lock();
-    *known = if known.is_empty() {
-        range.clone()
-    } else {
-        known.start.min(range.start)..known.end.max(range.end)
-    };
-    let all = known.clone();
-    drop(known);
+    let all = inode.data().device_writes.lock().note(range);
     inode.mark_pages_dirty(&all);
+}
+
+/// Bytes of a file that a device may have written since they were flushed.
+#[derive(Default)]
+pub(super) struct DeviceWrites {
+    range: Range<u64>,
+    /// Counts the calls of [`DeviceWrites::note`].
+    notes: u64,
+}
+
+impl DeviceWrites {
+    /// Adds a range, and returns all of it.
+    fn note(&mut self, range: &Range<u64>) -> Range<u64> {
+        self.range = if self.range.is_empty() {
+            range.clone()
+        } else {
+            self.range.start.min(range.start)..self.range.end.max(range.end)
+        };
+        self.notes += 1;
+        self.range.clone()
+    }
 }
 
 /// Flushes what devices may have written to a range, and forgets it where no pin is left.
 ///
-/// The pins are asked under the lock, and before the flush. If there are none, a pin that comes
-/// later notes its range later, too, as it is reserved before; and a pin that was there has ended,
-/// so that what the device wrote is there to be flushed. Nothing is forgotten unless all of it is
-/// in the range.
+/// The pins are asked before the flush. If there are none, a pin that comes later notes its range
+/// later, too, as it is reserved before, and then nothing is forgotten; and a pin that was there
+/// has ended, so that what the device wrote is there to be flushed. Nothing is forgotten unless all
+/// of it is in the range.
+///
+/// It is forgotten only after it was flushed. Else this could happen: fsync(2), which holds no lock
+/// that keeps blocks where they are, forgets the range; a range before it is collapsed out of the
+/// file, which finds nothing to flush and moves the blocks; fsync(2) looks for them at their old
+/// offset, and reports as durable what nobody has flushed.
 pub(super) fn flush_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
-    let (dirty, left) = {
-        let mut known = inode.data().device_writes.lock();
-        if known.is_empty() {
-            return Ok(());
-        }
-        let dirty = known.start.max(range.start)..known.end.min(range.end);
-        if dirty == *known && !layout::is_pinned(inode, &known) {
-            *known = 0..0;
-        }
-        (dirty, known.clone())
+    let (known, notes) = {
+        let writes = inode.data().device_writes.lock();
+        (writes.range.clone(), writes.notes)
     };
+    if known.is_empty() {
+        return Ok(());
+    }
+    let dirty = known.start.max(range.start)..known.end.min(range.end);
+    let done = dirty == known && !layout::is_pinned(inode, &known);
     let flushed = flush_blocks(inode, &dirty);
-    if flushed.is_err() {
-        expect_device_writes(inode, &dirty);
-    } else if !left.is_empty() {
+    let left = {
+        let mut writes = inode.data().device_writes.lock();
+        if done && flushed.is_ok() && writes.notes == notes {
+            writes.range = 0..0;
+        }
+        writes.range.clone()
+    };
+    if !left.is_empty() {
         inode.mark_pages_dirty(&left);
     }
     flushed
@@ -614,6 +741,8 @@ impl Operations for OpenFileOps {
                 file.modified()?;
                 punch(&lock, &what.range)
             }
+            FallocateMode::CollapseRange => collapse(&mut locked, file, what),
+            FallocateMode::InsertRange => insert(&mut locked, file, what),
         }
     }
 
@@ -628,7 +757,7 @@ impl Operations for OpenFileOps {
         if wait {
             return flush_device_writes(inode, range);
         }
-        let left = inode.data().device_writes.lock().clone();
+        let left = inode.data().device_writes.lock().range.clone();
         if !left.is_empty() {
             inode.mark_pages_dirty(&left);
         }

@@ -4,7 +4,10 @@
 
 use super::{
     dir,
-    file,
+    file::{
+        self,
+        DeviceWrites, //
+    },
     super_block::Pinfs, //
 };
 use crate::{
@@ -43,7 +46,6 @@ use crate::{
         SuperBlock, //
     }, //
 };
-use core::ops::Range;
 use kernel::{
     c_str,
     new_spinlock,
@@ -62,9 +64,9 @@ pub(crate) struct Data {
     #[pin]
     pub(super) map: MapLock,
     /// Bytes that a device may have written since they were flushed; see
-    /// [`file::expect_device_writes`]. Taken with nothing but the registry of pins inside.
+    /// [`file::expect_device_writes`]. A leaf.
     #[pin]
-    pub(super) device_writes: SpinLock<Range<u64>>,
+    pub(super) device_writes: SpinLock<DeviceWrites>,
 }
 
 impl Data {
@@ -72,7 +74,7 @@ impl Data {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             map <- MapLock::new(),
-            device_writes <- new_spinlock!(0..0, "pinfs_device_writes"),
+            device_writes <- new_spinlock!(DeviceWrites::default(), "pinfs_device_writes"),
         })
     }
 }
@@ -293,7 +295,11 @@ fn params<'a>(disk: &format::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
         size: usage.size,
         sectors: usage.sectors,
         generation: disk.generation.get(),
-        rdev: disk.rdev.get() as u32,
+        rdev: match Type::of_mode(mode) {
+            Type::Special => disk.rdev.get() as u32,
+            // Of a file the field is the engine's.
+            _ => 0,
+        },
         times: Times {
             atime: Time::of_format(disk.time(Stamp::Access)),
             mtime: Time::of_format(disk.time(Stamp::Modify)),
