@@ -3,8 +3,10 @@
 #include <linux/blkdev.h>
 #include <linux/capability.h>
 #include <linux/fcntl.h>
+#include <linux/fileattr.h>
 #include <linux/filelock.h>
 #include <linux/fserror.h>
+#include <linux/iversion.h>
 #include <linux/kdev_t.h>
 #include <linux/module.h>
 #include <linux/mount.h>
@@ -46,6 +48,27 @@ bool pinfs_helper_is_dirty(const struct inode *inode)
 void pinfs_helper_i_size_write(struct inode *inode, loff_t size)
 {
 	i_size_write(inode, size);
+}
+
+u64 pinfs_helper_peek_iversion(const struct inode *inode)
+{
+	return inode_peek_iversion(inode);
+}
+
+/* Whoever asked before the inode left memory may compare with what it got. */
+void pinfs_helper_set_iversion(struct inode *inode, u64 version)
+{
+	inode_set_iversion_queried(inode, version);
+}
+
+bool pinfs_helper_fileattr_has_fsx(const struct file_kattr *fa)
+{
+	return fileattr_has_fsx(fa);
+}
+
+u32 pinfs_helper_fileattr_flags(const struct file_kattr *fa)
+{
+	return fa->flags;
 }
 
 u32 pinfs_helper_i_uid_read(const struct inode *inode)

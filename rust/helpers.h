@@ -8,6 +8,7 @@
 #define _PINFS_HELPERS_H
 
 #include <linux/dax.h>
+#include <linux/fileattr.h>
 #include <linux/fs.h>
 #include <linux/iomap.h>
 #include <linux/mm.h>
@@ -19,7 +20,7 @@
 
 /* Constants whose macros bindgen cannot evaluate. */
 static const unsigned long pinfs_sb_rdonly = SB_RDONLY;
-static const unsigned long pinfs_sb_flags = SB_POSIXACL | SB_NOSEC;
+static const unsigned long pinfs_sb_flags = SB_POSIXACL | SB_NOSEC | SB_I_VERSION;
 static const loff_t pinfs_max_lfs_filesize = MAX_LFS_FILESIZE;
 static const fop_flags_t pinfs_fop_flags =
 	FOP_MMAP_SYNC | FOP_BUFFER_RASYNC | FOP_BUFFER_WASYNC;
@@ -34,6 +35,10 @@ loff_t pinfs_helper_i_size_read(const struct inode *inode);
 void pinfs_helper_mark_dirty(struct inode *inode);
 bool pinfs_helper_is_dirty(const struct inode *inode);
 void pinfs_helper_i_size_write(struct inode *inode, loff_t size);
+u64 pinfs_helper_peek_iversion(const struct inode *inode);
+void pinfs_helper_set_iversion(struct inode *inode, u64 version);
+bool pinfs_helper_fileattr_has_fsx(const struct file_kattr *fa);
+u32 pinfs_helper_fileattr_flags(const struct file_kattr *fa);
 u32 pinfs_helper_i_uid_read(const struct inode *inode);
 u32 pinfs_helper_i_gid_read(const struct inode *inode);
 void pinfs_helper_i_uid_write(struct inode *inode, u32 uid);

@@ -19,7 +19,7 @@ set -uo pipefail
 # statmount umask. Each line runs at the same time; sync-file fills whatever there
 # is, whatever its options say.
 STRESSORS="
-access acl chdir chmod chown copy-file
+access acl chattr chdir chmod chown copy-file
 dentry dir dirdeep dirmany dnotify fallocate fanotify
 fcntl fiemap file-ioctl filename filerace flock fpunch
 fsize fstat getdent handle hdd inode-flags inotify

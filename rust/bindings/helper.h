@@ -9,14 +9,17 @@
 #include <linux/dax.h>
 #include <linux/exportfs.h>
 #include <linux/falloc.h>
+#include <linux/fileattr.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 #include <linux/ftrace.h>
 #include <linux/iomap.h>
+#include <linux/iversion.h>
 #include <linux/libnvdimm.h>
 #include <linux/mm.h>
+#include <linux/mount.h>
 #include <linux/pagemap.h>
 #include <linux/posix_acl.h>
 #include <linux/proc_fs.h>

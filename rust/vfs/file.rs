@@ -679,7 +679,9 @@ impl<T: Operations> Thunks<T> {
     ///
     /// A write to a private mapping becomes a copy and does not change the file, so only writes to
     /// shared ones are writes here. For those the superblock must not freeze and the times change,
-    /// both before the invalidate lock, which shuts out whatever frees blocks.
+    /// both before the invalidate lock, which shuts out whatever frees blocks. Whether they are
+    /// allowed is asked under that lock, so that none of them is under way when a file has become
+    /// immutable, and before, so that the times of such a file stay.
     ///
     /// # Safety
     ///
@@ -694,19 +696,26 @@ impl<T: Operations> Thunks<T> {
             let file = bindings::pinfs_helper_vmf_file(vmf);
             let inode = INode::<T::Fs>::from_raw((*file).f_inode);
             let write = bindings::pinfs_helper_vmf_is_shared_write(vmf);
+            if write && inode.is_immutable() {
+                return bindings::vm_fault_reason_VM_FAULT_SIGBUS as bindings::vm_fault_t;
+            }
             if write {
                 bindings::pinfs_helper_sb_start_pagefault(inode.as_ptr());
                 bindings::file_update_time(file);
             }
             let lock = FaultLock::new(inode);
             let mut pfn = 0;
-            let mut result = bindings::dax_iomap_fault(
-                vmf,
-                order,
-                &mut pfn,
-                core::ptr::null_mut(),
-                T::MAP.as_ptr(),
-            );
+            let mut result = if write && inode.is_immutable() {
+                bindings::vm_fault_reason_VM_FAULT_SIGBUS as bindings::vm_fault_t
+            } else {
+                bindings::dax_iomap_fault(
+                    vmf,
+                    order,
+                    &mut pfn,
+                    core::ptr::null_mut(),
+                    T::MAP.as_ptr(),
+                )
+            };
             if result & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC as bindings::vm_fault_t != 0 {
                 result = bindings::dax_finish_sync_fault(vmf, order, pfn);
             }

@@ -20,6 +20,7 @@ pub(crate) use self::{
     },
     operations::{
         Attributes,
+        Details,
         Operations,
         Table, //
     }, //
@@ -233,6 +234,12 @@ impl Inode {
         }
     }
 
+    /// Says whether nothing of the file may change (`IS_IMMUTABLE()`).
+    pub(crate) fn is_immutable(&self) -> bool {
+        // SAFETY: The inode is initialised; a plain load of an aligned field.
+        unsafe { (*self.as_ptr()).i_flags & bindings::S_IMMUTABLE != 0 }
+    }
+
     /// Writes dirty pages and the inode (`sync_inode_metadata()`), and waits.
     pub(crate) fn sync_metadata(&self) -> Result {
         // SAFETY: The inode is initialised.
@@ -392,10 +399,26 @@ impl<F: FileSystem> INode<F> {
         }
     }
 
-    /// Sets the time of the last change of the inode.
+    /// Sets the time of the last change of the inode, and counts the change.
     pub(crate) fn set_ctime(&self, time: Time) {
         // SAFETY: The inode is initialised.
-        unsafe { bindings::inode_set_ctime_to_ts(self.as_ptr(), time.to_c()) };
+        unsafe {
+            bindings::inode_set_ctime_to_ts(self.as_ptr(), time.to_c());
+            bindings::inode_maybe_inc_iversion(self.as_ptr(), true);
+        }
+    }
+
+    /// Returns how many changes were counted (`inode_peek_iversion()`).
+    pub(crate) fn version(&self) -> u64 {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::pinfs_helper_peek_iversion(self.as_ptr()) }
+    }
+
+    /// Has the VFS heed the flags of an inode (`FS_*_FL`), those that it knows. The i_rwsem is
+    /// held, as the argument shows.
+    pub(crate) fn set_flags(&self, _lock: &impl ExclusiveInode, flags: u32) {
+        // SAFETY: The lock serialises changes of the flags.
+        unsafe { apply_flags(self.as_ptr(), flags) };
     }
 
     /// Sets the time of the last change of the contents.
@@ -410,6 +433,30 @@ impl<F: FileSystem> INode<F> {
         self.set_mtime(now);
         self.set_ctime(now);
     }
+}
+
+/// Sets what the VFS keeps of the flags of an inode.
+///
+/// # Safety
+///
+/// The inode must be initialised, and nobody else change its flags.
+unsafe fn apply_flags(inode: *mut bindings::inode, flags: u32) {
+    const KNOWN: [(u32, u32); 5] = [
+        (bindings::FS_SYNC_FL, bindings::S_SYNC),
+        (bindings::FS_IMMUTABLE_FL, bindings::S_IMMUTABLE),
+        (bindings::FS_APPEND_FL, bindings::S_APPEND),
+        (bindings::FS_NOATIME_FL, bindings::S_NOATIME),
+        (bindings::FS_DIRSYNC_FL, bindings::S_DIRSYNC),
+    ];
+    let (mut set, mut mask) = (0, 0);
+    for (flag, bit) in KNOWN {
+        mask |= bit;
+        if flags & flag != 0 {
+            set |= bit;
+        }
+    }
+    // SAFETY: By this function's requirements.
+    unsafe { bindings::inode_set_flags(inode, set, mask) };
 }
 
 /// Frees what [`New::init`] allocated for an inode.

@@ -67,6 +67,35 @@ pub const ORPHAN: u32 = 1 << 1;
 /// range and the first one behind it.
 pub const COLLAPSING: u32 = 1 << 2;
 
+/// [`Inode::flags`]: what users set (chattr(1)), with the numbers of `FS_IOC_SETFLAGS`. What is
+/// written to the file is durable at once.
+pub const SYNC: u32 = 1 << 3;
+/// Nothing of the file may change.
+pub const IMMUTABLE: u32 = 1 << 4;
+/// Nothing of the file may change, but it may grow.
+pub const APPEND: u32 = 1 << 5;
+/// dump(8) leaves the file out.
+pub const NODUMP: u32 = 1 << 6;
+/// The time of the last access stays.
+pub const NOATIME: u32 = 1 << 7;
+/// What is done to the directory is durable at once, which it is anyway.
+pub const DIRSYNC: u32 = 1 << 16;
+
+/// The flags that users set on an inode with this type in its mode.
+pub const fn settable(mode: u32) -> u32 {
+    const ALL: u32 = SYNC | IMMUTABLE | APPEND | NODUMP | NOATIME;
+    match mode & S_IFMT {
+        S_IFDIR => ALL | DIRSYNC,
+        S_IFLNK => 0,
+        _ => ALL,
+    }
+}
+
+/// The flags that a new inode with this type in its mode has from its directory.
+const fn inherited(mode: u32) -> u32 {
+    settable(mode) & (SYNC | NODUMP | NOATIME | DIRSYNC)
+}
+
 /// A point in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
@@ -83,7 +112,7 @@ pub struct Time {
 #[repr(C)]
 pub struct Inode {
     seal: Seal,
-    /// [`INLINE_TARGET`], [`ORPHAN`], [`COLLAPSING`].
+    /// [`INLINE_TARGET`], [`ORPHAN`], [`COLLAPSING`], and those that are [`settable`].
     pub flags: U32,
     /// Names; for a directory 2 plus its subdirectories.
     pub nlink: U32,
@@ -222,6 +251,18 @@ impl Inode {
         self.flags.get() & ORPHAN != 0
     }
 
+    /// The flags that users set.
+    pub fn attributes(&self) -> u32 {
+        self.flags.get() & settable(self.mode.get())
+    }
+
+    /// Sets the flags that users set, which must be [`settable`].
+    pub fn set_attributes(&mut self, attributes: u32) {
+        let settable = settable(self.mode.get());
+        self.flags
+            .set(self.flags.get() & !settable | attributes & settable);
+    }
+
     /// The range of file blocks, if any, that is being collapsed out of the file.
     pub fn collapsing(&self) -> Option<Range<u64>> {
         let range = self.parent.get()..self.rdev.get();
@@ -335,9 +376,10 @@ pub struct Attributes {
 /// How many inode blocks are looked into before a new one is made.
 const CANDIDATES: usize = 4;
 
-/// Makes an inode with no names, in the block of inode `near` if there is room.
-pub(super) fn alloc<M: Medium>(tx: &mut Tx<'_, M>, near: u64, attr: &Attributes) -> Result<u64> {
-    let ino = match free_slot(tx, near / INODE_SLOTS)? {
+/// Makes an inode with no names, in the block of the inode of its directory if there is room.
+pub(super) fn alloc<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, attr: &Attributes) -> Result<u64> {
+    let flags = tx.inode(dir)?.attributes() & inherited(attr.mode);
+    let ino = match free_slot(tx, dir / INODE_SLOTS)? {
         Some(ino) => ino,
         None => new_block(tx)?,
     };
@@ -349,6 +391,7 @@ pub(super) fn alloc<M: Medium>(tx: &mut Tx<'_, M>, near: u64, attr: &Attributes)
 
     let inode = tx.fresh::<Inode>(inode_offset(ino))?;
     init(inode, ino, attr);
+    inode.set_attributes(flags);
     if !inode.sane() {
         return Err(Error::Invalid);
     }

@@ -67,12 +67,13 @@ pub fn create<M: Medium>(
     Ok(ino)
 }
 
-/// Makes an inode without a name, which is freed at its last use unless [`link`] gives it one.
-pub fn create_unnamed<M: Medium>(tx: &mut Tx<'_, M>, near: u64, attr: &Attributes) -> Result<u64> {
+/// Makes an inode without a name, which is freed at its last use unless [`link`] gives it one. It
+/// has flags as a file in `dir` would.
+pub fn create_unnamed<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, attr: &Attributes) -> Result<u64> {
     if matches!(attr.mode & S_IFMT, S_IFDIR | S_IFLNK) {
         return Err(Error::Invalid);
     }
-    let ino = inode::alloc(tx, near, attr)?;
+    let ino = inode::alloc(tx, dir, attr)?;
     orphan::add(tx, ino)?;
     Ok(ino)
 }

@@ -41,10 +41,10 @@ use crate::{
         },
         inode::{
             Attributes,
+            Details,
             Draft,
             Negative,
             Operations,
-            Params,
             Table,
             Time,
             Unnamed, //
@@ -85,28 +85,6 @@ fn owner(draft: &Draft<Pinfs>, rdev: u32) -> Owner {
     }
 }
 
-/// How a file that was created looks to the VFS.
-fn params<'a>(
-    draft: &Draft<Pinfs>,
-    owner: &Owner,
-    nlink: u32,
-    sectors: u64,
-    target: &'a [u8],
-) -> Params<'a, Pinfs> {
-    Params {
-        mode: draft.mode(),
-        uid: owner.uid,
-        gid: owner.gid,
-        nlink,
-        size: target.len() as u64,
-        sectors,
-        generation: owner.generation,
-        rdev: owner.rdev as u32,
-        times: draft.times(),
-        kind: inode::kind(draft.mode(), target),
-    }
-}
-
 /// Creates a file under `dentry`, in one transaction, and publishes its inode.
 fn create(
     dir: &VfsLocked<'_, Pinfs>,
@@ -118,21 +96,20 @@ fn create(
     let parent = dir.inode();
     let sb = parent.super_block();
     let owner = owner(&draft, rdev);
-    let (ino, sectors, usage) = {
+    let (disk, usage) = {
         let _map = MapLocks::new([Some(parent), None, None, None]);
         let name = name(&dentry)?;
         sb.transact(|tx| {
             let ino = namespace::create(tx, parent.ino(), name, &owner, target)?;
             xattr::init(tx, ino, draft.xattrs())?;
-            let sectors = Usage::of(tx.inode(ino)?).sectors;
-            Ok((ino, sectors, Usage::of(tx.inode(parent.ino())?)))
+            let disk = tx.inode(ino)?.clone();
+            Ok((disk, Usage::of(tx.inode(parent.ino())?)))
         })?
     };
     let is_dir = draft.is_dir();
     let now = draft.times().ctime;
-    let nlink = if is_dir { 2 } else { 1 };
-    let params = params(&draft, &owner, nlink, sectors, target.unwrap_or_default());
-    draft.number(ino)?.publish_as(dentry, params)?;
+    let params = inode::params(&disk, target.unwrap_or_default());
+    draft.number(disk.ino())?.publish_as(dentry, params)?;
     if is_dir {
         parent.inc_nlink();
     }
@@ -253,13 +230,13 @@ impl Operations for DirInode {
     /// The file is on the orphan list from the first, so that it does not outlive a crash.
     fn tmpfile(dir: &INode<Pinfs>, file: Unnamed<'_>, draft: Draft<Pinfs>) -> Result {
         let owner = owner(&draft, 0);
-        let (ino, sectors) = dir.super_block().transact(|tx| {
+        let disk = dir.super_block().transact(|tx| {
             let ino = namespace::create_unnamed(tx, dir.ino(), &owner)?;
             xattr::init(tx, ino, draft.xattrs())?;
-            Ok((ino, Usage::of(tx.inode(ino)?).sectors))
+            Ok(tx.inode(ino)?.clone())
         })?;
-        let params = params(&draft, &owner, 0, sectors, &[]);
-        draft.number(ino)?.publish_unnamed(file, params)
+        let params = inode::params(&disk, &[]);
+        draft.number(disk.ino())?.publish_unnamed(file, params)
     }
 
     fn rename(
@@ -364,8 +341,12 @@ impl Operations for DirInode {
         inode::setattr(inode, dentry, attributes)
     }
 
-    fn birth_time(inode: &INode<Pinfs>) -> Result<Time> {
-        inode::birth_time(inode)
+    fn details(inode: &INode<Pinfs>) -> Result<Details> {
+        inode::details(inode)
+    }
+
+    fn set_flags(inode: &VfsLocked<'_, Pinfs>, flags: u32) -> Result {
+        inode::set_flags(inode, flags)
     }
 }
 

@@ -649,6 +649,15 @@ fn flush_blocks(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
     Ok(())
 }
 
+/// Fails for a file that may not change any more; whoever had it open for writing before that still
+/// has. The lock of the inode is held, under which that changes.
+fn check_mutable(inode: &INode<Pinfs>) -> Result {
+    if inode.is_immutable() {
+        return Err(EPERM);
+    }
+    Ok(())
+}
+
 /// Makes an inode durable, the device's own buffers included.
 pub(super) fn sync_inode(inode: &INode<Pinfs>) -> Result {
     inode.sync_metadata()?;
@@ -691,6 +700,7 @@ impl Operations for OpenFileOps {
         } else {
             InodeLock::new(inode)
         };
+        check_mutable(inode)?;
         if iocb.write_checks(from)? == 0 {
             return Ok(0);
         }
@@ -721,6 +731,7 @@ impl Operations for OpenFileOps {
         let inode = file.inode();
         inode.super_block().check_writable()?;
         let mut locked = InodeLock::new(inode);
+        check_mutable(inode)?;
         match mode {
             FallocateMode::Allocate => {
                 check_growth(&locked, what)?;

@@ -11,25 +11,34 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
+    dax,
     format::{
         self,
         file::Extent,
-        inode::Stamp,
+        inode::{
+            settable,
+            Stamp, //
+        },
         orphan,
         symlink, //
     },
     lock::{
         ExclusiveInode,
+        NoFaults,
         ReadGuard,
         RwSemaphore,
         VfsLocked,
         WriteGuard, //
     },
     vfs::{
-        errno::estale,
+        errno::{
+            eopnotsupp,
+            estale, //
+        },
         inode::{
             self,
             Attributes,
+            Details,
             Found,
             Kind,
             New,
@@ -201,8 +210,12 @@ impl Operations for LeafInode {
         setattr(inode, dentry, attributes)
     }
 
-    fn birth_time(inode: &INode<Pinfs>) -> Result<Time> {
-        birth_time(inode)
+    fn details(inode: &INode<Pinfs>) -> Result<Details> {
+        details(inode)
+    }
+
+    fn set_flags(inode: &VfsLocked<'_, Pinfs>, flags: u32) -> Result {
+        set_flags(inode, flags)
     }
 }
 
@@ -212,6 +225,10 @@ pub(super) fn setattr(
     dentry: &Dentry,
     mut attributes: Attributes<'_>,
 ) -> Result {
+    if inode.inode().is_immutable() {
+        // Who has it open for writing gets here without having been asked for.
+        return Err(EPERM);
+    }
     attributes.prepare(dentry)?;
     if let Some(size) = attributes.size() {
         file::resize(inode, size)?;
@@ -221,14 +238,46 @@ pub(super) fn setattr(
     attributes.follow_mode(inode, dentry)
 }
 
-/// Returns when the inode was created.
-pub(super) fn birth_time(inode: &INode<Pinfs>) -> Result<Time> {
+/// Returns what the device alone knows of an inode.
+pub(super) fn details(inode: &INode<Pinfs>) -> Result<Details> {
     let sb = inode.super_block();
     sb.check_readable()?;
     let _map = inode.data().map.read();
     let disk = sb.data().volume().inode(inode.ino());
-    disk.map(|disk| Time::of_format(disk.time(Stamp::Birth)))
-        .map_err(|err| sb.report(err))
+    disk.map(|disk| Details {
+        birth: Time::of_format(disk.time(Stamp::Birth)),
+        flags: disk.attributes(),
+    })
+    .map_err(|err| sb.report(err))
+}
+
+/// Sets the flags of an inode, for chattr(1).
+///
+/// Of a file that has become immutable nothing may change any more, through mappings either: page
+/// faults are refused from then on, and those that went before are over when the lock is there.
+/// Writing the pages back makes what is mapped read-only, so that the next store faults.
+pub(super) fn set_flags(locked: &VfsLocked<'_, Pinfs>, flags: u32) -> Result {
+    let inode = locked.inode();
+    if flags & !settable(inode.mode().into()) != 0 {
+        return Err(eopnotsupp());
+    }
+    let now = inode.current_time();
+    {
+        let _map = inode.data().map.write_fields();
+        inode.super_block().transact(|tx| {
+            let disk = tx.inode_mut(inode.ino())?;
+            disk.set_attributes(flags);
+            disk.set_time(Stamp::Change, now.to_format());
+            Ok(())
+        })?;
+    }
+    inode.set_ctime(now);
+    let no_faults = NoFaults::new(inode);
+    inode.set_flags(locked, flags);
+    if inode.is_immutable() && inode.is_regular() {
+        dax::write_and_wait(no_faults.inode(), &(0..u64::MAX))?;
+    }
+    Ok(())
 }
 
 /// Returns inode `ino`, from memory or from the device.
@@ -284,7 +333,7 @@ fn read(new: New<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
 }
 
 /// How a file on the device looks to the VFS.
-fn params<'a>(disk: &format::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
+pub(super) fn params<'a>(disk: &format::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
     let mode = disk.mode.get() as u16;
     let usage = Usage::of(disk);
     Params {
@@ -295,6 +344,8 @@ fn params<'a>(disk: &format::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
         size: usage.size,
         sectors: usage.sectors,
         generation: disk.generation.get(),
+        version: disk.version.get(),
+        flags: disk.attributes(),
         rdev: match Type::of_mode(mode) {
             Type::Special => disk.rdev.get() as u32,
             // Of a file the field is the engine's.
@@ -310,7 +361,7 @@ fn params<'a>(disk: &format::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
 }
 
 /// The tables for a file of this mode.
-pub(super) fn kind(mode: u16, target: &[u8]) -> Kind<'_, Pinfs> {
+fn kind(mode: u16, target: &[u8]) -> Kind<'_, Pinfs> {
     match Type::of_mode(mode) {
         Type::Regular => Kind::Regular(Table::of::<LeafInode>(), file::TABLE),
         Type::Directory => Kind::Directory(dir::INODE_TABLE, dir::FILE_TABLE),
@@ -349,7 +400,7 @@ pub(super) fn write(inode: &INode<Pinfs>) -> Result {
     let sb = inode.super_block();
     let _map = inode.data().map.write_fields();
     let (uid, gid) = inode.owner();
-    let (mode, times) = (inode.mode(), inode.times());
+    let (mode, times, version) = (inode.mode(), inode.times(), inode.version());
     sb.transact(|tx| {
         let disk = tx.inode_mut(inode.ino())?;
         if inode.is_regular() {
@@ -361,6 +412,8 @@ pub(super) fn write(inode: &INode<Pinfs>) -> Result {
         disk.set_time(Stamp::Access, times.atime.to_format());
         disk.set_time(Stamp::Modify, times.mtime.to_format());
         disk.set_time(Stamp::Change, times.ctime.to_format());
+        // Not below what somebody may have been told.
+        disk.version.set(disk.version.get().max(version));
         Ok(())
     })
 }

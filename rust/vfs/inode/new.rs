@@ -49,6 +49,10 @@ pub(crate) struct Params<'a, F: FileSystem> {
     pub(crate) sectors: u64,
     /// Generation number.
     pub(crate) generation: u32,
+    /// Changes counted so far (`i_version`).
+    pub(crate) version: u64,
+    /// Flags (`FS_*_FL`).
+    pub(crate) flags: u32,
     /// The device of a device node, as `new_encode_dev()` encodes it.
     pub(crate) rdev: u32,
     /// Access, modification and change time.
@@ -137,6 +141,8 @@ impl<F: FileSystem> New<F> {
             );
             (*inode).i_blocks = params.sectors;
             (*inode).i_generation = params.generation;
+            bindings::pinfs_helper_set_iversion(inode, params.version);
+            super::apply_flags(inode, params.flags);
             bindings::pinfs_helper_inode_set_atime(inode, params.times.atime.to_c());
             bindings::pinfs_helper_inode_set_mtime(inode, params.times.mtime.to_c());
             bindings::inode_set_ctime_to_ts(inode, params.times.ctime.to_c());

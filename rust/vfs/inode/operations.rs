@@ -210,11 +210,29 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns the birth time; everything else of statx comes from the inode
-    /// (`generic_fillattr()`). No lock is held.
-    fn birth_time(_inode: &INode<Self::Fs>) -> Result<Time> {
+    /// Returns what an inode of the VFS does not hold; everything else of statx comes from there
+    /// (`generic_fillattr()`). No lock is held, or i_rwsem.
+    fn details(_inode: &INode<Self::Fs>) -> Result<Details> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// Sets the flags (`FS_*_FL`) of something other than a symbolic link. The i_rwsem is held
+    /// exclusively, and the caller may do so.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` for flags that the file system does not have.
+    fn set_flags(_inode: &VfsLocked<'_, Self::Fs>, _flags: u32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// What the file system alone knows of an inode.
+pub(crate) struct Details {
+    /// When it was created.
+    pub(crate) birth: Time,
+    /// What `FS_IOC_GETFLAGS` returns, but for `FS_DAX_FL`.
+    pub(crate) flags: u32,
 }
 
 /// A filled `struct inode_operations` of `F`.
@@ -308,8 +326,18 @@ impl<T: Operations> Thunks<T> {
         } else {
             None
         },
-        getattr: if T::HAS_BIRTH_TIME {
+        getattr: if T::HAS_DETAILS {
             Some(Self::getattr)
+        } else {
+            None
+        },
+        fileattr_get: if T::HAS_DETAILS {
+            Some(Self::fileattr_get)
+        } else {
+            None
+        },
+        fileattr_set: if T::HAS_SET_FLAGS {
+            Some(Self::fileattr_set)
         } else {
             None
         },
@@ -317,11 +345,13 @@ impl<T: Operations> Thunks<T> {
     };
 
     /// The VFS takes whatever has `get_link` for a symbolic link. The target is cached in `i_link`.
-    /// Such a link has no ACL.
+    /// Such a link has neither an ACL nor flags.
     const SYMLINK: bindings::inode_operations = bindings::inode_operations {
         get_link: Some(bindings::simple_get_link),
         get_inode_acl: None,
         set_acl: None,
+        fileattr_get: None,
+        fileattr_set: None,
         ..Self::TABLE
     };
 
@@ -631,8 +661,63 @@ impl<T: Operations> Thunks<T> {
             unsafe {
                 let inode = (*Path::from_raw(path).dentry().as_ptr()).d_inode;
                 bindings::generic_fillattr(idmap, request_mask, inode, stat);
-                (*stat).btime = T::birth_time(INode::from_raw(inode))?.to_c();
+                bindings::generic_fill_statx_attr(inode, stat);
+                let details = T::details(INode::from_raw(inode))?;
+                (*stat).btime = details.birth.to_c();
                 (*stat).result_mask |= bindings::STATX_BTIME;
+                (*stat).attributes_mask |= u64::from(bindings::STATX_ATTR_NODUMP);
+                if details.flags & bindings::FS_NODUMP_FL != 0 {
+                    (*stat).attributes |= u64::from(bindings::STATX_ATTR_NODUMP);
+                }
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `fileattr_get`.
+    unsafe extern "C" fn fileattr_get(
+        dentry: *mut bindings::dentry,
+        attr: *mut bindings::file_kattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The dentry is positive and referenced by the caller, `attr` is valid.
+            unsafe {
+                let inode = (*dentry).d_inode;
+                let mut flags = T::details(INode::from_raw(inode))?.flags;
+                if (*inode).i_flags & bindings::S_DAX != 0 {
+                    flags |= bindings::FS_DAX_FL;
+                }
+                bindings::fileattr_fill_flags(attr, flags);
+            }
+            Ok(0)
+        })
+    }
+
+    /// That the pages of a file are the device's own (`FS_DAX_FL`) is shown, and cannot be changed:
+    /// it is ignored, as ext4 does with such flags, so that a program may set what it got.
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `fileattr_set`.
+    unsafe extern "C" fn fileattr_set(
+        _idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        attr: *mut bindings::file_kattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The VFS holds the i_rwsem of the positive dentry's inode; `attr` is valid.
+            unsafe {
+                if bindings::pinfs_helper_fileattr_has_fsx(attr) {
+                    return Err(eopnotsupp());
+                }
+                let inode = (*dentry).d_inode;
+                let mut flags = bindings::pinfs_helper_fileattr_flags(attr);
+                if (*inode).i_flags & bindings::S_DAX != 0 {
+                    flags &= !bindings::FS_DAX_FL;
+                }
+                T::set_flags(&VfsLocked::from_raw(inode), flags)?;
             }
             Ok(0)
         })

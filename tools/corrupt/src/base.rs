@@ -10,6 +10,10 @@ use pinfs_format::{
     },
     inode::{
         Attributes,
+        DIRSYNC,
+        NOATIME,
+        NODUMP,
+        SYNC,
         S_IFCHR,
         S_IFDIR,
         S_IFIFO,
@@ -151,6 +155,13 @@ pub fn base(blocks: u64) -> Result<Vec<u8>> {
         let key = Key::new(Namespace::User, name.as_bytes())?;
         let value = vec![b'v'; len];
         fs.run(|tx| xattr::set(tx, ino, key, &value, xattr::Mode::Any))?;
+    }
+    // What a user may set, but for what would keep the file from being changed.
+    for (ino, flags) in [(plain, SYNC | NODUMP | NOATIME), (root, DIRSYNC)] {
+        fs.run(|tx| {
+            tx.inode_mut(ino)?.set_attributes(flags);
+            Ok(())
+        })?;
     }
     fs.make(root, "empty", S_IFREG, None)?;
     fs.run(|tx| namespace::link(tx, plain, root, Name::new(b"hard")?, NOW))?;

@@ -16,6 +16,7 @@ use pinfs_format::{
         UNWRITTEN, //
     },
     inode::{
+        self,
         Stamp,
         COLLAPSING,
         INLINE_TARGET,
@@ -294,7 +295,7 @@ fn fields(plan: &mut Plan, off: u64) {
         S_IFLNK => INLINE_TARGET | ORPHAN,
         S_IFREG => COLLAPSING | ORPHAN,
         _ => ORPHAN,
-    };
+    } | inode::settable(plan.inode.mode.get());
     if plan.inode.flags.get() & !known != 0 {
         plan.trouble(off, false, "flags that cannot be; cleared");
         plan.inode.flags.set(plan.inode.flags.get() & known);

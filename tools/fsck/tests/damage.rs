@@ -10,8 +10,17 @@ use pinfs_corrupt::{
 };
 use pinfs_format::{
     check as contents,
+    inode::{
+        settable,
+        S_IFCHR,
+        S_IFDIR,
+        S_IFLNK,
+        S_IFMT,
+        S_IFREG, //
+    },
     journal,
     memory::Memory,
+    volume::inode_offset,
     Volume, //
 };
 use pinfs_fsck::{
@@ -100,6 +109,35 @@ fn the_corpus_is_what_it_says() {
     different.sort_by_key(|patches| format!("{patches:?}"));
     different.dedup();
     assert!(different.len() >= 2000, "{}", different.len());
+}
+
+/// Users' flags are checked by the type of the file, one by one.
+#[test]
+fn flags_that_a_file_cannot_have() {
+    let (_, image) = repair(base(640).expect("base")).expect("accepted");
+    let volume = Volume::open(Memory::new(image)).expect("superblock");
+    let objects = contents::check(&volume).expect("without fault").objects;
+    let mut looks = 0;
+    for kind in [S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR] {
+        let (&ino, _) = objects
+            .iter()
+            .find(|(_, object)| object.mode & S_IFMT == kind)
+            .expect("one of each");
+        for bit in 3..32 {
+            let flag = 1 << bit;
+            let memory = Memory::new(volume.medium().image());
+            let damaged = Volume::open(memory).expect("superblock");
+            let mut inode = damaged.inode(ino).expect("inode");
+            inode.flags.set(inode.flags.get() & 7 | flag);
+            damaged.store(inode_offset(ino), &mut inode).expect("store");
+            let (faults, repaired) = repair(damaged.medium().image()).expect("accepted");
+            let allowed = settable(kind) & flag != 0;
+            assert_eq!(faults.is_empty(), allowed, "{kind:o} {flag:#x}: {faults:?}");
+            assert!(repair(repaired).expect("accepted").0.is_empty());
+            looks += 1;
+        }
+    }
+    assert_eq!(looks, 4 * 29);
 }
 
 proptest! {
