@@ -150,6 +150,20 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
         FileId::of_raw(self.inner.as_ptr())
     }
 
+    /// Runs `change` with write access to the mount (`mnt_want_write_file()`).
+    ///
+    /// # Errors
+    ///
+    /// `EROFS` if there is none; what `change` says.
+    pub(crate) fn with_write_access(&self, change: impl FnOnce() -> Result) -> Result {
+        // SAFETY: By the type's invariant.
+        to_result(unsafe { bindings::mnt_want_write_file(self.inner.as_ptr()) })?;
+        let done = change();
+        // SAFETY: Just taken.
+        unsafe { bindings::mnt_drop_write_file(self.inner.as_ptr()) };
+        done
+    }
+
     /// Strips set-user-id bits and updates the times before a change (`file_modified()`).
     pub(crate) fn modified(&self) -> Result {
         // SAFETY: By the type's invariant.

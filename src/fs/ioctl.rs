@@ -4,6 +4,10 @@
 
 use super::super_block::Pinfs;
 use crate::{
+    format::{
+        mount,
+        superblock::LABEL_MAX, //
+    },
     task,
     vfs::{
         file::OpenFile,
@@ -11,7 +15,10 @@ use crate::{
     }, //
 };
 use kernel::{
-    ioctl::_IOR,
+    ioctl::{
+        _IOR,
+        _IOW, //
+    },
     prelude::*,
     uaccess::{
         UserPtr,
@@ -22,6 +29,13 @@ use kernel::{
 /// `FS_IOC_SHUTDOWN`, known as `XFS_IOC_GOINGDOWN` too. bindgen does not evaluate such macros.
 const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
 
+/// `FS_IOC_GETFSLABEL` and `FS_IOC_SETFSLABEL`.
+const GETFSLABEL: u32 = _IOR::<[u8; FSLABEL_MAX]>(0x94, 49);
+const SETFSLABEL: u32 = _IOW::<[u8; FSLABEL_MAX]>(0x94, 50);
+
+/// Bytes of a label in those, with the NUL that ends it.
+const FSLABEL_MAX: usize = 256;
+
 /// Answers an ioctl.
 ///
 /// # Errors
@@ -31,6 +45,8 @@ pub(super) fn ioctl(file: &OpenFile<'_, Pinfs>, command: u32, arg: UserPtr) -> R
     let sb = file.inode().super_block();
     match command {
         SHUTDOWN => shut_down(sb, arg),
+        GETFSLABEL => get_label(sb, arg),
+        SETFSLABEL => set_label(file, arg),
         _ => Err(ENOTTY),
     }
 }
@@ -55,4 +71,35 @@ fn shut_down(sb: &SuperBlock<Pinfs>, arg: UserPtr) -> Result {
         }
         _ => Err(EINVAL),
     }
+}
+
+fn get_label(sb: &SuperBlock<Pinfs>, arg: UserPtr) -> Result {
+    sb.check_readable()?;
+    let label = sb.data().label().map_err(|err| sb.report(err))?;
+    let mut answer = [0; FSLABEL_MAX];
+    if let Some(start) = answer.get_mut(..label.len()) {
+        start.copy_from_slice(&label);
+    }
+    UserSlice::new(arg, answer.len())
+        .writer()
+        .write_slice(&answer)
+}
+
+fn set_label(file: &OpenFile<'_, Pinfs>, arg: UserPtr) -> Result {
+    if !task::is_admin() {
+        return Err(EPERM);
+    }
+    let mut wanted = [0; FSLABEL_MAX];
+    UserSlice::new(arg, wanted.len())
+        .reader()
+        .read_slice(&mut wanted)?;
+    // What stands behind the end may be anything, and is not kept.
+    let wanted = wanted.split(|&byte| byte == 0).next().unwrap_or_default();
+    let mut label = [0; LABEL_MAX];
+    label
+        .get_mut(..wanted.len())
+        .ok_or(EINVAL)?
+        .copy_from_slice(wanted);
+    let sb = file.inode().super_block();
+    file.with_write_access(|| sb.transact(|tx| mount::set_label(tx, label)))
 }

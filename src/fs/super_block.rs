@@ -23,6 +23,7 @@ use crate::{
         mount,
         orphan,
         space,
+        superblock::LABEL_MAX,
         Geometry,
         Journal,
         Medium,
@@ -221,6 +222,12 @@ impl Super {
         self.health.check_writable()?;
         let Writer { journal, space, .. } = &mut *writer;
         Ok(journal.run(&self.volume, space, operation))
+    }
+
+    /// Returns the label, which is not being changed meanwhile.
+    pub(super) fn label(&self) -> format::Result<[u8; LABEL_MAX]> {
+        let _writer = self.writer.lock();
+        mount::status(&self.volume).map(|status| status.label())
     }
 
     /// Waits for the transaction that goes on.
