@@ -3,8 +3,12 @@
 #include "fs_test.h"
 
 #include <linux/fs.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/statfs.h>
+#include <sys/xattr.h>
 
 /* ---- file handles ---- */
 
@@ -141,6 +145,263 @@ TEST_F(pinfs, S2_uuid_and_sysfs_path)
 		TH_LOG("%s", sysfs);
 	}
 	close(fd);
+}
+
+TEST_F(pinfs, S2_label)
+{
+	char was[FSLABEL_MAX], buf[FSLABEL_MAX], label[FSLABEL_MAX];
+	const char *dev = getenv("PINFS_DEV"), *mnt = getenv("PINFS_MNT");
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDONLY));
+	memset(was, 0x55, sizeof(was));
+	ASSERT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_GETFSLABEL, was)));
+	/* As long as may be, with something behind its end; then one too long. */
+	memset(label, 'x', sizeof(label));
+	label[32] = 0;
+	ASSERT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, label)));
+	ASSERT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_GETFSLABEL, buf)));
+	EXPECT_STREQ(label, buf);
+	EXPECT_TRUE(all_zero(buf + 33, sizeof(buf) - 33));
+	label[32] = 'x';
+	label[33] = 0;
+	EXPECT_EQ(-EINVAL, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, label)));
+	memset(label, 'x', sizeof(label));
+	EXPECT_EQ(-EINVAL, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, label)));
+	EXPECT_EQ(-EFAULT, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, NULL)));
+	EXPECT_EQ(-EFAULT, ERR(ioctl(self->me.fd, FS_IOC_GETFSLABEL, NULL)));
+
+	/* A shorter one, which a new mount finds. */
+	memset(label, 0, sizeof(label));
+	strcpy(label, "short");
+	ASSERT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, label)));
+	act_close(&self->me, 0);
+	if (dev) {
+		ASSERT_EQ(0, chdir("/"));
+		ASSERT_TRUE(EVENTUALLY(!umount2(mnt, 0), 1000));
+		ASSERT_EQ(0, ERR(mount(dev, mnt, "pinfs", 0, NULL)));
+	}
+	ASSERT_EQ(0, act_open(&self->me, O_RDONLY));
+	ASSERT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_GETFSLABEL, buf)));
+	EXPECT_STREQ("short", buf);
+	EXPECT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, was)));
+
+	/* Anybody may read it, the administrator set it. */
+	ASSERT_EQ(0, act_become(&self->me, 1000));
+	EXPECT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_GETFSLABEL, buf)));
+	EXPECT_STREQ(was, buf);
+	EXPECT_EQ(-EPERM, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, label)));
+}
+
+/* ---- flags ---- */
+
+static long get_flags(int fd)
+{
+	int flags = 0;
+	long ret = ERR(ioctl(fd, FS_IOC_GETFLAGS, &flags));
+
+	return ret ? ret : flags;
+}
+
+static long set_flags(int fd, int flags)
+{
+	return ERR(ioctl(fd, FS_IOC_SETFLAGS, &flags));
+}
+
+static uint64_t attributes(const char *path, uint64_t *mask)
+{
+	struct statx stx = {};
+
+	statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &stx);
+	if (mask)
+		*mask = stx.stx_attributes_mask;
+	return stx.stx_attributes;
+}
+
+#define SETTABLE (FS_SYNC_FL | FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL)
+
+/* Each of them, and none of those that are not there. */
+TEST_F(pinfs, S2_flags_of_files_and_directories)
+{
+	int file = open(self->path, O_RDONLY | O_CLOEXEC);
+	int dir = open(self->dir, O_RDONLY | O_CLOEXEC);
+
+	ASSERT_LE(0, file);
+	ASSERT_LE(0, dir);
+	ASSERT_EQ(FS_DAX_FL, get_flags(file));
+	ASSERT_EQ(0, get_flags(dir));
+	for (int bit = 0; bit < 32; bit++) {
+		int flag = 1u << bit;
+		bool works = flag & (SETTABLE | FS_DAX_FL);
+
+		EXPECT_EQ(works ? 0 : -EOPNOTSUPP, set_flags(file, flag | FS_DAX_FL)) {
+			TH_LOG("flag %#x of a file", flag);
+		}
+		EXPECT_EQ(FS_DAX_FL | (works ? flag : 0), get_flags(file));
+		EXPECT_EQ(0, set_flags(file, FS_DAX_FL));
+		works = flag & (SETTABLE | FS_DIRSYNC_FL);
+		EXPECT_EQ(works ? 0 : -EOPNOTSUPP, set_flags(dir, flag)) {
+			TH_LOG("flag %#x of a directory", flag);
+		}
+		EXPECT_EQ(works ? flag : 0, get_flags(dir));
+		EXPECT_EQ(0, set_flags(dir, 0));
+	}
+	/* What is said of DAX is not for the user to change. */
+	EXPECT_EQ(0, set_flags(file, FS_NODUMP_FL));
+	EXPECT_EQ(FS_NODUMP_FL | FS_DAX_FL, get_flags(file));
+	close(dir);
+	close(file);
+}
+
+TEST_F(pinfs, S2_FSGETXATTR)
+{
+	struct fsxattr fsx;
+	int fd = open(self->path, O_RDONLY | O_CLOEXEC);
+
+	ASSERT_LE(0, fd);
+	memset(&fsx, 0x55, sizeof(fsx));
+	ASSERT_EQ(0, ERR(ioctl(fd, FS_IOC_FSGETXATTR, &fsx)));
+	EXPECT_EQ(FS_XFLAG_DAX, fsx.fsx_xflags);
+	EXPECT_EQ(0, fsx.fsx_extsize);
+	EXPECT_EQ(0, fsx.fsx_projid);
+	fsx.fsx_xflags |= FS_XFLAG_APPEND | FS_XFLAG_NOATIME;
+	ASSERT_EQ(0, ERR(ioctl(fd, FS_IOC_FSSETXATTR, &fsx)));
+	EXPECT_EQ(FS_DAX_FL | FS_APPEND_FL | FS_NOATIME_FL, get_flags(fd));
+	fsx.fsx_projid = 5;
+	EXPECT_EQ(-EOPNOTSUPP, ERR(ioctl(fd, FS_IOC_FSSETXATTR, &fsx)));
+	fsx.fsx_projid = 0;
+	fsx.fsx_xflags |= FS_XFLAG_EXTSIZE;
+	fsx.fsx_extsize = PAGE;
+	EXPECT_EQ(-EOPNOTSUPP, ERR(ioctl(fd, FS_IOC_FSSETXATTR, &fsx)));
+	EXPECT_EQ(0, set_flags(fd, 0));
+	close(fd);
+}
+
+TEST_F(pinfs, S2_flags_are_inherited_and_kept)
+{
+	const char *dev = getenv("PINFS_DEV"), *mnt = getenv("PINFS_MNT");
+	const int all = FS_SYNC_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_DIRSYNC_FL;
+	int dir = open(self->dir, O_RDONLY | O_CLOEXEC), fd;
+	struct stat before, after;
+	uint64_t mask;
+	char byte;
+
+	ASSERT_LE(0, dir);
+	ASSERT_EQ(0, set_flags(dir, all));
+	ASSERT_EQ(0, make_file(in_dir(self, "new"), 1, 1));
+	ASSERT_EQ(0, mkdir(in_dir(self, "newdir"), 0700));
+	ASSERT_EQ(0, mkfifo(in_dir(self, "fifo"), 0600));
+	ASSERT_EQ(0, symlink("new", in_dir(self, "link")));
+	EXPECT_EQ(0, set_flags(dir, 0));
+	close(dir);
+	if (dev) {
+		ASSERT_EQ(0, chdir("/"));
+		ASSERT_TRUE(EVENTUALLY(!umount2(mnt, 0), 1000));
+		ASSERT_EQ(0, ERR(mount(dev, mnt, "pinfs", 0, NULL)));
+	}
+	fd = open(in_dir(self, "new"), O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ((all & ~FS_DIRSYNC_FL) | FS_DAX_FL, get_flags(fd));
+	EXPECT_EQ(STATX_ATTR_NODUMP,
+		  attributes(in_dir(self, "new"), &mask) & (STATX_ATTR_NODUMP | STATX_ATTR_APPEND));
+	EXPECT_EQ(STATX_ATTR_NODUMP | STATX_ATTR_APPEND | STATX_ATTR_IMMUTABLE,
+		  mask & (STATX_ATTR_NODUMP | STATX_ATTR_APPEND | STATX_ATTR_IMMUTABLE));
+	/* The time of the last access stays, though it is older than the change. */
+	ASSERT_EQ(0, fstat(fd, &before));
+	usleep(20000);
+	ASSERT_EQ(0, futimens(fd, (struct timespec[]){ { .tv_nsec = UTIME_OMIT }, {} }));
+	ASSERT_EQ(1, ERR(read(fd, &byte, 1)));
+	ASSERT_EQ(0, fstat(fd, &after));
+	EXPECT_EQ(before.st_atim.tv_nsec, after.st_atim.tv_nsec);
+	close(fd);
+	fd = open(in_dir(self, "newdir"), O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(all, get_flags(fd));
+	EXPECT_EQ(0, set_flags(fd, 0));
+	close(fd);
+}
+
+TEST_F(pinfs, S2_immutable_and_append_only)
+{
+	int dir = open(self->dir, O_RDONLY | O_CLOEXEC);
+	int fd = open(self->path, O_RDWR | O_CLOEXEC), grow;
+	struct stat before, after;
+
+	ASSERT_LE(0, dir);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, set_flags(fd, FS_IMMUTABLE_FL));
+	EXPECT_TRUE(attributes(self->path, NULL) & STATX_ATTR_IMMUTABLE);
+	ASSERT_EQ(0, fstat(fd, &before));
+	/* For those who had it open before, too. */
+	EXPECT_EQ(-EPERM, ERR(pwrite(fd, "x", 1, 0)));
+	EXPECT_EQ(-EPERM, ERR(ftruncate(fd, 0)));
+	EXPECT_EQ(-EPERM, ERR(fallocate(fd, 0, 0, 2 * FILE_SIZE)));
+	EXPECT_EQ(-EPERM, ERR(fchmod(fd, 0600)));
+	EXPECT_EQ(-EPERM, ERR(fsetxattr(fd, "user.a", "b", 1, 0)));
+	EXPECT_EQ(-EPERM, ERR(open(self->path, O_RDWR)));
+	EXPECT_EQ(-EPERM, ERR(unlink(self->path)));
+	EXPECT_EQ(-EPERM, ERR(rename(self->path, in_dir(self, "other"))));
+	EXPECT_EQ(-EPERM, ERR(link(self->path, in_dir(self, "other"))));
+	ASSERT_EQ(0, fstat(fd, &after));
+	EXPECT_EQ(0, memcmp(&before, &after, sizeof(before)));
+
+	ASSERT_EQ(0, set_flags(fd, FS_APPEND_FL));
+	EXPECT_TRUE(attributes(self->path, NULL) & STATX_ATTR_APPEND);
+	grow = open(self->path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	ASSERT_LE(0, grow);
+	EXPECT_EQ(1, ERR(write(grow, "x", 1)));
+	EXPECT_EQ(-EPERM, ERR(ftruncate(grow, 0)));
+	EXPECT_EQ(-EPERM, ERR(fallocate(grow, FALLOC_FL_COLLAPSE_RANGE, 0, PAGE)));
+	EXPECT_EQ(-EPERM, ERR(open(self->path, O_WRONLY)));
+	close(grow);
+	ASSERT_EQ(0, set_flags(fd, 0));
+	EXPECT_EQ(FILE_SIZE + 1, act_stat_size(&self->me, 0));
+
+	ASSERT_EQ(0, set_flags(dir, FS_APPEND_FL));
+	EXPECT_EQ(0, mkdir(in_dir(self, "d"), 0700));
+	EXPECT_EQ(-EPERM, ERR(rmdir(in_dir(self, "d"))));
+	ASSERT_EQ(0, set_flags(dir, FS_IMMUTABLE_FL));
+	EXPECT_EQ(-EPERM, ERR(mkdir(in_dir(self, "e"), 0700)));
+	ASSERT_EQ(0, set_flags(dir, 0));
+
+	/* Not for everybody, and not on what is another's. */
+	ASSERT_EQ(0, chmod(self->dir, 0777));
+	ASSERT_EQ(0, fchown(fd, 1000, 1000));
+	ASSERT_EQ(0, act_become(&self->me, 1000));
+	EXPECT_EQ(-EPERM, set_flags(fd, FS_IMMUTABLE_FL));
+	EXPECT_EQ(0, set_flags(fd, FS_NODUMP_FL));
+	EXPECT_EQ(-EPERM, set_flags(dir, FS_NODUMP_FL));
+	close(dir);
+	close(fd);
+}
+
+static sigjmp_buf refused;
+
+static void on_refusal(int sig)
+{
+	(void)sig;
+	siglongjmp(refused, 1);
+}
+
+/* A page that is mapped for writing already, and one that is not. */
+TEST_F(pinfs, S2_stores_to_an_immutable_file_are_refused)
+{
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	self->me.map[0] = 'a';
+	ASSERT_EQ(0, set_flags(self->me.fd, FS_IMMUTABLE_FL));
+	ASSERT_NE(SIG_ERR, signal(SIGBUS, on_refusal));
+	for (int i = 0; i < 2; i++) {
+		if (sigsetjmp(refused, 1))
+			continue;
+		*(volatile char *)(self->me.map + i * 5 * PAGE) = 'b';
+		EXPECT_TRUE(false) {
+			TH_LOG("page %d took a store", i * 5);
+		}
+	}
+	EXPECT_EQ('a', act_read_byte(&self->me, 0));
+	ASSERT_EQ(0, set_flags(self->me.fd, 0));
+	self->me.map[0] = 'c';
+	EXPECT_EQ('c', act_read_byte(&self->me, 0));
 }
 
 TEST_F(pinfs, S2_unknown_ioctls_are_ENOTTY)
