@@ -394,9 +394,9 @@ impl<F: FileSystem> Registration<F> {
     ///
     /// # Safety
     ///
-    /// `inode` must be an inode of `F` that stays for `'a`.
+    /// `inode` must be an inode of `F` that is not evicted before the end of `'a`.
     pub(super) unsafe fn of<'a>(inode: *mut bindings::inode) -> &'a Self {
-        // SAFETY: The superblock outlives its inodes.
+        // SAFETY: The superblock stays as long as an inode of it has not been evicted.
         unsafe { Self::of_super((*inode).i_sb) }
     }
 }
@@ -631,14 +631,17 @@ impl<F: FileSystem> Thunks<F> {
     /// # Safety
     ///
     /// `inode` must be an inode of `F` that nobody can reach any more.
+    ///
+    /// Called after a grace period, by when the superblock may be gone: its own call-backs may have
+    /// ended on another processor. So the cache is not looked up there; `kfree()` finds it by itself.
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
         let container = inode.cast::<Container<F>>();
-        // SAFETY: Nobody uses the inode; the data was initialised by `alloc_inode`.
+        // SAFETY: Nobody uses the inode; the data was initialised by `alloc_inode`, which took the
+        // memory from a cache that stays until all such call-backs have ended.
         unsafe {
             free_link(inode);
             core::ptr::drop_in_place(&raw mut (*container).data);
-            let registration = Registration::<F>::of(inode);
-            bindings::kmem_cache_free(registration.cache.as_ptr(), container.cast());
+            bindings::kfree(container.cast());
         }
     }
 
