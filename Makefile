@@ -93,7 +93,7 @@ debug: ## run the same tests on a debug kernel (KASAN, lockdep, ...): hours; the
 
 .PHONY: check-long
 check-long: module tools selftests judges ## judge at length, for hours; PART= and REGION= choose, what is done is not repeated
-	@$(top)/tools/check-long $(PART) $(REGION)
+	@DEBUG=$(DEBUG) $(top)/tools/check-long $(PART) $(REGION)
 
 .PHONY: rows
 rows: ## list the cases that show each row of the contract, and bring the table in README.md up to date
@@ -119,4 +119,4 @@ shell: module tools selftests ## a prompt in a guest
 
 .PHONY: clean
 clean: ## remove build/, results/ and results-long/
-	rm -rf $(top)/build $(top)/results $(top)/build-debug $(top)/results-debug $(top)/results-long
+	rm -rf $(top)/build $(top)/build-debug $(top)/results $(addprefix $(top)/results-,debug long long-debug)
