@@ -78,6 +78,16 @@ pub fn plan<M: Medium>(medium: &M, options: &Options) -> Result<(Superblock, Geo
     }
 }
 
+/// Makes the medium hold no superblock at its beginning, durably: nobody takes what is there for a
+/// file system then. First of all the superblock itself, so that one that is still there finds its
+/// backup.
+pub fn invalidate<M: Medium>(medium: &M) -> Result {
+    medium.zero(0, BLOCK_SIZE)?;
+    medium.flush(0, BLOCK_SIZE)?;
+    medium.fence();
+    Ok(())
+}
+
 /// Writes an empty file system. The old superblock and its backup go first and the new ones come
 /// last, so that an interrupted run leaves no half of an old or a new file system.
 ///
@@ -88,10 +98,9 @@ pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
     let volume = Volume::with_geometry(medium, geometry);
 
     let backup = geometry.data_end;
-    for block in [0, backup] {
-        medium.zero(offset_of(block), BLOCK_SIZE)?;
-        medium.flush(offset_of(block), BLOCK_SIZE)?;
-    }
+    invalidate(medium)?;
+    medium.zero(offset_of(backup), BLOCK_SIZE)?;
+    medium.flush(offset_of(backup), BLOCK_SIZE)?;
     medium.fence();
 
     // Of the journal only the header counts, but what others look for may stand there too. The

@@ -126,8 +126,9 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         return Ok(());
     }
     let end = device.size();
-    device
-        .zero(end - TAIL, TAIL)
+    // What is cleared at the end may be of a file system that is there.
+    mkfs::invalidate(&device)
+        .and_then(|()| device.zero(end - TAIL, TAIL))
         .and_then(|()| mkfs::format(&device, &options))
         .map_err(|error| explain(error, &device))?;
     device.finish()?;
