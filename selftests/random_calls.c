@@ -739,25 +739,28 @@ static void be_caller(int which, unsigned int seed, const char *dir, int post)
 	_exit(0);
 }
 
-/* Free blocks hold the poison, whoever had them before. */
-static void be_poisoner(const char *dir)
+/* So many free blocks hold the poison afterwards, or all that there are. */
+static void poison(const char *dir, long mib)
 {
 	static uint64_t words[MIB / 8];
 	char path[PATH_MAX];
+	int fd;
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		words[i] = POISON;
 	snprintf(path, sizeof(path), "%s/poison", dir);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;) {
-		int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	while (fd >= 0 && mib-- && write(fd, words, MIB) > 0)
+		;
+	close(fd);
+	unlink(path);
+}
 
-		for (int i = 0; fd >= 0 && i < POISON_MIB; i++)
-			if (write(fd, words, MIB) < 0)
-				break;
-		close(fd);
-		unlink(path);
-	}
+static void be_poisoner(const char *dir)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		poison(dir, POISON_MIB);
 }
 
 /* ---- the run ---- */
@@ -829,6 +832,7 @@ FIXTURE_SETUP(storm) {
 	ASSERT_NE(MAP_FAILED, board);
 	self->free_before = blocks_free(self->dir);
 	self->break_before = break_time(1);
+	poison(self->dir, LONG_MAX);
 	for (int i = 0; i < DIRS; i++) {
 		snprintf(path, sizeof(path), "%s/d%d", self->dir, i);
 		ASSERT_EQ(0, ERR(mkdir(path, 0700)));
