@@ -748,7 +748,7 @@ long pins_of(const char *id, struct pin_line *lines, size_t max, char *bad, size
 			count = -EBADMSG;
 			break;
 		}
-		if (line[0] == '#' || strcmp(p->id, id))
+		if (line[0] == '#' || (id && strcmp(p->id, id)))
 			continue;
 		if ((size_t)count < max)
 			lines[count] = *p;

@@ -197,7 +197,7 @@ struct pin_line {
 };
 
 /*
- * Lines of /proc/fs/pinfs/pins for one file.  Returns how many there are and
+ * Lines of /proc/fs/pinfs/pins for one file, or NULL for all.  Returns how many there are and
  * fills at most max of them; -EBADMSG for a line that breaks the grammar,
  * which goes to bad if bad is not NULL.
  */
