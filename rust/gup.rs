@@ -183,6 +183,20 @@ pub(crate) fn pins(pfn: u64) -> u64 {
     unsafe { bindings::pinfs_helper_pfn_pins(pfn as c_ulong) as u64 }
 }
 
+/// Makes pinned page frames of a DAX device look like the ordinary memory that a pin makes of them.
+///
+/// All memory of devices is marked as reserved when it is set up. VFIO takes what is marked so for
+/// what it has found without a pin, and never gives a pin of it back; the kernel itself does not
+/// come to that, because it does not let VFIO pin such pages. The mark stays away until the device
+/// is set up again: it keeps pages from the page allocator's onlining and from being written to
+/// swap or a hibernation image, where those of devices do not come in any case.
+///
+/// The pages are pinned by the caller, who has not told anybody of them yet.
+pub(crate) fn clear_reserved(pfn: u64, count: u64) {
+    // SAFETY: Pinned page frames have a `struct page`, and the bit is changed atomically.
+    unsafe { bindings::pinfs_helper_clear_reserved(pfn as c_ulong, count as c_ulong) };
+}
+
 /// A call of `__gup_longterm_locked()` with FOLL_LONGTERM.
 pub(crate) struct Request<'a> {
     call: &'a Call,

@@ -667,6 +667,16 @@ const struct path *pinfs_helper_file_path(const struct file *file)
 	return &file->f_path;
 }
 
+void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count)
+{
+	for (; count; count--, pfn++) {
+		struct page *page = pfn_to_page(pfn);
+
+		if (PageReserved(page))
+			ClearPageReserved(page);
+	}
+}
+
 /* work.rs */
 
 void pinfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func)

@@ -166,6 +166,7 @@ void pinfs_helper_mmap_read_unlock(struct mm_struct *mm);
 bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 			     struct pinfs_vma *found);
 const struct path *pinfs_helper_file_path(const struct file *file);
+void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count);
 
 /* hook.rs (hook_helpers.c, hook_resume.S) */
 struct ftrace_regs;

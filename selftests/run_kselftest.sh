@@ -27,8 +27,9 @@ ALONE=(
 )
 MOUNTED="${MOUNTED[*]}"
 ALONE="${ALONE[*]}"
-# Run only where it is named: the kernel's loader warns of failures that this injects, and is tainted then.
-APART=faults
+# Run only where they are named: the kernel's loader warns of failures that the first injects, and is tainted then; the
+# other wants a guest with an IOMMU.
+APART="faults vfio.sh"
 REGIONS="memmap nvdimm"
 RESULTS=${RESULTS:-/results/kselftest.ktap}
 # Seconds for one program; each case has a limit of its own too.

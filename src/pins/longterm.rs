@@ -189,6 +189,9 @@ fn pin_file(
             return Err(err);
         }
     };
+    for run in &runs {
+        gup::clear_reserved(run.pfn, run.end - run.start);
+    }
     if let Err(err) = reservation.commit(&runs) {
         request.unpin(pages);
         return Err(err);
