@@ -133,6 +133,13 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         .map_err(|error| explain(error, &device))?;
     device.finish()?;
     print(path, &planned, uuid, "made");
+    if probe::lacks_dax(path) {
+        eprintln!(
+            "mkfs.pinfs: {}: warning: the device has no DAX, so the file system cannot be mounted there; \
+             a pmem namespace must be in mode fsdax (ndctl create-namespace -m fsdax)",
+            path.display()
+        );
+    }
     Ok(())
 }
 

@@ -3,6 +3,11 @@
 //! Whether a device holds something that a new file system would destroy.
 
 use std::{
+    fs,
+    os::unix::fs::{
+        FileTypeExt,
+        MetadataExt, //
+    },
     path::Path,
     process::{
         Command,
@@ -88,4 +93,25 @@ fn blkid(path: &Path) -> Option<String> {
         (None, Some(table)) => Some(format!("a partition table ({table})")),
         (None, None) => None,
     }
+}
+
+/// Whether this is a block device that says that it has no DAX.
+pub fn lacks_dax(path: &Path) -> bool {
+    let Ok(metadata) = path.metadata() else {
+        return false;
+    };
+    if !metadata.file_type().is_block_device() {
+        return false;
+    }
+    let device = metadata.rdev();
+    let sysfs = format!(
+        "/sys/dev/block/{}:{}",
+        libc::major(device),
+        libc::minor(device)
+    );
+    // A partition has the queue of its disk.
+    ["queue/dax", "../queue/dax"]
+        .iter()
+        .find_map(|name| fs::read_to_string(Path::new(&sysfs).join(name)).ok())
+        .is_some_and(|dax| dax.trim() == "0")
 }
