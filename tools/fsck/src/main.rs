@@ -5,13 +5,28 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    fs::{
+        File,
+        OpenOptions, //
+    },
     io::{
         self,
         IsTerminal,
         Write, //
     },
-    path::PathBuf,
-    process::ExitCode, //
+    path::{
+        Path,
+        PathBuf, //
+    },
+    process::{
+        exit,
+        ExitCode, //
+    },
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    thread, //
 };
 
 use clap::{
@@ -33,12 +48,20 @@ use pinfs_fsck::{
     Overlay,
     Summary, //
 };
+use signal_hook::{
+    consts::{
+        SIGINT,
+        SIGTERM, //
+    },
+    iterator::Signals, //
+};
 
 /// Exit statuses, as in fsck(8).
 const CORRECTED: u8 = 1;
 const UNCORRECTED: u8 = 4;
 const FAILED: u8 = 8;
 const USAGE: u8 = 16;
+const CANCELED: u8 = 32;
 
 /// Check and repair a pinfs file system on a block device or in an image file.
 #[derive(Parser)]
@@ -68,9 +91,9 @@ struct Arguments {
     #[arg(short = 'v')]
     verbose: bool,
 
-    /// Show how far the check is; the default on a terminal. A descriptor may be named, as for
-    /// other programs of this kind; what is shown goes to standard error
-    #[arg(short = 'C', value_name = "FD", num_args = 0..=1, default_missing_value = "0")]
+    /// Show how far the check is: 0 for a line on standard error, which is the default on a
+    /// terminal; above 0, lines for programs go to this descriptor; below 0, nothing is shown
+    #[arg(short = 'C', value_name = "FD", allow_negative_numbers = true)]
     progress: Option<i32>,
 
     /// Print the version
@@ -110,15 +133,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, path: &std::path::Path) -> Result<u8, String> {
+fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
     let repair = arguments.yes || arguments.preen;
     let device = Device::open(path, repair)?;
     let name = path.display();
     let failure =
         |error: pinfs_format::Error| device.failure().unwrap_or_else(|| error.to_string());
     let overlay = Overlay::new(&device);
-    let show = arguments.progress.is_some() || io::stderr().is_terminal();
-    let mut meter = Meter { show, shown: 101 };
+    let interruptible = cancel_on_signals(path)?;
+    let mut meter = Meter::new(arguments.progress, path)?;
     let options = Options {
         force: arguments.force,
     };
@@ -159,6 +182,7 @@ fn run(arguments: &Arguments, path: &std::path::Path) -> Result<u8, String> {
         }
     } else {
         if changes > 0 {
+            let _until_the_end = interruptible.lock();
             begin(&device).map_err(failure)?;
             overlay.commit().map_err(failure)?;
             device.finish()?;
@@ -215,24 +239,89 @@ fn conclude(name: &str, summary: &Summary, faults: usize, status: u8, arguments:
     }
 }
 
+/// Ends the program at a signal to do so. Nothing is written to the device as long as nobody holds
+/// the lock that is returned; who does is not interrupted.
+fn cancel_on_signals(path: &Path) -> Result<Arc<Mutex<()>>, String> {
+    let interruptible = Arc::new(Mutex::new(()));
+    let lock = Arc::clone(&interruptible);
+    let name = path.display().to_string();
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let _nothing_is_written = lock.lock();
+            eprintln!("\nfsck.pinfs: {name}: interrupted; nothing is changed");
+            exit(CANCELED.into());
+        }
+    });
+    Ok(interruptible)
+}
+
 /// Shows how far a pass is, in whole percents.
 struct Meter {
-    show: bool,
+    show: Show,
     shown: u64,
+    /// The pass, and its number.
+    pass: (String, u32),
+}
+
+enum Show {
+    Nothing,
+    /// One line on standard error, again and again.
+    Bar,
+    /// Lines for programs, as e2fsck writes them: number of the pass, done, whole, device.
+    Lines(File, PathBuf),
 }
 
 impl Meter {
+    /// `wanted` is what `-C` says.
+    fn new(wanted: Option<i32>, device: &Path) -> Result<Self, String> {
+        let show = match wanted {
+            Some(0) => Show::Bar,
+            Some(fd @ 1..) => {
+                // A descriptor of its own for what the caller has opened.
+                let file = OpenOptions::new()
+                    .append(true)
+                    .open(format!("/proc/self/fd/{fd}"))
+                    .map_err(|error| format!("descriptor {fd}: {error}"))?;
+                Show::Lines(file, device.to_owned())
+            }
+            Some(_) => Show::Nothing,
+            None if io::stderr().is_terminal() => Show::Bar,
+            None => Show::Nothing,
+        };
+        Ok(Meter {
+            show,
+            shown: u64::MAX,
+            pass: (String::new(), 0),
+        })
+    }
+
     fn tell(&mut self, what: &str, done: u64, all: u64) {
-        let percent = done.saturating_mul(100) / all.max(1);
-        if self.show && percent != self.shown {
-            self.shown = percent;
-            eprint!("\r{what}: {percent:3} %   ");
-            let _ = io::stderr().flush();
+        if self.pass.0 != what {
+            self.pass = (what.to_owned(), self.pass.1 + 1);
+            self.shown = u64::MAX;
         }
+        let percent = done.saturating_mul(100) / all.max(1);
+        if percent == self.shown {
+            return;
+        }
+        self.shown = percent;
+        // That nobody looks any more is no reason to stop.
+        let _ = match &mut self.show {
+            Show::Nothing => Ok(()),
+            Show::Bar => {
+                eprint!("\r{what}: {percent:3} %   ");
+                io::stderr().flush()
+            }
+            Show::Lines(file, device) => {
+                let number = self.pass.1;
+                writeln!(file, "{number} {done} {all} {}", device.display())
+            }
+        };
     }
 
     fn clear(&self) {
-        if self.show && self.shown <= 100 {
+        if matches!(self.show, Show::Bar) && self.pass.1 > 0 {
             eprint!("\r{:30}\r", "");
         }
     }

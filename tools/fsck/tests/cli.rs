@@ -90,6 +90,75 @@ fn a_good_one() {
     assert!(text.contains("directories"), "{text}");
 }
 
+/// The shell opens descriptor 7, as a front end would.
+#[test]
+fn progress_for_programs() {
+    let image = Image::new("progress", &base(640).expect("base"));
+    let out = Image::new("progress.out", b"");
+    let script = r#""$0" -n -f -C 7 "$1" 7>"$2""#;
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_fsck-pinfs")])
+        .args([&image.0, &out.0])
+        .output()
+        .expect("start");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty());
+    let text = String::from_utf8(out.bytes()).expect("text");
+    let mut last = (0, 0);
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let numbers: Vec<u64> = words[..3]
+            .iter()
+            .map(|word| word.parse().expect("number"))
+            .collect();
+        assert_eq!(words[3..], [image.0.to_str().expect("text")]);
+        assert!(numbers[1] <= numbers[2], "{line}");
+        assert!((numbers[0], numbers[1]) >= last, "{line}");
+        last = (numbers[0], numbers[1]);
+    }
+    assert!(last.0 >= 3, "{text}");
+
+    let (status, text) = image.fsck(&["-n", "-f", "-C", "99"]);
+    assert_eq!(status, 8, "{text}");
+    let (status, text) = image.fsck(&["-n", "-f", "-C", "-1"]);
+    assert_eq!((status, text.contains('%')), (0, false), "{text}");
+    let (status, text) = image.fsck(&["-n", "-f", "-C", "0"]);
+    assert_eq!((status, text.contains('%')), (0, true), "{text}");
+}
+
+/// The pipe for its progress is full, so that it stands still before it has written anything.
+#[test]
+fn interrupted() {
+    let before = without_bitmap();
+    let image = Image::new("interrupted", &before);
+    let fifo = Image::new("interrupted.fifo", b"");
+    let script = r#"
+        rm -f "$2" && mkfifo "$2" && exec 7<>"$2" && head -c 65536 /dev/zero >&7 || exit 99
+        "$0" -y -f -C 7 "$1" & pid=$!
+        caught=0
+        until [ $((0x$caught & 0x4000)) != 0 ]; do
+            sleep 0.05
+            caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' /proc/$pid/status)
+        done
+        kill "-$3" $pid
+        wait $pid
+    "#;
+    for signal in ["INT", "TERM"] {
+        let output = Command::new("bash")
+            .args(["-c", script, env!("CARGO_BIN_EXE_fsck-pinfs")])
+            .args([&image.0, &fifo.0])
+            .arg(signal)
+            .output()
+            .expect("start");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(32), "{signal}: {text}");
+        assert!(text.contains("nothing is changed"), "{text}");
+        assert_eq!(image.bytes(), before);
+    }
+    let (status, text) = image.fsck(&["-y"]);
+    assert_eq!(status, 1, "{text}");
+}
+
 #[test]
 fn repair_only_if_told() {
     let before = without_bitmap();
