@@ -50,10 +50,11 @@ impl Record {
                 let mut options = OpenOptions::new();
                 options.create(true).append(true).open(dir.join(name))
             };
-            record.files = Some((
-                append("done").map_err(explain)?,
-                append("hashes").map_err(explain)?,
-            ));
+            let hashes = append("hashes").map_err(explain)?;
+            // A run that was killed may have left a part of one.
+            let len = hashes.metadata().map_err(explain)?.len();
+            hashes.set_len(len / 8 * 8).map_err(explain)?;
+            record.files = Some((append("done").map_err(explain)?, hashes));
             let bytes = std::fs::read(dir.join("hashes")).map_err(explain)?;
             let words = bytes.chunks_exact(8).map(|word| {
                 let mut padded = [0; 8];
