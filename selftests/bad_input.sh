@@ -59,7 +59,7 @@ mkfs_refuses() {
 	fi
 }
 
-plan 52
+plan 54
 
 # ---- the device ----
 insmod "$PINFS_KO"
@@ -129,6 +129,18 @@ rm "$WORK/large" "$WORK/first"
 mount -t pinfs "$PINFS_DEV" "$MNT"
 same_text "S4 nothing is lost" "$tree" "$(manifest_of "$MNT/tree")"
 umount "$MNT"
+
+# What fails late in a mount has changed nothing, or the next mount takes it for one after a crash.
+mount -t pinfs "$PINFS_DEV" "$MNT"
+touch "$MNT/no directory"
+ino=$(stat -c %i "$MNT/no directory")
+umount "$MNT"
+dd if="$PINFS_DEV" of="$WORK/superblock" bs=4096 count=1 status=none
+sbedit "$PINFS_DEV" set64 $SB_ROOT "$ino"
+before=$(sha256sum <"$PINFS_DEV")
+refused "S4 the root directory is none" EUCLEAN 'not a directory' "$PINFS_DEV"
+is "S4 a mount that fails at the root directory leaves the device as it was" "$before" "$(sha256sum <"$PINFS_DEV")"
+restore
 
 # ---- options ----
 for option in dax dax=always; do

@@ -127,6 +127,10 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Returns the root directory of a superblock that was opened.
     fn root(sb: &SuperBlock<Self>) -> Result<ARef<INode<Self>>>;
 
+    /// Starts the use of a superblock that has a root. This is the last step of a mount: one that
+    /// fails before it leaves the device as it was.
+    fn start(sb: &SuperBlock<Self>) -> Result;
+
     /// Prepares for a change of the options, `read_only` among them.
     fn reconfigure(sb: &SuperBlock<Self>, options: &Self::Options, read_only: bool) -> Result;
 
@@ -578,6 +582,8 @@ impl<F: FileSystem> Thunks<F> {
             }
             // SAFETY: As above.
             unsafe { (*sb.as_ptr()).s_root = root };
+            // With a root, a failure ends in `put_super` like any other mount.
+            F::start(sb)?;
             Ok(0)
         })
     }

@@ -371,10 +371,7 @@ impl FileSystem for Pinfs {
             sb.set_read_only();
         }
         let writable = !sb.is_write_protected() && !geometry.read_only;
-        let mut writer = load(id, &volume, writable)?;
-        if !sb.is_read_only() {
-            writer.activate(&volume).map_err(|err| refuse(id, err))?;
-        }
+        let writer = load(id, &volume, writable)?;
         KBox::try_pin_init(
             try_pin_init!(Super {
                 volume,
@@ -393,6 +390,15 @@ impl FileSystem for Pinfs {
         } else {
             Err(sb.report(format::Error::Corrupt("root inode is not a directory")))
         }
+    }
+
+    fn start(sb: &SuperBlock<Self>) -> Result {
+        if sb.is_read_only() {
+            return Ok(());
+        }
+        let data = sb.data();
+        let started = data.writer.lock().activate(&data.volume);
+        started.map_err(|err| refuse(sb.id(), err))
     }
 
     fn reconfigure(sb: &SuperBlock<Self>, _options: &Options, read_only: bool) -> Result {
