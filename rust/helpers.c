@@ -235,19 +235,15 @@ void pinfs_helper_super_hold(struct super_block *sb)
 	atomic_inc(&sb->s_active);
 }
 
-bool pinfs_helper_super_is_frozen(const struct super_block *sb)
-{
-	return READ_ONCE(sb->s_writers.frozen) != SB_UNFROZEN;
-}
-
 bool pinfs_helper_mapping_mapped(const struct inode *inode)
 {
 	return mapping_mapped(inode->i_mapping);
 }
 
-int pinfs_helper_wait_zero_killable(int *counter)
+int pinfs_helper_wait_zero_or_frozen(int *counter, const struct super_block *sb)
 {
-	return wait_var_event_killable(counter, READ_ONCE(*counter) == 0);
+	return wait_var_event_killable(counter, READ_ONCE(*counter) == 0 ||
+				       READ_ONCE(sb->s_writers.frozen) != SB_UNFROZEN);
 }
 
 bool pinfs_helper_dax_page_is_idle(struct page *page)

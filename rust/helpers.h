@@ -78,9 +78,8 @@ void pinfs_helper_sysfs_attr_init(struct attribute *attr);
 /* vfs/quarantine.rs */
 void pinfs_helper_init_work(struct work_struct *work, work_func_t func);
 void pinfs_helper_super_hold(struct super_block *sb);
-bool pinfs_helper_super_is_frozen(const struct super_block *sb);
 bool pinfs_helper_mapping_mapped(const struct inode *inode);
-int pinfs_helper_wait_zero_killable(int *counter);
+int pinfs_helper_wait_zero_or_frozen(int *counter, const struct super_block *sb);
 bool pinfs_helper_dax_page_is_idle(struct page *page);
 bool pinfs_helper_unwait(struct wait_queue_head *head,
 			 struct wait_queue_entry *entry);

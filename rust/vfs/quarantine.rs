@@ -135,22 +135,32 @@ impl Ward {
 
     fn end_look(&self) {
         if self.looking.fetch_sub(1, Full) == 1 {
-            // SAFETY: The address is only compared.
-            unsafe { bindings::wake_up_var(self.looking.as_ptr().cast()) };
+            self.wake_settling();
         }
+    }
+
+    fn wake_settling(&self) {
+        // Orders the change that ends the wait before the look at who waits.
+        smp_mb();
+        // SAFETY: The address is only compared.
+        unsafe { bindings::wake_up_var(self.looking.as_ptr().cast()) };
     }
 }
 
 /// Waits until what is in quarantine has been looked at, or a signal comes that ends the task: what
-/// is left then is really referenced. A frozen file system frees nothing until it is thawed.
+/// is left then is really referenced. A frozen file system frees nothing until it is thawed, so
+/// there is nothing to wait for then, and [`frozen`] ends a wait that goes on.
 pub(super) fn settle<F: FileSystem>(sb: &SuperBlock<F>) {
     let looking = &sb.ward().looking;
-    // SAFETY: The superblock is initialised.
-    let frozen = unsafe { bindings::pinfs_helper_super_is_frozen(sb.as_ptr()) };
-    if looking.load(Relaxed) != 0 && !frozen {
-        // SAFETY: The counter is valid, and its waker uses the same address.
-        unsafe { bindings::pinfs_helper_wait_zero_killable(looking.as_ptr()) };
+    if looking.load(Relaxed) != 0 {
+        // SAFETY: Counter and superblock are valid, and the wakers use the counter's address.
+        unsafe { bindings::pinfs_helper_wait_zero_or_frozen(looking.as_ptr(), sb.as_ptr()) };
     }
+}
+
+/// Is to be called while the file system is being frozen, when the superblock says so already.
+pub(super) fn frozen<F: FileSystem>(sb: &SuperBlock<F>) {
+    sb.ward().wake_settling();
 }
 
 /// Initialises the quarantine's part of a new inode.

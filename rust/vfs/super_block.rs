@@ -712,7 +712,10 @@ impl<F: FileSystem> Thunks<F> {
     /// `sb` must be an opened superblock of `F`.
     unsafe extern "C" fn freeze_fs(sb: *mut bindings::super_block) -> c_int {
         // SAFETY: By this function's requirements.
-        unsafe { Self::sync_fs(sb, 1) }
+        unsafe {
+            quarantine::frozen(SuperBlock::<F>::from_raw(sb));
+            Self::sync_fs(sb, 1)
+        }
     }
 
     /// # Safety
