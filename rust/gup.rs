@@ -60,8 +60,13 @@ use kernel::{
 
 /// A mount and a dentry, both referenced: the file stays, and so does its mount.
 ///
-/// Dropping it may sleep.
-pub(crate) struct PathRef(bindings::path);
+/// A mount that can be written to stays so: what a device writes has to be flushed, which a file
+/// system that was made read-only does not do any more. Dropping it may sleep.
+pub(crate) struct PathRef {
+    path: bindings::path,
+    /// Write access to the mount is held.
+    writes: bool,
+}
 
 // SAFETY: Mounts and dentries are reference-counted and shared by all tasks.
 unsafe impl Send for PathRef {}
@@ -76,27 +81,35 @@ impl PathRef {
         // SAFETY: By this function's requirements.
         unsafe {
             bindings::path_get(path);
-            Self(*path)
+            Self {
+                path: *path,
+                writes: bindings::mnt_get_write_access((*path).mnt) == 0,
+            }
         }
     }
 
     /// Returns the wrapped `struct path`.
     pub(crate) fn as_ptr(&self) -> *const bindings::path {
-        &self.0
+        &self.path
     }
 
     /// Returns the inode.
     pub(crate) fn inode(&self) -> &Inode {
         // SAFETY: The dentry is that of an open file, so it is positive and stays so while it is
         // referenced.
-        unsafe { Inode::from_raw((*self.0.dentry).d_inode) }
+        unsafe { Inode::from_raw((*self.path.dentry).d_inode) }
     }
 }
 
 impl Drop for PathRef {
     fn drop(&mut self) {
-        // SAFETY: The references are ours.
-        unsafe { bindings::path_put(&self.0) };
+        // SAFETY: The write access and the references are ours.
+        unsafe {
+            if self.writes {
+                bindings::mnt_put_write_access(self.path.mnt);
+            }
+            bindings::path_put(&self.path);
+        }
     }
 }
 
