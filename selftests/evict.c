@@ -177,20 +177,6 @@ TEST_F(pinfs, B13_close_of_a_tmpfile_with_a_page_in_a_pipe)
 }
 
 /* Long-term pins: the ring's descriptor below the file's and above it. */
-static long act_hold_ring_first(struct actor *a, long unused)
-{
-	long ret = act_ring(a, 0);
-
-	(void)unused;
-	if (!ret)
-		ret = act_open(a, O_RDWR);
-	if (!ret)
-		ret = act_lease(a, EXCLUSIVE);
-	if (!ret)
-		ret = act_map(a, FILE_SIZE);
-	return ret ? ret : act_pin(a, 0);
-}
-
 TEST_F(pinfs, B13_B8_SIGKILL_of_the_holder_of_an_unlinked_file_and_its_ring)
 {
 	static const struct {

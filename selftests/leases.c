@@ -476,24 +476,6 @@ static long hold_fd_first(struct actor *a, long unused)
 	return ret;
 }
 
-static long hold_ring_first(struct actor *a, long unused)
-{
-	long ret = act_ring(a, 0);
-
-	(void)unused;
-	if (!ret)
-		ret = act_open(a, O_RDWR);
-	if (!ret)
-		ret = act_lease(a, EXCLUSIVE);
-	if (!ret)
-		ret = act_map(a, FILE_SIZE);
-	if (!ret)
-		ret = act_pin(a, 0);
-	if (!ret && a->fd < a->ring[0].ring_fd)
-		ret = -EPROTO;
-	return ret;
-}
-
 /* The holder dies; everything it held goes with it, soon. */
 static void kill_holder(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self,
 			act_fn hold, bool unlinked)
@@ -533,7 +515,7 @@ TEST_F(pinfs, L16_kill_with_the_data_descriptor_first)
 
 TEST_F(pinfs, L16_kill_with_the_ring_first)
 {
-	kill_holder(_metadata, self, hold_ring_first, false);
+	kill_holder(_metadata, self, act_hold_ring_first, false);
 }
 
 TEST_F(pinfs, L16_kill_with_the_data_descriptor_first_unlinked)
@@ -543,7 +525,7 @@ TEST_F(pinfs, L16_kill_with_the_data_descriptor_first_unlinked)
 
 TEST_F(pinfs, L16_kill_with_the_ring_first_unlinked)
 {
-	kill_holder(_metadata, self, hold_ring_first, true);
+	kill_holder(_metadata, self, act_hold_ring_first, true);
 }
 
 /* Cuts a line at blanks; how many fields it has. */

@@ -187,6 +187,27 @@ long act_hold(struct actor *a, long lease)
 	return ret;
 }
 
+long act_hold_ring_first(struct actor *a, long unused)
+{
+	struct stat st;
+	long ret = act_ring(a, 0);
+
+	(void)unused;
+	if (!ret)
+		ret = act_open(a, O_RDWR);
+	if (!ret)
+		ret = act_lease(a, EXCLUSIVE);
+	if (!ret)
+		ret = ERR(fstat(a->fd, &st));
+	if (!ret)
+		ret = act_map(a, st.st_size);
+	if (!ret)
+		ret = act_pin(a, 0);
+	if (!ret && a->fd < a->ring[0].ring_fd)
+		ret = -EPROTO;
+	return ret;
+}
+
 long act_ftruncate(struct actor *a, long size)
 {
 	return ERR(ftruncate(a->fd, size));

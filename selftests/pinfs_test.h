@@ -105,6 +105,8 @@ long act_pin(struct actor *a, long which);
 long act_unpin(struct actor *a, long which);
 /* open, lease (arg), map (the file's size), ring 0, and pin: all at once. */
 long act_hold(struct actor *a, long lease);
+/* The same, exclusively, with the ring's descriptor below the file's: an exit closes it first. */
+long act_hold_ring_first(struct actor *a, long unused);
 
 long act_ftruncate(struct actor *a, long size);
 long act_truncate(struct actor *a, long size);

@@ -15,7 +15,7 @@ set -uo pipefail
 # Programs that find a mounted pinfs ...
 MOUNTED=(
 	fs_basic fs_names fs_xattr fs_ioctl fs_io fs_full fs_limits
-	leases lease_kinds lease_ranges lease_storm layout_ops evict torture
+	leases lease_kinds lease_ranges lease_storm layout_ops layout_paths layout_states evict torture
 	pins_uring pins_rdma pins_contexts pins_kernel pins_model pins_scale proc_pins
 	random_calls trace_events
 )
