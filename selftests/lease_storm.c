@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Leases taken, converted, broken, given back, and their descriptors opened,
- * duplicated, inherited, sent and closed, by processes that fork and are
- * killed, in random order: against a model that predicts every result.
- * Rows L2 to L4, L6, L9 to L13, L16, L18, B2 and B3.
+ * Leases taken, converted, broken, given back, their descriptors opened,
+ * duplicated, inherited, sent and closed, and pages pinned under them and let
+ * go, by processes that fork and are killed, in random order: against a model
+ * that predicts every result.
+ * Rows L2 to L6, L9 to L16, L18, B1 to B3, P1, P3 and P4.
  *
  *	lease_storm [SECONDS [SEED]]
  *
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -29,13 +31,16 @@
 #define WORKERS		4
 #define SLOTS		5
 #define PAGES		10	/* and one more that stands for all that follow */
-#define FILES		(WORKERS * SLOTS)
+#define PINS		2
+#define FILES		(WORKERS * (SLOTS + PINS))	/* open, or closed with pins */
 #define SECONDS		8
+#define LEAST		600	/* operations, however slow the machine */
 #define ANSWER_MS	20000
 
 /* ---- workers ---- */
 
 static int slots[SLOTS];	/* descriptors of the file, or -1 */
+static struct io_uring rings[PINS];	/* each with one registered buffer, or without */
 static volatile sig_atomic_t told;
 static char path[PATH_MAX];
 
@@ -128,6 +133,38 @@ static long do_punch(const long *args)
 			     args[1] * PAGE, args[2] * PAGE));
 }
 
+/* Nothing is left of the mapping, so that the last close is that of the last descriptor. */
+static long do_pin(const long *args)
+{
+	struct io_uring *ring = &rings[args[0]];
+	struct iovec iov = { .iov_len = (args[3] - args[2]) * PAGE };
+	long ret;
+
+	iov.iov_base = mmap(NULL, iov.iov_len, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    slots[args[1]], args[2] * PAGE);
+	if (iov.iov_base == MAP_FAILED)
+		return -errno;
+	ret = io_uring_queue_init(1, ring, 0);
+	if (!ret) {
+		ret = io_uring_register_buffers(ring, &iov, 1);
+		if (ret)
+			io_uring_queue_exit(ring);
+	}
+	munmap(iov.iov_base, iov.iov_len);
+	return ret;
+}
+
+static long do_unpin(const long *args)
+{
+	return io_uring_unregister_buffers(&rings[args[0]]);
+}
+
+static long do_close_ring(const long *args)
+{
+	io_uring_queue_exit(&rings[args[0]]);
+	return 0;
+}
+
 static long do_told(const long *args)
 {
 	long n = told;
@@ -171,13 +208,23 @@ static long do_fork(const long *args)
 
 /* ---- the model ---- */
 
-/* An open file description. */
+/* An open file description, or what is left of it for its pins. */
 struct file {
 	int refs;
 	bool writable;
+	bool orphaned;
+	long lease;		/* leases are numbered as they come */
 	int kind[PAGES + 1];	/* 0: none */
 	long holder;		/* serial number of the worker that took it last */
 	long owner;		/* and of the one that is told */
+};
+
+/* A ring with a buffer; inherited, it is one pin still. */
+struct pin {
+	int refs;
+	bool live;		/* it has its buffer */
+	int first, end;
+	struct file *under;
 };
 
 static struct worker {
@@ -185,10 +232,13 @@ static struct worker {
 	int sock;
 	long serial;		/* 0: there is none */
 	struct file *slot[SLOTS];
+	struct pin *pin[PINS];
 } workers[WORKERS];
 
 static struct file files[FILES];
-static long serials, operations;
+static struct pin pins[WORKERS * PINS];
+static char id[64];		/* of the file, as the global table has it */
+static long serials, leases, operations, pinned, orphans;
 static unsigned long long seed;
 static bool has_fcntl;
 
@@ -207,7 +257,7 @@ static void __attribute__((format(printf, 1, 2), noreturn)) wrong(const char *fo
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
 	ksft_print_msg("operation %ld: %s\n", operations, text);
-	ksft_test_result_fail("L2 L3 L6 L11 L16 L18 B2 lease storm\n");
+	ksft_test_result_fail("L2 L3 L5 L6 L11 L14 L15 L16 L18 B1 B2 P3 lease storm\n");
 	for (int i = 0; i < WORKERS; i++)
 		if (workers[i].serial)
 			kill(workers[i].pid, SIGKILL);
@@ -261,10 +311,73 @@ static bool is_held(const struct file *f)
 	return false;
 }
 
+/* A live pin of some pages, under that lease or any. */
+static bool has_pin(const struct file *under, int first, int end)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(pins); i++)
+		if (pins[i].live && (!under || pins[i].under == under) &&
+		    pins[i].first < end && first < pins[i].end)
+			return true;
+	return false;
+}
+
 static void drop(struct file *f)
 {
-	if (!--f->refs)
+	if (--f->refs)
+		return;
+	if (!has_pin(f, 0, PAGES)) {
 		memset(f, 0, sizeof(*f));
+		return;
+	}
+	f->orphaned = true;
+	f->holder = 0;
+	f->owner = 0;
+	for (int p = 0; p <= PAGES; p++)
+		if (f->kind[p] == F_LAYOUT)
+			f->kind[p] = 0;
+	orphans++;
+}
+
+static void end_pin(struct pin *pin)
+{
+	struct file *f = pin->under;
+
+	pin->live = false;
+	if (f->orphaned && !has_pin(f, 0, PAGES))
+		memset(f, 0, sizeof(*f));
+}
+
+static void drop_pin(struct pin *pin)
+{
+	if (--pin->refs)
+		return;
+	if (pin->live)
+		end_pin(pin);
+	memset(pin, 0, sizeof(*pin));
+}
+
+/* Pages that are pinned in all contexts, by state of the lease; whether the kernel says the same. */
+static bool table_agrees(void)
+{
+	static struct pin_line lines[64];
+	long n = pins_of(id, lines, ARRAY_SIZE(lines), NULL, 0);
+	long sum[2] = { 0 };
+
+	if (n < 0 || n > (long)ARRAY_SIZE(lines))
+		return false;
+	for (long i = 0; i < n; i++)
+		sum[!strcmp(lines[i].state, "orphaned")] += lines[i].pages;
+	for (size_t i = 0; i < ARRAY_SIZE(pins); i++)
+		if (pins[i].live)
+			sum[pins[i].under->orphaned] -= pins[i].end - pins[i].first;
+	return !sum[0] && !sum[1];
+}
+
+/* A worker of the kernel may hold a buffer for a moment longer than its ring. */
+static void check_table(const char *after)
+{
+	if (!EVENTUALLY(table_agrees(), ANSWER_MS))
+		wrong("after %s the table of pins does not tell what is pinned", after);
 }
 
 static void add_worker(struct worker *w, pid_t pid, int sock)
@@ -323,7 +436,11 @@ static void kill_worker(struct worker *w)
 	for (int i = 0; i < SLOTS; i++)
 		if (w->slot[i])
 			drop(w->slot[i]);
+	for (int i = 0; i < PINS; i++)
+		if (w->pin[i])
+			drop_pin(w->pin[i]);
 	memset(w, 0, sizeof(*w));
+	check_table("a kill");
 }
 
 static struct worker *by_serial(long serial)
@@ -353,6 +470,9 @@ static void fork_worker(struct worker *w, struct worker *new)
 	for (int i = 0; i < SLOTS; i++)
 		if (new->slot[i])
 			new->slot[i]->refs++;
+	for (int i = 0; i < PINS; i++)
+		if (new->pin[i])
+			new->pin[i]->refs++;
 }
 
 static void open_file(struct worker *w, int slot)
@@ -360,7 +480,7 @@ static void open_file(struct worker *w, int slot)
 	bool writable = any(4);
 	struct file *f = files;
 
-	while (f->refs)
+	while (f->refs || f->orphaned)
 		f++;
 	want(0, ask(w, do_open, slot, writable ? O_RDWR : O_RDONLY, 0, 0), "open", w, slot, 0, 0);
 	f->refs = 1;
@@ -378,8 +498,13 @@ static void take(struct worker *w, int slot, int kind, int first, int end, bool 
 	for (int i = 0; i < FILES && !expected; i++)
 		for (int p = first; p < end; p++)
 			if (&files[i] != f && files[i].kind[p] &&
-			    (files[i].kind[p] == EXCLUSIVE || kind == EXCLUSIVE))
+			    (files[i].kind[p] == EXCLUSIVE || kind == EXCLUSIVE ||
+			     (files[i].orphaned && is_strong(kind))))
 				expected = -EAGAIN;
+	/* Pins stay with who took them, and under a lease that they can be under. */
+	if (!expected && ((has_pin(f, 0, PAGES) && f->holder != w->serial) ||
+			  (!is_strong(kind) && has_pin(f, first, end))))
+		expected = -EBUSY;
 	if (by_fcntl)
 		seen = ask(w, do_setlease, slot, kind, 0, 0);
 	else
@@ -387,8 +512,10 @@ static void take(struct worker *w, int slot, int kind, int first, int end, bool 
 	want(expected, seen, by_fcntl ? "F_SETLEASE" : "set", w, slot, kind, FOUND(0, first, end));
 	if (expected)
 		return;
-	if (!is_held(f))
+	if (!is_held(f)) {
 		f->owner = w->serial;
+		f->lease = ++leases;
+	}
 	f->holder = w->serial;
 	for (int p = first; p < end; p++)
 		f->kind[p] = kind;
@@ -399,11 +526,11 @@ static void release(struct worker *w, int slot, int first, int end, bool by_fcnt
 	struct file *f = w->slot[slot];
 	long expected = -EAGAIN, seen;
 
-	for (int p = first; p < end; p++) {
+	for (int p = first; p < end; p++)
 		if (f->kind[p])
-			expected = 0;
+			expected = has_pin(f, first, end) ? -EBUSY : 0;
+	for (int p = first; p < end && !expected; p++)
 		f->kind[p] = 0;
-	}
 	if (by_fcntl)
 		seen = ask(w, do_setlease, slot, F_UNLCK, 0, 0);
 	else
@@ -469,18 +596,21 @@ static void give_way(const struct file *f, struct worker *giver, int slot)
 
 static void punch(struct worker *w, int slot, int first, int end)
 {
-	bool strong = false, victims = false, patient = !any(100);
+	bool strong = false, own = false, victims = false, patient = !any(100);
 	struct worker *giver;
 	long expected = 0;
 	int from;
 
 	for (int i = 0; i < FILES; i++) {
 		for (int p = first; p < end; p++)
-			strong |= is_strong(files[i].kind[p]) && files[i].holder != w->serial;
+			if (is_strong(files[i].kind[p]))
+				*(files[i].holder == w->serial ? &own : &strong) = true;
 		victims |= is_victim(w, &files[i], first, end);
 	}
 	if (!w->slot[slot]->writable)
 		expected = -EBADF;
+	else if (has_pin(NULL, first, end))
+		expected = own ? -EDEADLK : -ETXTBSY;
 	else if (strong)
 		expected = -ETXTBSY;
 	if (expected)
@@ -524,9 +654,9 @@ static void punch(struct worker *w, int slot, int first, int end)
 			for (int p = 0; p <= PAGES; p++)
 				if (files[i].kind[p] == F_LAYOUT)
 					files[i].kind[p] = 0;
-	if (expected || victims)
+	if (victims)
 		return;
-	/* Nobody whose lease was not in the way has been told. */
+	/* Nobody whose lease was not in the way has been told, and nobody by who was refused. */
 	for (int i = 0; i < WORKERS; i++)
 		if (workers[i].serial)
 			want(0, ask(&workers[i], do_told, 0, 0, 0, 0), "signals", w, slot, first, end);
@@ -538,6 +668,76 @@ static void send_file(struct worker *from, int slot, struct worker *to, int free
 	want(0, ask(to, do_receive, free, 0, 0, 0), "receive", to, free, 0, 0);
 	to->slot[free] = from->slot[slot];
 	to->slot[free]->refs++;
+}
+
+/* A lease of one description on all of the pages, taken by this very process, and the first of these. */
+static struct file *to_pin_under(const struct worker *w, int first, int end)
+{
+	struct file *under = NULL;
+
+	for (int i = 0; i < FILES; i++) {
+		int p = first;
+
+		while (p < end && is_strong(files[i].kind[p]))
+			p++;
+		if (p == end && files[i].holder == w->serial &&
+		    (!under || files[i].lease < under->lease))
+			under = &files[i];
+	}
+	return under;
+}
+
+/* Some pages that the worker may pin, if there are any. */
+static void aim(const struct worker *w, int *first, int *end)
+{
+	for (int p = 0; p < PAGES; p++) {
+		if (!to_pin_under(w, p, p + 1))
+			continue;
+		*first = p;
+		*end = p + 1;
+		while (*end < PAGES && any(4) && to_pin_under(w, p, *end + 1))
+			++*end;
+		if (!any(3))
+			return;
+	}
+}
+
+static void take_pin(struct worker *w, int at, int slot, int first, int end)
+{
+	struct file *under;
+	struct pin *pin = pins;
+
+	if (!w->slot[slot]->writable)
+		return;
+	/* At random, hardly any would be allowed. */
+	if (any(4))
+		aim(w, &first, &end);
+	under = to_pin_under(w, first, end);
+	want(under ? 0 : -EOPNOTSUPP, ask(w, do_pin, at, slot, first, end), "pin", w, slot, first, end);
+	if (!under)
+		return;
+	while (pin->refs)
+		pin++;
+	*pin = (struct pin){ .refs = 1, .live = true, .first = first, .end = end, .under = under };
+	w->pin[at] = pin;
+	pinned++;
+	check_table("a pin");
+}
+
+static void give_pin_back(struct worker *w, int at, bool by_close)
+{
+	struct pin *pin = w->pin[at];
+
+	if (by_close) {
+		want(0, ask(w, do_close_ring, at, 0, 0, 0), "close of a ring", w, at, 0, 0);
+		w->pin[at] = NULL;
+		drop_pin(pin);
+	} else {
+		want(pin->live ? 0 : -ENXIO, ask(w, do_unpin, at, 0, 0, 0), "unpin", w, at, 0, 0);
+		if (pin->live)
+			end_pin(pin);
+	}
+	check_table("an unpin");
 }
 
 /* A slot that is in use, or one that is not; -1 if there is none. */
@@ -558,7 +758,7 @@ static void step(void)
 	int first = any(PAGES), end = first + 1 + any(PAGES - first);
 	bool by_fcntl = has_fcntl && !any(8);
 	int kind = kinds[any(5)];
-	int used, free;
+	int used, free, at = any(PINS);
 
 	if (by_fcntl || !any(8))
 		first = 0;
@@ -574,10 +774,18 @@ static void step(void)
 	}
 	used = any_slot(w, true);
 	free = any_slot(w, false);
-	switch (any(40)) {
+	switch (any(48)) {
 	case 0:
 		if (!any(5))
 			kill_worker(w);
+		return;
+	case 40 ... 44:
+		if (used >= 0 && !w->pin[at])
+			take_pin(w, at, used, first, end > PAGES ? PAGES : end);
+		return;
+	case 45 ... 47:
+		if (w->pin[at])
+			give_pin_back(w, at, any(2));
 		return;
 	case 1 ... 3:
 		if (used < 0)
@@ -585,6 +793,7 @@ static void step(void)
 		want(0, ask(w, do_close, used, 0, 0, 0), "close", w, used, 0, 0);
 		drop(w->slot[used]);
 		w->slot[used] = NULL;
+		check_table("a close");
 		return;
 	case 4:
 		if (used < 0 || free < 0)
@@ -626,7 +835,7 @@ int main(int argc, char **argv)
 	long seconds = argc > 1 ? atol(argv[1]) : SECONDS;
 	struct sigaction sa = { .sa_handler = on_sigio, .sa_flags = SA_RESTART };
 	long was, end;
-	char dir[PATH_MAX], id[64], text[65536];
+	char dir[PATH_MAX], text[65536];
 	const char *why;
 
 	seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (unsigned long long)now_ms() * 1000003;
@@ -638,6 +847,7 @@ int main(int argc, char **argv)
 	snprintf(path, sizeof(path), "%.4000s/file", dir);
 	if (make_file(path, PAGES, 0x5eed) || make_passing())
 		ksft_exit_fail_msg("no file to take leases on\n");
+	locks_id(path, id, sizeof(id));
 	ksft_print_msg("lease_storm %ld %llu\n", seconds, seed);
 	was = break_time(2);
 	sigaction(SIGIO, &sa, NULL);
@@ -645,7 +855,7 @@ int main(int argc, char **argv)
 	has_fcntl = read_text("/sys/fs/pinfs/features/layout_lease", text, sizeof(text)) > 0 &&
 		    text[0] == '1';
 	end = now_ms() + seconds * 1000;
-	while (now_ms() < end)
+	while (now_ms() < end || operations < LEAST)
 		step();
 
 	/* All gone: nothing is left of any lease. */
@@ -656,12 +866,11 @@ int main(int argc, char **argv)
 	open_file(&workers[0], 0);
 	take(&workers[0], 0, EXCLUSIVE, 0, PAGES + 1, false);
 	kill_worker(&workers[0]);
-	locks_id(path, id, sizeof(id));
 	if (read_text("/proc/locks", text, sizeof(text)) > 0 && strstr(text, id))
 		wrong("/proc/locks shows a lease that nobody has");
 	break_time(was);
 	remove_tree(dir);
-	ksft_print_msg("%ld operations\n", operations);
-	ksft_test_result_pass("L2 L3 L6 L11 L16 L18 B2 lease storm\n");
+	ksft_print_msg("%ld operations, %ld pins, %ld leases orphaned\n", operations, pinned, orphans);
+	ksft_test_result_pass("L2 L3 L5 L6 L11 L14 L15 L16 L18 B1 B2 P3 lease storm\n");
 	ksft_finished();
 }
