@@ -10,7 +10,8 @@ use crate::{
     lock::{
         ExclusiveInode,
         LayoutLock,
-        NoFaults, //
+        NoFaults,
+        SharedInodeLock, //
     },
     vfs::{
         file::Iocb,
@@ -121,8 +122,9 @@ pub(crate) fn flush_device<F: FileSystem>(sb: &SuperBlock<F>) -> Result {
     to_result(unsafe { bindings::blkdev_issue_flush((*sb.as_ptr()).s_bdev) })
 }
 
-/// Reads a DAX file (`dax_iomap_rw()`). The caller holds the inode's i_rwsem at least shared.
+/// Reads a DAX file (`dax_iomap_rw()`).
 pub(crate) fn read<F: FileSystem>(
+    _lock: &SharedInodeLock<'_, F>,
     iocb: &mut Iocb<'_, F>,
     to: &mut IovIterDest<'_>,
     map: iomap::Table<F>,
@@ -132,8 +134,9 @@ pub(crate) fn read<F: FileSystem>(
     usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
 }
 
-/// Writes a DAX file (`dax_iomap_rw()`). The caller holds the inode's i_rwsem exclusively.
+/// Writes a DAX file (`dax_iomap_rw()`).
 pub(crate) fn write<F: FileSystem>(
+    _lock: &impl ExclusiveInode<Fs = F>,
     iocb: &mut Iocb<'_, F>,
     from: &mut IovIterSource<'_>,
     map: iomap::Table<F>,

@@ -17,7 +17,10 @@ use crate::{
     bindings,
     identity::FileId,
     lease,
-    lock::FaultLock, //
+    lock::{
+        ExclusiveInode,
+        FaultLock, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -91,12 +94,14 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
     /// Checks a write against the limits and sets the position for appends
     /// (`generic_write_checks()`). Returns the number of bytes to write; zero ends the write.
     ///
-    /// The i_rwsem is held exclusively.
-    ///
     /// # Errors
     ///
     /// `EFBIG`, `EINVAL` …
-    pub(crate) fn write_checks(&mut self, from: &mut IovIterSource<'_>) -> Result<usize> {
+    pub(crate) fn write_checks(
+        &mut self,
+        _lock: &impl ExclusiveInode<Fs = F>,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
         // SAFETY: Both pointers are valid for the call.
         let ret = unsafe { bindings::generic_write_checks(self.as_ptr(), from.as_raw()) };
         usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
@@ -107,7 +112,7 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
     /// # Errors
     ///
     /// `EAGAIN` where that would block and must not.
-    pub(crate) fn modified(&self) -> Result {
+    pub(crate) fn modified(&self, _lock: &impl ExclusiveInode<Fs = F>) -> Result {
         // SAFETY: By the type's invariant.
         to_result(unsafe { bindings::kiocb_modified(self.as_ptr()) })
     }
@@ -165,7 +170,7 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
     }
 
     /// Strips set-user-id bits and updates the times before a change (`file_modified()`).
-    pub(crate) fn modified(&self) -> Result {
+    pub(crate) fn modified(&self, _lock: &impl ExclusiveInode<Fs = F>) -> Result {
         // SAFETY: By the type's invariant.
         to_result(unsafe { bindings::file_modified(self.inner.as_ptr()) })
     }

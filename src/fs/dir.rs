@@ -97,9 +97,9 @@ fn create(
     let sb = parent.super_block();
     let owner = owner(&draft, rdev);
     let (disk, usage) = {
-        let _map = MapLocks::new([Some(parent), None, None, None]);
+        let maps = MapLocks::new([Some(parent), None, None, None]);
         let name = name(&dentry)?;
-        sb.transact(|tx| {
+        sb.transact(&maps, |tx| {
             let ino = namespace::create(tx, parent.ino(), name, &owner, target)?;
             xattr::init(tx, ino, draft.xattrs())?;
             let disk = tx.inode(ino)?.clone();
@@ -137,8 +137,8 @@ fn remove(
     let name = name(dentry)?;
     let now = parent.current_time();
     let usage = {
-        let _map = MapLocks::new([Some(parent), Some(inode), None, None]);
-        parent.super_block().transact(|tx| {
+        let maps = MapLocks::new([Some(parent), Some(inode), None, None]);
+        parent.super_block().transact(&maps, |tx| {
             operation(tx, parent.ino(), name, now.to_format())?;
             Ok(Usage::of(tx.inode(parent.ino())?))
         })?
@@ -156,9 +156,9 @@ impl Operations for DirInode {
         let sb = dir.super_block();
         sb.check_readable()?;
         let name = Name::new(name).map_err(errno)?;
-        let volume = sb.data().volume();
         let found = {
-            let _map = dir.data().map.read();
+            let map = dir.data().map.read();
+            let volume = sb.data().volume(&map);
             volume
                 .inode(dir.ino())
                 .and_then(|disk| dir::lookup(volume, &disk, name))
@@ -215,8 +215,8 @@ impl Operations for DirInode {
         inode::settle(inode)?;
         let now = parent.current_time();
         let usage = {
-            let _map = MapLocks::new([Some(parent), Some(inode), None, None]);
-            parent.super_block().transact(|tx| {
+            let maps = MapLocks::new([Some(parent), Some(inode), None, None]);
+            parent.super_block().transact(&maps, |tx| {
                 namespace::link(tx, inode.ino(), parent.ino(), name, now.to_format())?;
                 Ok(Usage::of(tx.inode(parent.ino())?))
             })?
@@ -230,11 +230,14 @@ impl Operations for DirInode {
     /// The file is on the orphan list from the first, so that it does not outlive a crash.
     fn tmpfile(dir: &INode<Pinfs>, file: Unnamed<'_>, draft: Draft<Pinfs>) -> Result {
         let owner = owner(&draft, 0);
-        let disk = dir.super_block().transact(|tx| {
-            let ino = namespace::create_unnamed(tx, dir.ino(), &owner)?;
-            xattr::init(tx, ino, draft.xattrs())?;
-            Ok(tx.inode(ino)?.clone())
-        })?;
+        let disk = {
+            let maps = MapLocks::new([Some(dir), None, None, None]);
+            dir.super_block().transact(&maps, |tx| {
+                let ino = namespace::create_unnamed(tx, dir.ino(), &owner)?;
+                xattr::init(tx, ino, draft.xattrs())?;
+                Ok(tx.inode(ino)?.clone())
+            })?
+        };
         let params = inode::params(&disk, &[]);
         draft.number(disk.ino())?.publish_unnamed(file, params)
     }
@@ -254,9 +257,9 @@ impl Operations for DirInode {
         inode::settle(inode)?;
         let now = old.current_time();
         let (old_usage, new_usage) = {
-            let _map = MapLocks::new([Some(old), Some(new), Some(inode), victim]);
+            let maps = MapLocks::new([Some(old), Some(new), Some(inode), victim]);
             let sb = old.super_block();
-            sb.transact(|tx| {
+            sb.transact(&maps, |tx| {
                 let target = (new.ino(), to);
                 let source = (old.ino(), from);
                 let replace = IfExists::Replace;
@@ -305,8 +308,8 @@ impl Operations for DirInode {
         inode::settle(b)?;
         let now = at_a.current_time();
         let (a_usage, b_usage) = {
-            let _map = MapLocks::new([Some(at_a), Some(at_b), Some(a), Some(b)]);
-            at_a.super_block().transact(|tx| {
+            let maps = MapLocks::new([Some(at_a), Some(at_b), Some(a), Some(b)]);
+            at_a.super_block().transact(&maps, |tx| {
                 let names = ((at_a.ino(), a_name), (at_b.ino(), b_name));
                 namespace::exchange(tx, names.0, names.1, now.to_format())?;
                 let a_usage = Usage::of(tx.inode(at_a.ino())?);
@@ -391,10 +394,10 @@ impl Batch {
         self.heads.clear();
         let sb = dir.super_block();
         sb.check_readable()?;
-        let volume = sb.data().volume();
         let mut result = Ok(());
         {
-            let _map = dir.data().map.read();
+            let map = dir.data().map.read();
+            let volume = sb.data().volume(&map);
             volume
                 .inode(dir.ino())
                 .and_then(|disk| {

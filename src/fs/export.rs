@@ -32,8 +32,8 @@ impl export::Operations for Handles {
         let sb = dir.super_block();
         sb.check_readable()?;
         let parent = {
-            let _map = dir.data().map.read();
-            let disk = sb.data().volume().inode(dir.ino());
+            let map = dir.data().map.read();
+            let disk = sb.data().volume(&map).inode(dir.ino());
             disk.map_err(|err| sb.report(err))?.parent.get()
         };
         inode::named(sb, parent)

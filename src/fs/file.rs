@@ -153,7 +153,7 @@ fn look_up_locked(inode: &INode<Pinfs>, first: u64, lock: &ReadGuard<'_>) -> Res
         return Ok(to_map(extent, false));
     }
     let sb = inode.super_block();
-    let volume = sb.data().volume();
+    let volume = sb.data().volume(lock);
     let mapping = volume
         .inode(inode.ino())
         .and_then(|disk| map::map(volume, &disk, first))
@@ -182,7 +182,7 @@ fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64) -> Result<Map
     let sb = inode.super_block();
     let map = &inode.data().map;
     let lock = map.write();
-    let (extent, new, sectors) = sb.transact(|tx| {
+    let (extent, new, sectors) = sb.transact(&lock, |tx| {
         let (extent, new) = match map::map_tx(tx, ino, first)? {
             Mapping::Extent(extent) if !extent.unwritten => (extent, false),
             Mapping::Extent(unwritten) => {
@@ -242,9 +242,9 @@ fn record_size(disk: &mut format::Inode, size: u64, times: Times) {
 /// Records a new size on the device and in memory.
 fn set_size(lock: &impl ExclusiveInode<Fs = Pinfs>, size: u64) -> Result {
     let inode = lock.inode();
-    let _map = inode.data().map.write_fields();
+    let map = inode.data().map.write_fields();
     let times = inode.times();
-    inode.super_block().transact(|tx| {
+    inode.super_block().transact(&map, |tx| {
         record_size(tx.inode_mut(inode.ino())?, size, times);
         Ok(())
     })?;
@@ -289,8 +289,8 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
     let ino = inode.ino();
     let sb = inode.super_block();
     let times = inode.times();
-    let _map = inode.data().map.write();
-    let (mut done, mut sectors) = sb.transact(|tx| {
+    let map = inode.data().map.write();
+    let (mut done, mut sectors) = sb.transact(&map, |tx| {
         record_size(tx.inode_mut(ino)?, size, times);
         orphan::add(tx, ino)?;
         Ok((orphan::trim(tx, ino)?, Usage::of(tx.inode(ino)?).sectors))
@@ -298,8 +298,9 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
     inode.set_size(lock, size);
     inode.set_sectors(sectors);
     while !done {
-        (done, sectors) =
-            sb.transact(|tx| Ok((orphan::trim(tx, ino)?, Usage::of(tx.inode(ino)?).sectors)))?;
+        (done, sectors) = sb.transact(&map, |tx| {
+            Ok((orphan::trim(tx, ino)?, Usage::of(tx.inode(ino)?).sectors))
+        })?;
         inode.set_sectors(sectors);
     }
     Ok(())
@@ -310,10 +311,10 @@ fn remove_blocks(lock: &LayoutLock<'_, Pinfs>, blocks: Range<u64>) -> Result {
     let inode = lock.inode();
     let ino = inode.ino();
     let sb = inode.super_block();
-    let _map = inode.data().map.write();
+    let map = inode.data().map.write();
     let mut from = blocks.start;
     loop {
-        let (progress, sectors) = sb.transact(|tx| {
+        let (progress, sectors) = sb.transact(&map, |tx| {
             let progress = map::remove(tx, ino, from, blocks.end)?;
             Ok((progress, Usage::of(tx.inode(ino)?).sectors))
         })?;
@@ -399,7 +400,7 @@ fn collapse(
             break;
         }
     }
-    file.modified()?;
+    file.modified(&lock)?;
     move_down(&lock, &blocks)
 }
 
@@ -409,9 +410,9 @@ fn move_down(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
     let inode = lock.inode();
     let ino = inode.ino();
     let (size, times) = (inode.size(), inode.times());
-    let _map = inode.data().map.write();
+    let map = inode.data().map.write();
     loop {
-        let (progress, usage) = inode.super_block().transact(|tx| {
+        let (progress, usage) = inode.super_block().transact(&map, |tx| {
             // A write may have left the size for the next sync; the new one follows from it.
             record_size(tx.inode_mut(ino)?, size, times);
             let progress = map::collapse(tx, ino, blocks.start, blocks.end)?;
@@ -445,7 +446,7 @@ fn insert(
             break;
         }
     }
-    file.modified()?;
+    file.modified(&lock)?;
     move_up(&lock, &blocks)
 }
 
@@ -454,8 +455,8 @@ fn move_up(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
     let inode = lock.inode();
     let ino = inode.ino();
     let (size, times) = (inode.size(), inode.times());
-    let _map = inode.data().map.write();
-    let usage = inode.super_block().transact(|tx| {
+    let map = inode.data().map.write();
+    let usage = inode.super_block().transact(&map, |tx| {
         record_size(tx.inode_mut(ino)?, size, times);
         map::insert_range(tx, ino, blocks.start, blocks.end - blocks.start)?;
         Ok(Usage::of(tx.inode(ino)?))
@@ -517,8 +518,8 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
         if crate::task::fatal_signal_pending() {
             return Err(EINTR);
         }
-        let _map = inode.data().map.write();
-        let (next, sectors) = sb.transact(|tx| {
+        let map = inode.data().map.write();
+        let (next, sectors) = sb.transact(&map, |tx| {
             let next = match map::map_tx(tx, inode.ino(), block)? {
                 Mapping::Extent(extent) => extent.end(),
                 Mapping::Hole { len } => {
@@ -631,7 +632,7 @@ pub(super) fn flush_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) -> R
 /// Writes the cache lines of a range of a file back to the device. Holes have none.
 fn flush_blocks(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
     let sb = inode.super_block();
-    let medium = sb.data().volume().medium();
+    let medium = sb.data().medium();
     let mut pos = range.start;
     while pos < range.end {
         // The map lock keeps blocks from being freed and used by somebody else, for whom a flush
@@ -686,7 +687,7 @@ impl Operations for OpenFileOps {
         } else {
             SharedInodeLock::new(inode)
         };
-        let read = dax::read(iocb, to, MAP);
+        let read = dax::read(&lock, iocb, to, MAP);
         drop(lock);
         iocb.accessed();
         read
@@ -701,7 +702,7 @@ impl Operations for OpenFileOps {
             InodeLock::new(inode)
         };
         check_mutable(inode)?;
-        if iocb.write_checks(from)? == 0 {
+        if iocb.write_checks(&lock, from)? == 0 {
             return Ok(0);
         }
         let start = iocb.position();
@@ -709,13 +710,13 @@ impl Operations for OpenFileOps {
             // What is between has to be looked at first.
             return Err(EAGAIN);
         }
-        iocb.modified()?;
+        iocb.modified(&lock)?;
         if start > inode.size() {
             zero_behind_end(&lock, start)?;
         }
         // Some bytes may have been written before an error; they count. If none were, the file
         // does not grow to where they would have begun.
-        let written = dax::write(iocb, from, MAP);
+        let written = dax::write(&lock, iocb, from, MAP);
         if iocb.position() > start.max(inode.size()) {
             // On the device it is recorded by the next sync, together with the times. What a crash
             // leaves before that is the old size, with blocks behind it.
@@ -735,21 +736,21 @@ impl Operations for OpenFileOps {
         match mode {
             FallocateMode::Allocate => {
                 check_growth(&locked, what)?;
-                file.modified()?;
+                file.modified(&locked)?;
                 allocate(&locked, what)
             }
             FallocateMode::ZeroRange => {
                 let mut lock = LayoutLock::new(&mut locked);
                 while let Broken::Again = break_layouts(&mut lock, &what.range)? {}
                 check_growth(&lock, what)?;
-                file.modified()?;
+                file.modified(&lock)?;
                 zero(&lock, &what.range)?;
                 allocate(&lock, what)
             }
             FallocateMode::PunchHole => {
                 let mut lock = LayoutLock::new(&mut locked);
                 while let Broken::Again = break_layouts(&mut lock, &what.range)? {}
-                file.modified()?;
+                file.modified(&lock)?;
                 punch(&lock, &what.range)
             }
             FallocateMode::CollapseRange => collapse(&mut locked, file, what),

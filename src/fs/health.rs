@@ -11,6 +11,7 @@
 
 use super::{
     errno,
+    inode::MapsWritten,
     super_block::{
         Pinfs,
         Pmem, //
@@ -85,7 +86,7 @@ impl SuperBlock<Pinfs> {
 
     /// Runs `operation` as one transaction, which is durable when this returns.
     ///
-    /// The map locks of the inodes concerned are held exclusively; takes the journal lock.
+    /// Takes the journal lock.
     ///
     /// # Errors
     ///
@@ -93,10 +94,11 @@ impl SuperBlock<Pinfs> {
     /// or after damage was found, `EIO` after the file system was shut down.
     pub(super) fn transact<R>(
         &self,
+        maps: &impl MapsWritten,
         operation: impl FnOnce(&mut Tx<'_, Pmem>) -> format::Result<R>,
     ) -> Result<R> {
         self.data()
-            .transact(operation)?
+            .transact(maps, operation)?
             .map_err(|err| self.report(err))
     }
 

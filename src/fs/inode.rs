@@ -151,6 +151,25 @@ impl MapLock {
     }
 }
 
+/// Evidence that the current task holds the map locks of the inodes that it reads on the device.
+///
+/// Which inodes these are, it does not say.
+pub(super) trait MapsRead {}
+
+impl MapsRead for ReadGuard<'_> {}
+impl<L: MapsWritten> MapsRead for L {}
+
+/// Evidence that it holds the map locks of those that it changes, exclusively.
+pub(super) trait MapsWritten {}
+
+impl MapsWritten for WriteGuard<'_> {}
+impl MapsWritten for MapLocks<'_> {}
+
+/// A transaction that concerns no inode.
+pub(super) struct NoInode;
+
+impl MapsWritten for NoInode {}
+
 /// The map locks of up to four inodes, held exclusively, without double ones.
 ///
 /// They are taken by ascending inode number, which is what keeps two renames from waiting for each
@@ -242,8 +261,8 @@ pub(super) fn setattr(
 pub(super) fn details(inode: &INode<Pinfs>) -> Result<Details> {
     let sb = inode.super_block();
     sb.check_readable()?;
-    let _map = inode.data().map.read();
-    let disk = sb.data().volume().inode(inode.ino());
+    let map = inode.data().map.read();
+    let disk = sb.data().volume(&map).inode(inode.ino());
     disk.map(|disk| Details {
         birth: Time::of_format(disk.time(Stamp::Birth)),
         flags: disk.attributes(),
@@ -263,8 +282,8 @@ pub(super) fn set_flags(locked: &VfsLocked<'_, Pinfs>, flags: u32) -> Result {
     }
     let now = inode.current_time();
     {
-        let _map = inode.data().map.write_fields();
-        inode.super_block().transact(|tx| {
+        let map = inode.data().map.write_fields();
+        inode.super_block().transact(&map, |tx| {
             let disk = tx.inode_mut(inode.ino())?;
             disk.set_attributes(flags);
             disk.set_time(Stamp::Change, now.to_format());
@@ -310,10 +329,10 @@ pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs
 fn read(new: New<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
     let sb = new.super_block();
     sb.check_readable()?;
-    let volume = sb.data().volume();
     let disk = {
-        let _map = new.data().map.read();
-        volume.inode(new.ino()).map_err(|err| sb.report(err))?
+        let map = new.data().map.read();
+        let disk = sb.data().volume(&map).inode(new.ino());
+        disk.map_err(|err| sb.report(err))?
     };
     let mut target = KVec::new();
     if Type::of_mode(disk.mode.get() as u16) == Type::Symlink {
@@ -322,7 +341,8 @@ fn read(new: New<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
             return Err(sb.report(format::Error::Corrupt("symbolic link is too long")));
         }
         target.resize(len, 0, GFP_KERNEL)?;
-        symlink::read(volume, &disk, &mut target).map_err(|err| sb.report(err))?;
+        let map = new.data().map.read();
+        symlink::read(sb.data().volume(&map), &disk, &mut target).map_err(|err| sb.report(err))?;
     }
     if disk.nlink.get() == 0 {
         // It waits to be freed, and a handle must not bring it back.
@@ -398,10 +418,10 @@ impl Usage {
 /// marks the inode dirty after that.
 pub(super) fn write(inode: &INode<Pinfs>) -> Result {
     let sb = inode.super_block();
-    let _map = inode.data().map.write_fields();
+    let map = inode.data().map.write_fields();
     let (uid, gid) = inode.owner();
     let (mode, times, version) = (inode.mode(), inode.times(), inode.version());
-    sb.transact(|tx| {
+    sb.transact(&map, |tx| {
         let disk = tx.inode_mut(inode.ino())?;
         if inode.is_regular() {
             disk.size.set(inode.size());
@@ -435,9 +455,9 @@ pub(super) fn evict(inode: &INode<Pinfs>) {
     if sb.is_read_only() || sb.check_writable().is_err() {
         return;
     }
-    let _map = inode.data().map.write();
+    let map = inode.data().map.write();
     let freed = loop {
-        match sb.transact(|tx| orphan::reap(tx, inode.ino())) {
+        match sb.transact(&map, |tx| orphan::reap(tx, inode.ino())) {
             Ok(false) => continue,
             Ok(true) => break Ok(()),
             Err(err) => break Err(err),

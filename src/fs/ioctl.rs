@@ -2,7 +2,10 @@
 
 //! ioctl()s on files and directories, beyond those that the VFS answers itself.
 
-use super::super_block::Pinfs;
+use super::{
+    inode::NoInode,
+    super_block::Pinfs, //
+};
 use crate::{
     format::{
         mount,
@@ -101,5 +104,5 @@ fn set_label(file: &OpenFile<'_, Pinfs>, arg: UserPtr) -> Result {
         .ok_or(EINVAL)?
         .copy_from_slice(wanted);
     let sb = file.inode().super_block();
-    file.with_write_access(|| sb.transact(|tx| mount::set_label(tx, label)))
+    file.with_write_access(|| sb.transact(&NoInode, |tx| mount::set_label(tx, label)))
 }

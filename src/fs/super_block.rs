@@ -8,7 +8,9 @@ use super::{
     health::Health,
     inode::{
         self,
-        Data, //
+        Data,
+        MapsRead,
+        MapsWritten, //
     },
     xattr, //
 };
@@ -202,9 +204,14 @@ impl AsRef<dax::Device> for Super {
 }
 
 impl Super {
-    /// What is read without a transaction. The map lock of the inode concerned is held.
-    pub(super) fn volume(&self) -> &Volume<Pmem> {
+    /// What is read of inodes without a transaction.
+    pub(super) fn volume<'a>(&'a self, _maps: &'a impl MapsRead) -> &'a Volume<Pmem> {
         &self.volume
+    }
+
+    /// The device, whatever it holds.
+    pub(super) fn medium(&self) -> &Pmem {
+        self.volume.medium()
     }
 
     /// How far the file system may be used.
@@ -216,6 +223,7 @@ impl Super {
     /// as a whole.
     pub(super) fn transact<R>(
         &self,
+        _maps: &impl MapsWritten,
         operation: impl FnOnce(&mut Tx<'_, Pmem>) -> format::Result<R>,
     ) -> Result<format::Result<R>> {
         let mut writer = self.writer.lock();
@@ -384,7 +392,7 @@ impl FileSystem for Pinfs {
     }
 
     fn root(sb: &SuperBlock<Self>) -> Result<ARef<INode<Self>>> {
-        let root = inode::named(sb, sb.data().volume().geometry().root_ino)?;
+        let root = inode::named(sb, sb.data().volume.geometry().root_ino)?;
         if root.is_dir() {
             Ok(root)
         } else {
@@ -403,7 +411,7 @@ impl FileSystem for Pinfs {
 
     fn reconfigure(sb: &SuperBlock<Self>, _options: &Options, read_only: bool) -> Result {
         let data = sb.data();
-        let volume = data.volume();
+        let volume = &data.volume;
         let mut writer = data.writer.lock();
         if read_only {
             if data.health.check_writable().is_err() {
@@ -428,7 +436,7 @@ impl FileSystem for Pinfs {
     }
 
     fn statistics(sb: &SuperBlock<Self>) -> Statistics {
-        let volume = sb.data().volume();
+        let volume = &sb.data().volume;
         let writer = sb.data().writer.lock();
         let counts = writer.space.counts();
         // Inodes are made of free blocks as they are needed.

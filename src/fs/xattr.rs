@@ -76,8 +76,8 @@ fn change(
     operation: impl FnOnce(&mut Tx<'_, Pmem>, u64) -> format::Result,
 ) -> Result {
     let inode = locked.inode();
-    let _map = inode.data().map.write();
-    let usage = inode.super_block().transact(|tx| {
+    let map = inode.data().map.write();
+    let usage = inode.super_block().transact(&map, |tx| {
         operation(tx, inode.ino())?;
         let disk = tx.inode_mut(inode.ino())?;
         disk.set_time(Stamp::Change, now.to_format());
@@ -93,8 +93,8 @@ impl Operations for Xattrs {
     fn get(inode: &INode<Pinfs>, space: Space, name: &[u8], buf: &mut [u8]) -> Result<usize> {
         let sb = inode.super_block();
         sb.check_readable()?;
-        let volume = sb.data().volume();
-        let _map = inode.data().map.read();
+        let map = inode.data().map.read();
+        let volume = sb.data().volume(&map);
         volume
             .inode(inode.ino())
             .and_then(|disk| xattr::get(volume, &disk, key(space, name)?, buf))
@@ -149,8 +149,8 @@ impl Operations for Xattrs {
     fn list(inode: &INode<Pinfs>, emit: &mut dyn FnMut(Space, &str, &[u8]) -> bool) -> Result {
         let sb = inode.super_block();
         sb.check_readable()?;
-        let volume = sb.data().volume();
-        let _map = inode.data().map.read();
+        let map = inode.data().map.read();
+        let volume = sb.data().volume(&map);
         volume
             .inode(inode.ino())
             .and_then(|disk| {
