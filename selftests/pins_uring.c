@@ -433,6 +433,124 @@ TEST_F(pinfs, P6_two_rings_one_goes_by_SIGKILL)
 	check_nothing_pinned(_metadata, self, &self->a);
 }
 
+/* ---- P7: other ways to register, and other rings ---- */
+
+static long act_empty_slot(struct io_uring *ring, unsigned int slot)
+{
+	struct iovec none = { NULL, 0 };
+	__u64 tag = 0;
+
+	return io_uring_register_buffers_update_tag(ring, slot, &none, &tag, 1);
+}
+
+TEST_F(pinfs, P7_sparse_table_filled_and_emptied)
+{
+	struct io_uring *ring = &self->me.ring[0];
+	struct pin_line line[2];
+	char id[64], bad[512];
+	struct iovec iov;
+	__u64 tag = 0;
+
+	locks_id(self->path, id, sizeof(id));
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, act_prepare(&self->me, FILE_SIZE));
+	ASSERT_EQ(0, io_uring_register_buffers_sparse(ring, 4));
+	iov = (struct iovec){ self->me.map, 2 * PAGE };
+	EXPECT_EQ(-EOPNOTSUPP, io_uring_register_buffers_update_tag(ring, 1, &iov, &tag, 1));
+	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
+	ASSERT_EQ(1, io_uring_register_buffers_update_tag(ring, 1, &iov, &tag, 1));
+	/* What takes a slot's place is pinned before the slot lets go. */
+	iov.iov_base = self->me.map + PAGE;
+	ASSERT_EQ(1, io_uring_register_buffers_update_tag(ring, 1, &iov, &tag, 1));
+	iov.iov_base = self->me.map + 8 * PAGE;
+	ASSERT_EQ(1, io_uring_register_buffers_update_tag(ring, 3, &iov, &tag, 1));
+	ASSERT_EQ(2, pins_of(id, line, 2, bad, sizeof(bad)));
+	EXPECT_EQ(PAGE, (long)line[0].start);
+	EXPECT_EQ(2, line[0].pages);
+	EXPECT_EQ(1, act_empty_slot(ring, 1));
+	ASSERT_EQ(1, pins_of(id, line, 2, bad, sizeof(bad)));
+	EXPECT_EQ(8 * PAGE, (long)line[0].start);
+	EXPECT_EQ(-EBUSY, act_lease(&self->me, F_UNLCK));
+	EXPECT_EQ(1, act_empty_slot(ring, 3));
+	EXPECT_EQ(0, act_lease(&self->me, F_UNLCK));
+	check_nothing_pinned(_metadata, self, &self->a);
+}
+
+/*
+ * A ring that clones another's buffers shares its pins. They stay on record, as
+ * the first ring's, until the last of the two has let go.
+ */
+static void check_clone(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self, act_fn let_go)
+{
+	int out = memfd_create("out", MFD_CLOEXEC);
+	char id[64], bad[512], buf[PAGE];
+	struct pin_line line[2];
+
+	ASSERT_LE(0, out);
+	locks_id(self->path, id, sizeof(id));
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
+	ASSERT_EQ(0, act_ring(&self->me, 1));
+	ASSERT_EQ(0, io_uring_clone_buffers(&self->me.ring[1], &self->me.ring[0]));
+	EXPECT_EQ(1, pins_of(id, line, 2, bad, sizeof(bad)));
+	EXPECT_EQ(0, let_go(&self->me, 0));
+	/* Time for deferred work to do something wrong. */
+	nap_ms(scaled_ms(50));
+	ASSERT_EQ(1, pins_of(id, line, 2, bad, sizeof(bad)));
+	EXPECT_EQ(FILE_PAGES, line[0].pages);
+	EXPECT_EQ(-EBUSY, act_lease(&self->me, F_UNLCK));
+	EXPECT_EQ(-ETXTBSY, peer_call(&self->a, act_truncate, 0));
+	EXPECT_EQ(PAGE, ring_write_fixed(&self->me.ring[1], out, self->me.map, PAGE));
+	EXPECT_EQ(PAGE, pread(out, buf, PAGE, 0));
+	EXPECT_EQ(0, memcmp(buf, self->me.map, PAGE));
+	EXPECT_EQ(0, act_unpin(&self->me, 1));
+	EXPECT_TRUE(EVENTUALLY(act_lease(&self->me, F_UNLCK) == 0, 1000));
+	check_nothing_pinned(_metadata, self, &self->a);
+	close(out);
+}
+
+TEST_F(pinfs, P6_P7_clone_outlives_unregistration)
+{
+	check_clone(_metadata, self, act_unpin);
+}
+
+TEST_F(pinfs, P6_P7_clone_outlives_its_source)
+{
+	check_clone(_metadata, self, act_ring_close);
+}
+
+TEST_F(pinfs, P6_P7_ring_that_is_polled_by_the_kernel)
+{
+	int other = memfd_create("other", MFD_CLOEXEC);
+	char id[64], bad[512], text[2 * PATH_MAX], want[2 * PATH_MAX], buf[PAGE];
+	struct pin_line line;
+	struct io_uring ring;
+	struct iovec iov;
+
+	ASSERT_LE(0, other);
+	locks_id(self->path, id, sizeof(id));
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, act_prepare(&self->me, FILE_SIZE));
+	ASSERT_EQ(0, io_uring_queue_init(8, &ring, IORING_SETUP_SQPOLL));
+	iov = (struct iovec){ self->me.map, FILE_SIZE };
+	EXPECT_EQ(-EOPNOTSUPP, io_uring_register_buffers(&ring, &iov, 1));
+	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
+	ASSERT_EQ(0, io_uring_register_buffers(&ring, &iov, 1));
+	snprintf(want, sizeof(want), "%d: anon_inode:[io_uring]\n\t%s\n", ring.ring_fd, self->path);
+	EXPECT_LT(0, read_text("/proc/self/file_pins", text, sizeof(text)));
+	EXPECT_STREQ(want, text);
+	EXPECT_EQ(PAGE, ring_write_fixed(&ring, other, self->me.map, PAGE));
+	fill(buf, PAGE, 7);
+	EXPECT_EQ(PAGE, pwrite(other, buf, PAGE, 0));
+	EXPECT_EQ(PAGE, ring_read_fixed(&ring, other, self->me.map + PAGE, PAGE));
+	EXPECT_TRUE(filled(self->me.map + PAGE, PAGE, 7));
+	io_uring_queue_exit(&ring);
+	EXPECT_TRUE(EVENTUALLY(pins_of(id, &line, 1, bad, sizeof(bad)) == 0, 1000));
+	EXPECT_EQ(0, act_lease(&self->me, F_UNLCK));
+	check_nothing_pinned(_metadata, self, &self->a);
+	close(other);
+}
+
 TEST_F(pinfs, P8_pins_survive_close_and_munmap)
 {
 	char buf[PAGE], *copy, *map;
