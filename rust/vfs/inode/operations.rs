@@ -341,6 +341,7 @@ impl<T: Operations> Thunks<T> {
         } else {
             None
         },
+        update_time: Some(Self::update_time),
         ..pin_init::zeroed()
     };
 
@@ -354,6 +355,23 @@ impl<T: Operations> Thunks<T> {
         fileattr_set: None,
         ..Self::TABLE
     };
+
+    /// New times and a new count of changes, which are noted in memory and written with the inode: that
+    /// never waits, so a write with `IOCB_NOWAIT` may have them, too. `generic_update_time()` cannot
+    /// know, and would refuse a count to be increased.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `T::Fs` that the caller has referenced.
+    unsafe extern "C" fn update_time(
+        inode: *mut bindings::inode,
+        what: bindings::fs_update_time,
+        flags: c_uint,
+    ) -> c_int {
+        let nowait = bindings::pinfs_iocb_nowait as c_uint;
+        // SAFETY: By this function's requirements.
+        unsafe { bindings::generic_update_time(inode, what, flags & !nowait) }
+    }
 
     /// # Safety
     ///
