@@ -668,8 +668,12 @@ void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count)
 	for (; count; count--, pfn++) {
 		struct page *page = pfn_to_page(pfn);
 
+		/*
+		 * Each page of a huge one has its own mark.  ClearPageReserved()
+		 * would not have that: the others are not folios.
+		 */
 		if (PageReserved(page))
-			ClearPageReserved(page);
+			clear_bit(PG_reserved, &page->flags.f);
 	}
 }
 
