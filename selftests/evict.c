@@ -66,7 +66,7 @@ static void check_ends(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *s
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
 		ASSERT_EQ(0, make_file(self->path, FILE_PAGES, FILE_SEED));
 		ASSERT_EQ(0, chmod(self->path, 0666));
-		before = blocks_free(self->dir);
+		before = blocks_free_at_rest(self->dir);
 		ASSERT_EQ(0, peer_start(&self->a, self->path));
 		ASSERT_EQ(0, peer_call(&self->a, act_prepare, ways[i].how)) {
 			TH_LOG("%s", ways[i].name);
@@ -158,7 +158,7 @@ TEST_F(pinfs, B13_rename_over_with_a_page_in_a_pipe)
 
 TEST_F(pinfs, B13_close_of_a_tmpfile_with_a_page_in_a_pipe)
 {
-	long before = blocks_free(self->dir), ret;
+	long before = blocks_free_at_rest(self->dir), ret;
 
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ret = peer_call(&self->a, act_tmpfile, 0);
@@ -193,7 +193,7 @@ TEST_F(pinfs, B13_B8_SIGKILL_of_the_holder_of_an_unlinked_file_and_its_ring)
 		long before;
 
 		ASSERT_EQ(0, make_file(self->path, FILE_PAGES, FILE_SEED));
-		before = blocks_free(self->dir);
+		before = blocks_free_at_rest(self->dir);
 		ASSERT_EQ(0, peer_start(&self->a, self->path));
 		ASSERT_EQ(0, peer_call(&self->a, orders[i / 2].hold, orders[i / 2].arg));
 		ASSERT_EQ(0, peer_call(&self->a, act_unlink, 0));
@@ -210,7 +210,7 @@ TEST_F(pinfs, B13_B8_SIGKILL_of_the_holder_of_an_unlinked_file_and_its_ring)
 
 TEST_F(pinfs, B13_B8_unlink_close_and_munmap_with_a_live_ring)
 {
-	long before = blocks_free(self->dir);
+	long before = blocks_free_at_rest(self->dir);
 
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_call(&self->a, act_hold, EXCLUSIVE));
@@ -344,7 +344,7 @@ TEST_F(pinfs, B11_B13_umount_with_a_page_of_an_unlinked_file_in_a_pipe)
 	long before;
 
 	NEED_DEVICE();
-	before = blocks_free(self->dir);
+	before = blocks_free_at_rest(self->dir);
 	hold_by_a_pipe_only(_metadata, self);
 	ASSERT_EQ(0, peer_call(&self->b, act_unlink, 0));
 	ASSERT_EQ(0, peer_call(&self->b, act_umount, 0));

@@ -720,7 +720,7 @@ TEST_F_TIMEOUT(pinfs, B8_rename_over_a_pinned_file, SLOW_TEST)
 
 TEST_F(pinfs, B8_pins_end_with_the_ring)
 {
-	long before = blocks_free(self->dir);
+	long before = blocks_free_at_rest(self->dir);
 
 	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
 	ASSERT_EQ(0, act_unlink(&self->me, 0));
@@ -733,7 +733,7 @@ TEST_F(pinfs, B8_pins_end_with_the_ring)
 /* Row B13 in its smallest form: pages of an unlinked file in a pipe. */
 TEST_F_TIMEOUT(pinfs, B13_unlinked_file_with_pages_in_a_pipe, SLOW_TEST)
 {
-	long before = blocks_free(self->dir), begin;
+	long before = blocks_free_at_rest(self->dir), begin;
 	char buf[PAGE];
 
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
@@ -767,7 +767,7 @@ static long make_and_leave(struct actor *a, long unused)
 
 TEST_F(pinfs, B13_SIGKILL_of_the_holder_of_an_unlinked_file_and_its_pipe)
 {
-	long before = blocks_free(self->dir);
+	long before = blocks_free_at_rest(self->dir);
 
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_call(&self->a, make_and_leave, 0));

@@ -515,7 +515,7 @@ TEST_F(pinfs, B8_B13_every_way_to_take_the_name)
 			int fd;
 
 			prepare(_metadata, self, blockers[b], EDGE);
-			before = blocks_free(self->dir);
+			before = blocks_free_at_rest(self->dir);
 			fd = open(self->path, O_RDWR | O_CLOEXEC);
 			ASSERT_LE(0, fd);
 			begin = now_ms();
@@ -574,7 +574,7 @@ TEST_F(pinfs, B8_close_of_a_pinned_tmpfile)
 	long before, with;
 
 	ASSERT_EQ(0, ERR(unlink(self->path)));
-	before = blocks_free(self->dir);
+	before = blocks_free_at_rest(self->dir);
 	self->me.fd = open(self->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	ASSERT_LE(0, self->me.fd);
 	ASSERT_EQ(0, act_ftruncate(&self->me, FILE_SIZE));

@@ -138,7 +138,7 @@ TEST_F(pinfs, B8_B13_read_only_remount_with_an_unlinked_file_in_quarantine)
 	long before;
 
 	NEED_DEVICE();
-	before = blocks_free(mnt);
+	before = blocks_free_at_rest(mnt);
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_call(&self->a, act_splice, 1));
 	EXPECT_EQ(-EBUSY, remount(MS_RDONLY)) {
@@ -178,7 +178,7 @@ TEST_F(pinfs, B5_B13_leases_pins_and_quarantine_on_a_frozen_file_system)
 	NEED_DEVICE();
 	snprintf(path, sizeof(path), "%.4000s/other", self->dir);
 	ASSERT_EQ(0, make_file(path, FILE_PAGES, 3));
-	before = blocks_free(mnt);
+	before = blocks_free_at_rest(mnt);
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_start(&self->b, path));
 	ASSERT_EQ(0, peer_start(&self->c, self->path));
@@ -314,7 +314,7 @@ TEST_F(pinfs, B9_B13_shutdown_with_leases_pins_and_quarantine)
 	snprintf(gone, sizeof(gone), "%.4000s/gone", self->dir);
 	ASSERT_EQ(0, make_file(gone, FILE_PAGES, 3));
 	sync();
-	before = blocks_free(mnt);
+	before = blocks_free_at_rest(mnt);
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_start(&self->b, path));
 	ASSERT_EQ(0, peer_start(&self->c, gone));

@@ -484,7 +484,7 @@ static void kill_holder(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *
 
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_start(&self->b, self->path));
-	before = blocks_free(self->dir);
+	before = blocks_free_at_rest(self->dir);
 	ASSERT_LT(0, before);
 	ASSERT_EQ(0, peer_call(&self->a, hold, 0));
 	if (unlinked) {

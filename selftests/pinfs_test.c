@@ -701,6 +701,20 @@ long blocks_free(const char *path)
 	return ret ? ret : (long)fs.f_bfree;
 }
 
+long blocks_free_at_rest(const char *path)
+{
+	long now = blocks_free(path), before, since = now_ms();
+
+	while (now_ms() - since < scaled_ms(50)) {
+		nap_ms(5);
+		before = now;
+		now = blocks_free(path);
+		if (now != before)
+			since = now_ms();
+	}
+	return now;
+}
+
 long blocks_of(const char *path)
 {
 	struct stat st;

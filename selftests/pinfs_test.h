@@ -185,6 +185,8 @@ long read_text(const char *path, char *buf, size_t size);
 /* Sets the seconds that a lease may take to break; returns what they were, or -1. */
 long break_time(long seconds);
 long blocks_free(const char *path);
+/* The same when it has stopped changing: what earlier cases let go may be on its way. */
+long blocks_free_at_rest(const char *path);
 long blocks_of(const char *path);
 /* "MAJ:MIN:INO" as /proc/locks writes it. */
 void locks_id(const char *path, char *buf, size_t size);

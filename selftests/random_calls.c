@@ -830,7 +830,7 @@ FIXTURE_SETUP(storm) {
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		     -1, 0);
 	ASSERT_NE(MAP_FAILED, board);
-	self->free_before = blocks_free(self->dir);
+	self->free_before = blocks_free_at_rest(self->dir);
 	self->break_before = break_time(1);
 	poison(self->dir, LONG_MAX);
 	for (int i = 0; i < DIRS; i++) {
