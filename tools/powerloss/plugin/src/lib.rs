@@ -96,14 +96,33 @@ fn with_state(f: impl FnOnce(&mut State)) {
 
 impl State {
     fn store(&mut self, vaddr: u64, phys: u64, bytes: &[u8], streaming: bool) {
-        let Some(off) = self.recorder.offset(phys) else {
-            return;
-        };
         if vaddr < KERNEL {
             self.mapped.insert(vaddr >> 12, phys >> 12);
+            if (vaddr & 0xfff) + bytes.len() as u64 > 0x1000 {
+                self.store_across(vaddr, bytes, streaming);
+                return;
+            }
         }
-        self.dirty = true;
-        self.recorder.store(off, bytes, streaming);
+        if let Some(off) = self.recorder.offset(phys) {
+            self.dirty = true;
+            self.recorder.store(off, bytes, streaming);
+        }
+    }
+
+    /// A program's store into two pages, which need not be neighbours. QEMU tells where the first is;
+    /// the second is where the program has stored to it before.
+    fn store_across(&mut self, vaddr: u64, bytes: &[u8], streaming: bool) {
+        for (at, byte) in (vaddr..).zip(bytes) {
+            let Some(phys) = self.translate(at) else {
+                self.recorder
+                    .fail("a store into two pages, of which the second is not known");
+                return;
+            };
+            if let Some(off) = self.recorder.offset(phys) {
+                self.dirty = true;
+                self.recorder.store(off, &[*byte], streaming);
+            }
+        }
     }
 
     /// The physical address behind a virtual one that was stored through before. The line behind any
