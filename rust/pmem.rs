@@ -135,6 +135,19 @@ impl Region {
         })
     }
 
+    /// Does both [`Region::write`] and [`Region::flush`].
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
+    pub(crate) fn store(&self, offset: u64, data: &[u8]) -> Result {
+        // SAFETY: `with` gives an address of as many bytes as asked for.
+        self.with(offset, data.len() as u64, |dst| unsafe {
+            bindings::pinfs_helper_pmem_write(dst.cast(), data.as_ptr().cast(), data.len());
+            bindings::arch_wb_cache_pmem(dst.cast(), data.len());
+        })
+    }
+
     /// Stores zeroes in the device. They are durable after [`Region::flush`] and
     /// [`Region::fence`].
     ///

@@ -192,8 +192,7 @@ pub(super) fn mark<M: Medium>(volume: &Volume<M>, plane: Plane, run: Run, set: b
 /// Stores the checksums of a group and flushes them.
 pub(super) fn set_sum<M: Medium>(volume: &Volume<M>, group: u64, word: u64) -> Result {
     let off = sum_offset(volume.geometry(), group);
-    volume.medium().write(off, &word.to_le_bytes())?;
-    volume.medium().flush(off, 8)
+    volume.medium().store(off, &word.to_le_bytes())
 }
 
 /// Computes and stores the checksums of a group from what the bitmaps hold, and flushes them: for

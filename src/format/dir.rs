@@ -12,7 +12,10 @@
 //! Locks: the inode lock of the directory, shared for [`lookup`] and [`read`], exclusive for the
 //! rest.
 
-use core::ops::Range;
+use core::ops::{
+    Deref,
+    Range, //
+};
 
 use zerocopy::{
     little_endian::{
@@ -33,18 +36,20 @@ use zerocopy_derive::{
 
 use super::{
     inode::S_IFMT,
+    journal::LINE,
     name::{
         hash,
         HASH_BITS,
         NAME_MAX, //
     },
+    offset_of,
+    space::mask,
     tree::{
         self,
         Entry, //
     },
     volume::{
         Object,
-        Reader,
         Seal, //
     },
     Error,
@@ -138,6 +143,9 @@ struct NameHead {
 
 const NAME_HEAD: usize = size_of::<NameHead>();
 
+/// More names than fit into a leaf.
+const MAX_NAMES: usize = BODY / (NAME_HEAD + 2);
+
 impl NameHead {
     fn size(&self) -> usize {
         NAME_HEAD + usize::from(self.len)
@@ -171,6 +179,75 @@ struct Place {
     /// Offset in the leaf's body.
     at: usize,
     found: Found,
+}
+
+/// A leaf that is being changed, with a note of the lines in which it is.
+pub(super) struct LeafEdit<'t> {
+    leaf: &'t mut Leaf,
+    lines: &'t mut U64,
+}
+
+impl Deref for LeafEdit<'_> {
+    type Target = Leaf;
+
+    fn deref(&self) -> &Leaf {
+        self.leaf
+    }
+}
+
+impl<'t> LeafEdit<'t> {
+    /// A change of `leaf` that is noted in `lines`.
+    pub(super) fn new(leaf: &'t mut Leaf, lines: &'t mut U64) -> Self {
+        LeafEdit { leaf, lines }
+    }
+
+    /// Notes that bytes of the body change.
+    fn touch(&mut self, body: Range<usize>) {
+        let first = (size_of::<LeafHead>() + body.start) / LINE;
+        let end = (size_of::<LeafHead>() + body.end).div_ceil(LINE);
+        self.lines
+            .set(self.lines.get() | mask(0, first as u64..end as u64));
+    }
+
+    /// [`Leaf::insert`], noted.
+    fn insert(&mut self, index: usize, head: NameHead, name: Name<'_>) -> Result {
+        let at = usize::from(self.head.end.get());
+        if self.gap() < head.size() + 2 {
+            // All names are moved.
+            self.touch(0..BODY);
+        }
+        self.touch(at..at + head.size());
+        // All slots from this one on, and one more.
+        self.touch(Leaf::slot_range(self.len())?.start..Leaf::slot_range(index)?.end);
+        self.leaf.insert(index, head, name)
+    }
+
+    /// [`Leaf::remove`], noted.
+    fn remove(&mut self, index: usize) -> Result {
+        self.touch(Leaf::slot_range(self.len())?.end..Leaf::slot_range(index)?.end);
+        self.leaf.remove(index)
+    }
+
+    /// Changes the head of the name at `at` of the body.
+    fn set_head(&mut self, at: usize, head: &NameHead) -> Result {
+        self.touch(at..at + NAME_HEAD);
+        let bytes = self.leaf.body.get_mut(at..at + NAME_HEAD);
+        bytes.ok_or(BAD_SLOT)?.copy_from_slice(head.as_bytes());
+        Ok(())
+    }
+}
+
+/// Sorts a few hundred numbers: Shell's sort, which is small. The library's is made for more.
+fn sort(numbers: &mut [u32]) {
+    for gap in [57, 23, 10, 4, 1] {
+        for start in gap..numbers.len() {
+            let mut at = start;
+            while at >= gap && numbers.get(at - gap) > numbers.get(at) {
+                numbers.swap(at - gap, at);
+                at -= gap;
+            }
+        }
+    }
 }
 
 /// The file type of a mode as readdir gives it.
@@ -278,6 +355,73 @@ impl Leaf {
         Ok(head)
     }
 
+    /// The first slot whose cookie is not below `cookie`.
+    fn search(&self, cookie: u64) -> Result<usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.head_of(middle)?.1.cookie.get() < cookie {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The place and the head of the name of slot `index`.
+    fn head_of(&self, index: usize) -> Result<(usize, NameHead)> {
+        let at = self.slot(index)?;
+        Ok((at, self.name_head(at)?))
+    }
+
+    fn is_name(&self, at: usize, head: &NameHead, name: Name<'_>) -> bool {
+        self.body.get(at + NAME_HEAD..at + head.size()) == Some(name.bytes())
+    }
+
+    /// The slot, the place and the head of a name whose lowest cookie is `first`.
+    fn find(&self, first: u64, name: Name<'_>) -> Result<(usize, usize, NameHead)> {
+        for index in self.search(first)?..self.len() {
+            let (at, head) = self.head_of(index)?;
+            if !same_hash(head.cookie.get(), first) {
+                break;
+            }
+            if self.is_name(at, &head, name) {
+                return Ok((index, at, head));
+            }
+        }
+        Err(Error::NoEntry)
+    }
+
+    /// The slot and the cookie for a new name: the lowest cookie of its hash, from `first` on, that
+    /// is not taken.
+    fn vacancy(&self, first: u64, name: Name<'_>) -> Result<(usize, u64)> {
+        let start = self.search(first)?;
+        let mut end = start;
+        let mut vacant = None;
+        let mut next = first;
+        for index in start..self.len() {
+            let (at, head) = self.head_of(index)?;
+            let cookie = head.cookie.get();
+            if !same_hash(cookie, first) {
+                break;
+            }
+            if self.is_name(at, &head, name) {
+                return Err(Error::Exists);
+            }
+            if cookie != next {
+                vacant = vacant.or(Some((index, next)));
+            }
+            next = cookie + 1;
+            end = index + 1;
+        }
+        match vacant {
+            Some(vacant) => Ok(vacant),
+            None if same_hash(next, first) => Ok((end, next)),
+            None => Err(Error::NoSpace),
+        }
+    }
+
     /// Bytes between the names and the slots.
     fn gap(&self) -> usize {
         BODY - usize::from(self.head.end.get()) - 2 * self.len()
@@ -334,22 +478,26 @@ impl Leaf {
         Ok(())
     }
 
-    /// Moves the names together. They are found in the order of their places by looking for the
-    /// next one each time: there is no memory for a sorted list, and it is rare.
+    /// Moves the names together, in the order of their places.
     fn compact(&mut self) -> Result {
+        let mut places = [0u32; MAX_NAMES];
+        let places = places.get_mut(..self.len()).ok_or(BAD_SLOT)?;
+        for (index, place) in places.iter_mut().enumerate() {
+            *place = (self.slot(index)? << 16 | index) as u32;
+        }
+        sort(places);
         let (mut from, mut to) = (0, 0);
-        for _ in 0..self.len() {
-            let mut next = None;
-            for index in 0..self.len() {
-                let at = self.slot(index)?;
-                if at >= from && next.is_none_or(|(_, best)| at < best) {
-                    next = Some((index, at));
-                }
+        for place in places {
+            let (at, index) = ((*place >> 16) as usize, (*place & 0xffff) as usize);
+            if at < from {
+                // Names that overlap; they cannot be ours.
+                return Err(BAD_SLOT);
             }
-            let (index, at) = next.ok_or(BAD_SLOT)?;
             let size = self.name_head(at)?.size();
-            self.body.copy_within(at..at + size, to);
-            self.set_slot(index, to)?;
+            if at != to {
+                self.body.copy_within(at..at + size, to);
+                self.set_slot(index, to)?;
+            }
             from = at + size;
             to += size;
         }
@@ -400,76 +548,62 @@ impl Leaf {
     }
 }
 
-/// Reads the head of name `index` of a leaf, and its place.
-fn name_at<R: Reader>(r: &mut R, block: u64, index: usize) -> Result<(NameHead, usize)> {
-    let mut slot = U16::ZERO;
-    r.leaf_bytes(block, Leaf::slot_range(index)?.start, slot.as_mut_bytes())?;
-    let at = usize::from(slot.get());
-    let mut head = NameHead::new_zeroed();
-    r.leaf_bytes(block, at, head.as_mut_bytes())?;
-    Ok((head, at))
-}
+impl<M: Medium> Volume<M> {
+    /// Checks that `block` is a leaf of directory `owner` and returns the number of its names.
+    fn leaf(&self, block: u64, owner: u64) -> Result<usize> {
+        self.verify_block::<Leaf>(block)?;
+        self.plain::<LeafHead>(offset_of(block))?.count(owner)
+    }
 
-/// The first of `count` names whose cookie is not below `cookie`.
-fn search<R: Reader>(r: &mut R, block: u64, count: usize, cookie: u64) -> Result<usize> {
-    let (mut low, mut high) = (0, count);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if name_at(r, block, middle)?.0.cookie.get() < cookie {
-            low = middle + 1;
-        } else {
-            high = middle;
+    /// Bytes from the body of a leaf that [`Volume::leaf`] has checked.
+    fn leaf_bytes(&self, block: u64, at: usize, buf: &mut [u8]) -> Result {
+        Leaf::check_range(at, buf.len())?;
+        let at = size_of::<LeafHead>() + at;
+        self.medium().read(offset_of(block) + at as u64, buf)
+    }
+
+    /// Reads the head of name `index` of a leaf, and its place.
+    fn name_at(&self, block: u64, index: usize) -> Result<(NameHead, usize)> {
+        let mut slot = U16::ZERO;
+        self.leaf_bytes(block, Leaf::slot_range(index)?.start, slot.as_mut_bytes())?;
+        let at = usize::from(slot.get());
+        let mut head = NameHead::new_zeroed();
+        self.leaf_bytes(block, at, head.as_mut_bytes())?;
+        Ok((head, at))
+    }
+
+    /// The first of `count` names whose cookie is not below `cookie`.
+    fn search(&self, block: u64, count: usize, cookie: u64) -> Result<usize> {
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.name_at(block, middle)?.0.cookie.get() < cookie {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
         }
+        Ok(low)
     }
-    Ok(low)
-}
 
-fn is_name<R: Reader>(
-    r: &mut R,
-    block: u64,
-    (head, at): (NameHead, usize),
-    name: Name<'_>,
-) -> Result<bool> {
-    if usize::from(head.len) != name.bytes().len() {
-        return Ok(false);
-    }
-    let mut buf = [0u8; 32];
-    for (part, at) in name
-        .bytes()
-        .chunks(buf.len())
-        .zip((at + NAME_HEAD..).step_by(buf.len()))
-    {
-        let buf = buf.get_mut(..part.len()).ok_or(BAD_SLOT)?;
-        r.leaf_bytes(block, at, buf)?;
-        if buf != part {
+    fn is_name(&self, block: u64, (head, at): (NameHead, usize), name: Name<'_>) -> Result<bool> {
+        if usize::from(head.len) != name.bytes().len() {
             return Ok(false);
         }
-    }
-    Ok(true)
-}
-
-/// Finds a name. `Err(Error::NoEntry)` if there is none.
-fn find<R: Reader>(r: &mut R, dir: &Inode, name: Name<'_>) -> Result<Place> {
-    dir.check_dir()?;
-    let cookie = first_cookie(r.geometry(), name);
-    let (leaf, _) = tree::floor(r, dir.ino(), &dir.root, cookie)?;
-    let leaf = leaf.ok_or(Error::NoEntry)?;
-    let count = r.leaf(leaf.value, dir.ino())?;
-    for index in search(r, leaf.value, count, cookie)?..count {
-        let (head, at) = name_at(r, leaf.value, index)?;
-        if !same_hash(head.cookie.get(), cookie) {
-            break;
+        let mut buf = [0u8; 32];
+        for (part, at) in name
+            .bytes()
+            .chunks(buf.len())
+            .zip((at + NAME_HEAD..).step_by(buf.len()))
+        {
+            let buf = buf.get_mut(..part.len()).ok_or(BAD_SLOT)?;
+            self.leaf_bytes(block, at, buf)?;
+            if buf != part {
+                return Ok(false);
+            }
         }
-        if is_name(r, leaf.value, (head, at), name)? {
-            return Ok(Place {
-                leaf,
-                index,
-                at,
-                found: head.found(),
-            });
-        }
+        Ok(true)
     }
-    Err(Error::NoEntry)
 }
 
 /// Finds a name.
@@ -477,13 +611,41 @@ fn find<R: Reader>(r: &mut R, dir: &Inode, name: Name<'_>) -> Result<Place> {
 /// # Errors
 /// [`Error::NoEntry`], [`Error::NotDirectory`].
 pub fn lookup<M: Medium>(volume: &Volume<M>, dir: &Inode, name: Name<'_>) -> Result<Found> {
-    Ok(find(&mut &*volume, dir, name)?.found)
+    dir.check_dir()?;
+    let cookie = first_cookie(volume.geometry(), name);
+    let (leaf, _) = tree::floor(&mut &*volume, dir.ino(), &dir.root, cookie)?;
+    let block = leaf.ok_or(Error::NoEntry)?.value;
+    let count = volume.leaf(block, dir.ino())?;
+    for index in volume.search(block, count, cookie)?..count {
+        let (head, at) = volume.name_at(block, index)?;
+        if !same_hash(head.cookie.get(), cookie) {
+            break;
+        }
+        if volume.is_name(block, (head, at), name)? {
+            return Ok(head.found());
+        }
+    }
+    Err(Error::NoEntry)
+}
+
+/// Finds a name as the transaction sees it. `Err(Error::NoEntry)` if there is none.
+fn find<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) -> Result<Place> {
+    tx.inode(dir)?.check_dir()?;
+    let cookie = first_cookie(tx.volume().geometry(), name);
+    let (leaf, _) = tree::floor_tx(tx, dir, cookie)?;
+    let leaf = leaf.ok_or(Error::NoEntry)?;
+    let (index, at, head) = tx.leaf(leaf.value, dir)?.find(cookie, name)?;
+    Ok(Place {
+        leaf,
+        index,
+        at,
+        found: head.found(),
+    })
 }
 
 /// The same as [`lookup`], with the transaction's own changes.
 pub(super) fn lookup_tx<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) -> Result<Found> {
-    let dir = tx.inode(dir)?.clone();
-    Ok(find(tx, &dir, name)?.found)
+    Ok(find(tx, dir, name)?.found)
 }
 
 /// Calls `emit` with the entries at or behind position `from`, in the order of their cookies, until
@@ -496,17 +658,16 @@ pub fn read<M: Medium>(
     mut emit: impl FnMut(&Found, &[u8]) -> bool,
 ) -> Result {
     dir.check_dir()?;
-    let r = &mut &*volume;
     let mut from = core::cmp::max(from, FIRST);
     let mut name = [0u8; NAME_MAX];
     while from <= COOKIE_MAX {
-        let (leaf, above) = tree::floor(r, dir.ino(), &dir.root, from)?;
+        let (leaf, above) = tree::floor(&mut &*volume, dir.ino(), &dir.root, from)?;
         if let Some(leaf) = leaf {
-            let count = r.leaf(leaf.value, dir.ino())?;
-            for index in search(r, leaf.value, count, from)?..count {
-                let (head, at) = name_at(r, leaf.value, index)?;
+            let count = volume.leaf(leaf.value, dir.ino())?;
+            for index in volume.search(leaf.value, count, from)?..count {
+                let (head, at) = volume.name_at(leaf.value, index)?;
                 let name = name.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
-                r.leaf_bytes(leaf.value, at + NAME_HEAD, name)?;
+                volume.leaf_bytes(leaf.value, at + NAME_HEAD, name)?;
                 let found = head.found();
                 // A reader that starts again behind this one must always get on.
                 if found.cookie < from || found.cookie > COOKIE_MAX {
@@ -539,13 +700,12 @@ pub(super) fn read_leaf<M: Medium>(
     block: u64,
     mut emit: impl FnMut(&Found, &[u8]),
 ) -> Result {
-    let r = &mut &*volume;
     let mut last = 0;
     let mut name = [0u8; NAME_MAX];
-    for index in 0..r.leaf(block, dir.ino())? {
-        let (head, at) = name_at(r, block, index)?;
+    for index in 0..volume.leaf(block, dir.ino())? {
+        let (head, at) = volume.name_at(block, index)?;
         let name = name.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
-        r.leaf_bytes(block, at + NAME_HEAD, name)?;
+        volume.leaf_bytes(block, at + NAME_HEAD, name)?;
         let found = head.found();
         if found.cookie <= last {
             return Err(Error::Corrupt("directory entries out of order"));
@@ -568,13 +728,13 @@ pub(super) fn add<M: Medium>(
     mode: u32,
 ) -> Result {
     tx.inode(dir)?.check_dir()?;
-    let cookie = first_cookie(tx.geometry(), name);
+    let cookie = first_cookie(tx.volume().geometry(), name);
     let size = NAME_HEAD + name.bytes().len();
     // After one split there is room, unless many names share a hash; then it may take a few.
     for _ in 0..4 {
         let leaf = leaf_for(tx, dir, cookie)?;
-        let (index, cookie) = vacancy(tx, dir, leaf.value, cookie, name)?;
-        let target = tx.leaf_mut(leaf.value, dir)?;
+        let mut target = tx.leaf_edit(leaf.value, dir)?;
+        let (index, cookie) = target.vacancy(cookie, name)?;
         if target.has_room(size) {
             let head = NameHead {
                 cookie: U64::new(cookie),
@@ -592,11 +752,10 @@ pub(super) fn add<M: Medium>(
 
 /// The leaf that a new name with `cookie` belongs into, made now if there is none.
 fn leaf_for<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, cookie: u64) -> Result<Entry> {
-    let root = tx.inode(dir)?.root;
-    if let (Some(leaf), _) = tree::floor(tx, dir, &root, cookie)? {
+    if let (Some(leaf), _) = tree::floor_tx(tx, dir, cookie)? {
         return Ok(leaf);
     }
-    if let Some(first) = tree::ceiling(tx, dir, &root, 0)? {
+    if let Some(first) = tree::ceiling(tx, dir, 0)? {
         // The first leaf takes what is below it too.
         let leaf = Entry { key: 0, ..first };
         tree::change(tx, dir, first.key, leaf)?;
@@ -612,40 +771,6 @@ fn leaf_for<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, cookie: u64) -> Result<Entr
     };
     tree::insert(tx, dir, leaf)?;
     Ok(leaf)
-}
-
-/// The slot and the cookie for a new name: the lowest cookie of its hash that is not taken.
-fn vacancy<M: Medium>(
-    tx: &mut Tx<'_, M>,
-    dir: u64,
-    block: u64,
-    first: u64,
-    name: Name<'_>,
-) -> Result<(usize, u64)> {
-    let count = tx.leaf(block, dir)?;
-    let start = search(tx, block, count, first)?;
-    let mut vacant = None;
-    let mut next = first;
-    let mut end = start;
-    for index in start..count {
-        let (head, at) = name_at(tx, block, index)?;
-        if !same_hash(head.cookie.get(), first) {
-            break;
-        }
-        if is_name(tx, block, (head, at), name)? {
-            return Err(Error::Exists);
-        }
-        if head.cookie.get() != next {
-            vacant = vacant.or(Some((index, next)));
-        }
-        next = head.cookie.get() + 1;
-        end = index + 1;
-    }
-    match vacant {
-        Some(vacant) => Ok(vacant),
-        None if same_hash(next, first) => Ok((end, next)),
-        None => Err(Error::NoSpace),
-    }
 }
 
 /// Makes two leaves of one that has no room for a name with `cookie`.
@@ -691,9 +816,8 @@ fn split<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, leaf: Entry, cookie: u64) -> R
 
 /// Removes a name and returns what it named.
 pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) -> Result<Found> {
-    let inode = tx.inode(dir)?.clone();
-    let place = find(tx, &inode, name)?;
-    let leaf = tx.leaf_mut(place.leaf.value, dir)?;
+    let place = find(tx, dir, name)?;
+    let mut leaf = tx.leaf_edit(place.leaf.value, dir)?;
     leaf.remove(place.index)?;
     if leaf.len() == 0 {
         tree::remove(tx, dir, place.leaf.key)?;
@@ -711,14 +835,12 @@ pub(super) fn replace<M: Medium>(
     ino: u64,
     mode: u32,
 ) -> Result<Found> {
-    let inode = tx.inode(dir)?.clone();
-    let place = find(tx, &inode, name)?;
-    let leaf = tx.leaf_mut(place.leaf.value, dir)?;
+    let place = find(tx, dir, name)?;
+    let mut leaf = tx.leaf_edit(place.leaf.value, dir)?;
     let mut head = leaf.name_head(place.at)?;
     head.ino.set(ino);
     head.kind = kind_of(mode);
-    let bytes = leaf.body.get_mut(place.at..place.at + NAME_HEAD);
-    bytes.ok_or(BAD_SLOT)?.copy_from_slice(head.as_bytes());
+    leaf.set_head(place.at, &head)?;
     Ok(place.found)
 }
 

@@ -155,6 +155,14 @@ fn check(from: u64, to: u64) -> Result {
     Ok(())
 }
 
+fn check_block(lblock: u64) -> Result {
+    if lblock < MAX_BLOCKS {
+        Ok(())
+    } else {
+        Err(Error::Overflow)
+    }
+}
+
 fn check_file(inode: &Inode) -> Result {
     match inode.kind() {
         S_IFREG => Ok(()),
@@ -162,14 +170,14 @@ fn check_file(inode: &Inode) -> Result {
     }
 }
 
-fn map_in<R: Reader>(r: &mut R, inode: &Inode, lblock: u64) -> Result<Mapping> {
-    check_file(inode)?;
-    if lblock >= MAX_BLOCKS {
-        return Err(Error::Overflow);
-    }
-    let (entry, above) = tree::floor(r, inode.ino(), &inode.root, lblock)?;
+/// What is at `lblock`, given the tree entry there or before and the lowest key behind.
+fn mapping(
+    (entry, above): (Option<Entry>, Option<u64>),
+    geometry: &Geometry,
+    lblock: u64,
+) -> Result<Mapping> {
     if let Some(entry) = entry {
-        let extent = Extent::from_entry(entry, r.geometry())?;
+        let extent = Extent::from_entry(entry, geometry)?;
         if lblock < extent.end() {
             return Ok(Mapping::Extent(extent.clip(lblock, u64::MAX)));
         }
@@ -183,13 +191,18 @@ fn map_in<R: Reader>(r: &mut R, inode: &Inode, lblock: u64) -> Result<Mapping> {
 /// # Errors
 /// [`Error::Overflow`] past [`MAX_BLOCKS`], [`Error::Invalid`] if this is no regular file.
 pub fn map<M: Medium>(volume: &Volume<M>, inode: &Inode, lblock: u64) -> Result<Mapping> {
-    map_in(&mut &*volume, inode, lblock)
+    check_file(inode)?;
+    check_block(lblock)?;
+    let found = tree::floor(&mut &*volume, inode.ino(), &inode.root, lblock)?;
+    mapping(found, volume.geometry(), lblock)
 }
 
 /// The same as [`map`], with the transaction's own changes.
 pub fn map_tx<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, lblock: u64) -> Result<Mapping> {
-    let inode = tx.inode(ino)?.clone();
-    map_in(tx, &inode, lblock)
+    check_file(tx.inode(ino)?)?;
+    check_block(lblock)?;
+    let found = tree::floor_tx(tx, ino, lblock)?;
+    mapping(found, tx.geometry(), lblock)
 }
 
 /// The extent at `key` or before it, and the one behind `key`.
@@ -198,18 +211,17 @@ fn neighbours<M: Medium>(
     ino: u64,
     key: u64,
 ) -> Result<(Option<Extent>, Option<Extent>)> {
-    let root = tx.inode(ino)?.root;
-    let geometry = *tx.geometry();
-    let (left, above) = tree::floor(tx, ino, &root, key)?;
-    let left = left.map(|e| Extent::from_entry(e, &geometry)).transpose()?;
+    let (left, above) = tree::floor_tx(tx, ino, key)?;
     let right = match above {
-        Some(above) => tree::ceiling(tx, ino, &root, above)?,
+        Some(above) => tree::ceiling(tx, ino, above)?,
         None => None,
     };
-    let right = right
-        .map(|e| Extent::from_entry(e, &geometry))
-        .transpose()?;
-    Ok((left, right))
+    let geometry = tx.geometry();
+    let extent = |entry: Entry| Extent::from_entry(entry, geometry);
+    Ok((
+        left.map(extent).transpose()?,
+        right.map(extent).transpose()?,
+    ))
 }
 
 /// Allocates blocks for a hole of the file that begins at or before `lblock`: at most `len`, at

@@ -20,7 +20,10 @@
 
 use core::{
     cmp,
-    ops::DerefMut, //
+    ops::{
+        DerefMut,
+        Range, //
+    }, //
 };
 
 use zerocopy::{
@@ -29,7 +32,6 @@ use zerocopy::{
         U64, //
     },
     FromBytes,
-    FromZeros,
     IntoBytes, //
 };
 use zerocopy_derive::{
@@ -70,8 +72,8 @@ use super::{
     CHUNK, //
 };
 
-/// Bytes of arena that suit every operation of the engine.
-pub const ARENA_BYTES: usize = 192 << 10;
+/// Bytes of arena that suit every operation of the engine: copies of objects, and the record.
+pub const ARENA_BYTES: usize = 400 << 10;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"pJrn");
 
@@ -88,8 +90,9 @@ pub(super) const INODES_GONE: u32 = 5;
 /// Entry: the checksums of a group in the bitmaps.
 const SUMS: u32 = 6;
 
-/// Bytes of entries that are stored at a time.
-const PIECE: usize = 256;
+/// Bytes of an object that a change is noted for: a cache line. An object has [`u64::BITS`] lines at
+/// most.
+pub(super) const LINE: usize = 64;
 
 /// Words that are logged though they did not change, because a new entry would cost as much.
 const GAP: usize = 2;
@@ -107,7 +110,7 @@ struct Header {
     reserved: [u8; 40],
 }
 
-const HEADER: u64 = size_of::<Header>() as u64;
+pub(super) const HEADER: u64 = size_of::<Header>() as u64;
 
 /// The start of an entry. Everything is a multiple of eight bytes.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -263,98 +266,25 @@ pub fn erase<M: Medium>(volume: &Volume<M>) -> Result {
     Ok(())
 }
 
-/// Writes a record.
-pub(super) struct Writer<'v, M: Medium> {
-    volume: &'v Volume<M>,
-    /// Bytes of the entries so far.
-    len: u64,
-    /// Checksum of what has left the buffer.
-    crc: u32,
-    /// The last bytes of them, which are stored together.
-    buffer: [u8; PIECE],
-    buffered: usize,
+/// A record in memory.
+struct Record<'v> {
+    /// The header and the entries.
+    bytes: &'v mut [u8],
+    /// Where the next entry goes.
+    end: usize,
 }
 
-impl<'v, M: Medium> Writer<'v, M> {
-    pub(super) fn new(volume: &'v Volume<M>) -> Self {
-        let base = offset_of(volume.geometry().journal_start);
-        Writer {
-            volume,
-            len: 0,
-            crc: volume.crc_start(base),
-            buffer: [0; PIECE],
-            buffered: 0,
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
+impl Record<'_> {
     fn append(&mut self, bytes: &[u8]) -> Result {
-        let len = bytes.len() as u64;
-        if self.len + len > capacity(self.volume.geometry()) {
-            return Err(Error::TxFull);
-        }
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            if self.buffered == PIECE {
-                self.store()?;
-            }
-            let free = self.buffer.get_mut(self.buffered..).ok_or(Error::Io)?;
-            let (now, later) = rest.split_at(cmp::min(rest.len(), free.len()));
-            let to = free.get_mut(..now.len()).ok_or(Error::Io)?;
-            to.copy_from_slice(now);
-            self.buffered += now.len();
-            self.len += now.len() as u64;
-            rest = later;
-        }
+        let end = self.end + bytes.len();
+        let to = self.bytes.get_mut(self.end..end).ok_or(Error::TxFull)?;
+        to.copy_from_slice(bytes);
+        self.end = end;
         Ok(())
     }
 
-    /// Stores what is in the buffer.
-    fn store(&mut self) -> Result {
-        let bytes = self.buffer.get(..self.buffered).ok_or(Error::Io)?;
-        let base = offset_of(self.volume.geometry().journal_start) + HEADER;
-        let at = base + self.len - bytes.len() as u64;
-        self.volume.medium().write(at, bytes)?;
-        self.crc = self.volume.medium().crc32c(self.crc, bytes);
-        self.buffered = 0;
-        Ok(())
-    }
-
-    /// Logs the words of an object that differ from the medium.
-    pub(super) fn object(&mut self, off: u64, bytes: &[u8]) -> Result {
-        let mut old = [U64::ZERO; CHUNK / 8];
-        let new = <[U64]>::ref_from_bytes(bytes).map_err(|_| Error::TxFull)?;
-        // The run of words to log, as byte positions in the object.
-        let mut run = 0..0;
-        let mut base = 0;
-        for new in new.chunks(CHUNK / 8) {
-            let old = old.get_mut(..new.len()).ok_or(Error::TxFull)?;
-            let medium = self.volume.medium();
-            medium.read(off + base as u64, old.as_mut_bytes())?;
-            // Most of a block has not changed: the whole piece is compared first.
-            if old.as_bytes() != new.as_bytes() {
-                for (index, (old, new)) in old.iter().zip(new).enumerate() {
-                    if old.get() == new.get() {
-                        continue;
-                    }
-                    let at = base + index * 8;
-                    if run.is_empty() || at - run.end > GAP * 8 {
-                        self.bytes(off, bytes, run)?;
-                        run = at..at + 8;
-                    } else {
-                        run.end = at + 8;
-                    }
-                }
-            }
-            base += CHUNK;
-        }
-        self.bytes(off, bytes, run)
-    }
-
-    fn bytes(&mut self, off: u64, object: &[u8], run: core::ops::Range<usize>) -> Result {
+    /// Appends an entry for bytes `run` of an object that stands at `off`.
+    fn part(&mut self, off: u64, object: &[u8], run: Range<usize>) -> Result {
         if run.is_empty() {
             return Ok(());
         }
@@ -368,6 +298,82 @@ impl<'v, M: Medium> Writer<'v, M> {
         };
         self.append(head.as_bytes())?;
         self.append(data)
+    }
+}
+
+/// Writes a record: first into memory, then, when it is complete, to the journal.
+pub(super) struct Writer<'v, M: Medium> {
+    volume: &'v Volume<M>,
+    record: Record<'v>,
+    /// What stands on the medium where an object is to go.
+    old: [U64; CHUNK / 8],
+}
+
+impl<'v, M: Medium> Writer<'v, M> {
+    /// A writer that builds the record in `memory`.
+    pub(super) fn new(volume: &'v Volume<M>, memory: &'v mut [u8]) -> Self {
+        Writer {
+            volume,
+            record: Record {
+                bytes: memory,
+                end: HEADER as usize,
+            },
+            old: [U64::ZERO; CHUNK / 8],
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.record.end == HEADER as usize
+    }
+
+    /// Logs the words of an object that differ from the medium, all of them in the `lines` that are
+    /// set.
+    pub(super) fn object(&mut self, off: u64, bytes: &[u8], lines: u64) -> Result {
+        debug_assert!(self.is_noted(off, bytes, lines));
+        let Writer {
+            volume,
+            record,
+            old,
+        } = self;
+        // The run of words to log, as byte positions in the object.
+        let mut run = 0..0;
+        let mut left = lines;
+        while left != 0 {
+            let first = left.trailing_zeros() as usize;
+            let count = cmp::min((left >> first).trailing_ones() as usize, CHUNK / LINE);
+            left &= !(((1 << count) - 1) << first);
+            let base = first * LINE;
+            let new = bytes.get(base..base + count * LINE).ok_or(Error::TxFull)?;
+            let old = old.get_mut(..new.len() / 8).ok_or(Error::TxFull)?;
+            volume
+                .medium()
+                .read(off + base as u64, old.as_mut_bytes())?;
+            let new = <[U64]>::ref_from_bytes(new).map_err(|_| Error::TxFull)?;
+            for (index, (old, new)) in old.iter().zip(new).enumerate() {
+                if old.get() == new.get() {
+                    continue;
+                }
+                let at = base + index * 8;
+                if run.is_empty() || at - run.end > GAP * 8 {
+                    record.part(off, bytes, run)?;
+                    run = at..at + 8;
+                } else {
+                    run.end = at + 8;
+                }
+            }
+        }
+        record.part(off, bytes, run)
+    }
+
+    /// Whether all that differs from the medium is in `lines`.
+    fn is_noted(&self, off: u64, bytes: &[u8], lines: u64) -> bool {
+        let mut old = [0; LINE];
+        bytes.chunks(LINE).enumerate().all(|(line, new)| {
+            let at = off + (line * LINE) as u64;
+            lines >> line & 1 != 0
+                || self.volume.medium().read(at, &mut old).is_err()
+                || old.as_slice() == new
+        })
     }
 
     /// Logs a change of a bitmap.
@@ -387,21 +393,80 @@ impl<'v, M: Medium> Writer<'v, M> {
             start: U64::new(start),
             bits: U64::new(bits),
         };
-        self.append(head.as_bytes())
+        self.record.append(head.as_bytes())
     }
 
-    /// Completes the record. What it refers to must be durable before this.
-    pub(super) fn finish(mut self, _: Durable<Fresh>, state: &State) -> Result<Stored<'v, M, Log>> {
-        self.store()?;
+    /// Completes the record and stores it. What it refers to must be durable before this.
+    pub(super) fn finish(self, _: Durable<Fresh>, state: &State) -> Result<Written<'v, M>> {
         let volume = self.volume;
-        let mut header = Header::new_zeroed();
+        let base = offset_of(volume.geometry().journal_start);
+        let Record { bytes, end } = self.record;
+        let record = bytes.get_mut(..end).ok_or(Error::TxFull)?;
+        let (header, entries) = Header::mut_from_prefix(&mut *record).map_err(|_| Error::TxFull)?;
+        if entries.len() as u64 > capacity(volume.geometry()) {
+            return Err(Error::TxFull);
+        }
         header.magic.set(MAGIC);
         header.sequence.set(state.sequence);
-        header.len.set(self.len);
-        header.crc.set(header.checksum(volume, self.crc));
-        let base = offset_of(volume.geometry().journal_start);
-        volume.medium().write(base, header.as_bytes())?;
-        Ok(Stored::new(volume.medium(), base, HEADER + self.len))
+        header.len.set(entries.len() as u64);
+        header.reserved = [0; 40];
+        let crc = volume.medium().crc32c(volume.crc_start(base), entries);
+        header.crc.set(header.checksum(volume, crc));
+        volume.medium().write(base, record)?;
+        Ok(Written {
+            volume,
+            entries: record.get(HEADER as usize..).unwrap_or(&[]),
+            stored: Stored::new(volume.medium(), base, end as u64),
+        })
+    }
+}
+
+/// A record that has been stored, and its entries in memory.
+#[must_use]
+pub(super) struct Written<'v, M: Medium> {
+    volume: &'v Volume<M>,
+    entries: &'v [u8],
+    stored: Stored<'v, M, Log>,
+}
+
+impl<'v, M: Medium> Written<'v, M> {
+    /// Makes the record durable, and stores what it says in its places.
+    pub(super) fn apply(self) -> Result<Flushed<'v, M, Home>> {
+        let log = self.stored.flush()?.fence();
+        apply_entries(self.volume, log, self.entries)
+    }
+}
+
+/// Applies the entries of the record that is in the journal, from memory.
+fn apply_entries<'v, M: Medium>(
+    volume: &'v Volume<M>,
+    _: Durable<Log>,
+    entries: &[u8],
+) -> Result<Flushed<'v, M, Home>> {
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let (entry, behind) = EntryHead::ref_from_prefix(rest).map_err(|_| Error::TxFull)?;
+        let data = behind.split_at_checked(entry.len.get() as usize);
+        let (data, behind) = data.ok_or(Error::TxFull)?;
+        if entry.kind.get() == BYTES {
+            volume.medium().store(entry.start.get(), data)?;
+        } else {
+            apply_bits(volume, entry)?;
+        }
+        rest = behind;
+    }
+    Ok(Flushed::new(volume.medium()))
+}
+
+/// Applies an entry about the bitmaps.
+fn apply_bits<M: Medium>(volume: &Volume<M>, entry: &EntryHead) -> Result {
+    let run = Run {
+        start: entry.start.get(),
+        len: entry.bits.get(),
+    };
+    match bitmap_change(entry.kind.get()) {
+        Some((plane, set)) => bitmap::mark(volume, plane, run, set),
+        None => bitmap::set_sum(volume, run.start, run.len),
     }
 }
 
@@ -414,23 +479,14 @@ impl Header {
 }
 
 /// Applies the record that is in the journal.
-pub(super) fn apply<M: Medium>(
-    volume: &Volume<M>,
-    _: Durable<Log>,
-) -> Result<Flushed<'_, M, Home>> {
+fn apply<M: Medium>(volume: &Volume<M>, _: Durable<Log>) -> Result<Flushed<'_, M, Home>> {
     let header: Header = volume.plain(offset_of(volume.geometry().journal_start))?;
     for_each(volume, header.len.get(), |entry, data| {
-        let run = Run {
-            start: entry.start.get(),
-            len: entry.bits.get(),
-        };
-        match (entry.kind.get(), bitmap_change(entry.kind.get())) {
-            (BYTES, _) => {
-                let len = u64::from(entry.len.get());
-                volume.medium().copy(data, run.start, len)
-            }
-            (_, Some((plane, set))) => bitmap::mark(volume, plane, run, set),
-            _ => bitmap::set_sum(volume, run.start, run.len),
+        if entry.kind.get() == BYTES {
+            let len = u64::from(entry.len.get());
+            volume.medium().copy(data, entry.start.get(), len)
+        } else {
+            apply_bits(volume, entry)
         }
     })?;
     Ok(Flushed::new(volume.medium()))

@@ -38,6 +38,12 @@ pub trait Medium {
     /// Starts writing back the cache lines that hold the range.
     fn flush(&self, off: u64, len: u64) -> Result;
 
+    /// Stores `data` at `off` and starts writing back the cache lines there.
+    fn store(&self, off: u64, data: &[u8]) -> Result {
+        self.write(off, data)?;
+        self.flush(off, data.len() as u64)
+    }
+
     /// Copies `len` bytes from one place to another, which does not overlap the first, and flushes
     /// that.
     fn copy(&self, from: u64, to: u64, len: u64) -> Result {
@@ -99,6 +105,10 @@ impl<M: Medium + ?Sized> Medium for &M {
 
     fn flush(&self, off: u64, len: u64) -> Result {
         (**self).flush(off, len)
+    }
+
+    fn store(&self, off: u64, data: &[u8]) -> Result {
+        (**self).store(off, data)
     }
 
     fn copy(&self, from: u64, to: u64, len: u64) -> Result {

@@ -221,6 +221,18 @@ impl Root {
         }
     }
 
+    /// What [`floor`] would find, if there are no nodes.
+    fn floor(&self, key: u64) -> Option<(Option<Entry>, Option<u64>)> {
+        if self.level != 0 {
+            return None;
+        }
+        let live = self.entries.get(..self.count())?;
+        let rank = live.partition_point(|entry| entry.key.get() as i64 <= key as i64);
+        let entry = rank.checked_sub(1).and_then(|index| live.get(index));
+        let above = live.get(rank).map(|above| above.key.get());
+        Some((entry.map(RawEntry::get), above))
+    }
+
     fn slots(&mut self) -> Slots<'_> {
         Slots {
             count: &mut self.count,
@@ -387,6 +399,16 @@ impl Slots<'_> {
         live.partition_point(|entry| entry.key.get() as i64 <= key)
     }
 
+    /// The index of `key`, which is as in this node.
+    fn find(&self, key: u64) -> Result<usize> {
+        let index = self.rank(key as i64).checked_sub(1);
+        let index = index.ok_or(Error::NoEntry)?;
+        if self.get(index)?.key != key {
+            return Err(Error::NoEntry);
+        }
+        Ok(index)
+    }
+
     /// Moves all keys from entry `index` on, and what is beneath them if there is.
     fn shift_from(&mut self, index: usize, delta: i64, inner: bool) -> Result {
         for index in index..self.len() {
@@ -422,8 +444,6 @@ struct Path {
     steps: [Step; MAX_LEVEL as usize + 1],
     /// Level of the root, and index of the leaf's step.
     depth: usize,
-    /// The lowest key above the wanted one.
-    above: Option<u64>,
 }
 
 impl Path {
@@ -455,36 +475,58 @@ fn rank<R: Reader>(r: &mut R, root: &Root, at: (u64, usize), key: i64) -> Result
     Ok(low)
 }
 
-fn locate<R: Reader>(r: &mut R, owner: u64, root: &Root, key: u64) -> Result<Path> {
-    let mut path = Path {
-        steps: Default::default(),
-        depth: usize::from(root.level),
-        above: None,
-    };
+/// Goes down to `key`, calls `visit` with the depth of each step and the step, and returns the last
+/// one, in the leaf, and the lowest key above.
+fn descend<R: Reader>(
+    r: &mut R,
+    owner: u64,
+    root: &Root,
+    key: u64,
+    mut visit: impl FnMut(usize, Step),
+) -> Result<(Step, Option<u64>)> {
+    let depth = usize::from(root.level);
+    let mut above = None;
     let mut block = ROOT;
     let mut count = root.count();
     let mut shift = 0;
-    for (depth, step) in path.steps.iter_mut().enumerate().take(path.depth + 1) {
+    // The level of a root was checked when it was read.
+    for at in 0..=depth {
         let rank = rank(r, root, (block, count), lower(key, shift)?)?;
         if rank < count {
-            let above = entry_at(r, root, block, rank)?.raised(shift)?;
-            path.above = Some(above.key);
+            above = Some(entry_at(r, root, block, rank)?.raised(shift)?.key);
         }
-        let leaf = depth == path.depth;
-        let index = if leaf { rank } else { rank.saturating_sub(1) };
-        *step = Step {
+        let index = if at == depth {
+            rank
+        } else {
+            rank.saturating_sub(1)
+        };
+        let step = Step {
             block,
             index,
             shift,
         };
-        if !leaf {
-            let entry = entry_at(r, root, block, index)?;
-            block = entry.value;
-            shift = shift.checked_add(entry.shift()).ok_or(BAD_KEY)?;
-            let level = (path.depth - depth - 1) as u8;
-            count = r.node(block, owner, level)?;
+        visit(at, step);
+        if at == depth {
+            return Ok((step, above));
         }
+        let entry = entry_at(r, root, block, index)?;
+        block = entry.value;
+        shift = shift.checked_add(entry.shift()).ok_or(BAD_KEY)?;
+        count = r.node(block, owner, (depth - at - 1) as u8)?;
     }
+    Err(Error::Corrupt("tree does not end"))
+}
+
+fn locate<R: Reader>(r: &mut R, owner: u64, root: &Root, key: u64) -> Result<Path> {
+    let mut path = Path {
+        depth: usize::from(root.level),
+        ..Path::default()
+    };
+    descend(r, owner, root, key, |depth, step| {
+        if let Some(slot) = path.steps.get_mut(depth) {
+            *slot = step;
+        }
+    })?;
     Ok(path)
 }
 
@@ -495,30 +537,44 @@ pub(super) fn floor<R: Reader>(
     root: &Root,
     key: u64,
 ) -> Result<(Option<Entry>, Option<u64>)> {
-    let path = locate(r, owner, root, key)?;
-    let leaf = path.step(path.depth);
+    // Most trees have no nodes.
+    if let Some(found) = root.floor(key) {
+        return Ok(found);
+    }
+    let (leaf, above) = descend(r, owner, root, key, |_, _| {})?;
     let entry = match leaf.index.checked_sub(1) {
         Some(index) => Some(entry_at(r, root, leaf.block, index)?.raised(leaf.shift)?),
         None => None,
     };
-    Ok((entry, path.above))
+    Ok((entry, above))
 }
 
-/// The entry with the lowest key not below `key`.
-pub(super) fn ceiling<R: Reader>(
-    r: &mut R,
-    owner: u64,
-    root: &Root,
+/// The same as [`floor`] in the tree of inode `ino`, as the transaction sees it.
+pub(super) fn floor_tx<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    ino: u64,
     key: u64,
-) -> Result<Option<Entry>> {
-    let (entry, above) = floor(r, owner, root, key)?;
+) -> Result<(Option<Entry>, Option<u64>)> {
+    let root = &tx.inode(ino)?.root;
+    if let Some(found) = root.floor(key) {
+        return Ok(found);
+    }
+    // Only now: a root is not small.
+    let root = *root;
+    floor(tx, ino, &root, key)
+}
+
+/// The entry with the lowest key not below `key` in the tree of inode `ino`, as the transaction
+/// sees it.
+pub(super) fn ceiling<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Result<Option<Entry>> {
+    let (entry, above) = floor_tx(tx, ino, key)?;
     if entry.is_some_and(|entry| entry.key == key) {
         return Ok(entry);
     }
     let Some(above) = above else {
         return Ok(None);
     };
-    match floor(r, owner, root, above)? {
+    match floor_tx(tx, ino, above)? {
         (Some(entry), _) if entry.key == above => Ok(Some(entry)),
         _ => Err(Error::Corrupt("tree keys out of order")),
     }
@@ -540,7 +596,7 @@ fn slots<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64, block: u64) -> Result<S
 pub(super) fn insert<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, entry: Entry) -> Result {
     let mut at = ROOT;
     let mut shift = 0;
-    let mut level = root(tx, ino)?.level;
+    let mut level = tx.inode(ino)?.root.level;
     // Every node on the way down is made to have room before it is entered. A turn either goes down
     // a level, splits a child, or deepens the tree, so a few per level are enough.
     for _ in 0..4 * usize::from(MAX_LEVEL) {
@@ -670,6 +726,11 @@ fn set_lowest<M: Medium>(
 
 /// Replaces the entry at `key` by one that has the same neighbours.
 pub(super) fn change<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64, entry: Entry) -> Result {
+    if tx.inode(ino)?.root.level == 0 {
+        let mut root = slots(tx, ino, ROOT)?;
+        let index = root.find(key)?;
+        return root.set(index, entry);
+    }
     let (path, index) = locate_exact(tx, ino, key)?;
     let leaf = path.step(path.depth);
     slots(tx, ino, leaf.block)?.set(index, entry.lowered(leaf.shift)?)?;
@@ -681,6 +742,11 @@ pub(super) fn change<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64, entry: E
 
 /// Removes the entry at `key`.
 pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Result {
+    if tx.inode(ino)?.root.level == 0 {
+        let mut root = slots(tx, ino, ROOT)?;
+        let index = root.find(key)?;
+        return root.remove(index);
+    }
     let (path, mut index) = locate_exact(tx, ino, key)?;
     for depth in (0..=path.depth).rev() {
         let Step { block, shift, .. } = path.step(depth);
@@ -728,10 +794,11 @@ pub(super) fn shift<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, delta: i
 /// Takes a single small child back into the root.
 fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
     for _ in 0..MAX_LEVEL {
-        let old = root(tx, ino)?;
+        let old = &tx.inode(ino)?.root;
         if old.level == 0 || old.count.get() != 1 {
             break;
         }
+        let old = *old;
         let Entry { value: child, .. } = old.entries[0].get();
         let shift = old.entries[0].get().shift();
         let count = tx.node(child, ino, old.level - 1)?;

@@ -13,8 +13,7 @@ use zerocopy::{
         U32,
         U64, //
     },
-    FromBytes,
-    IntoBytes, //
+    FromBytes, //
 };
 use zerocopy_derive::{
     FromBytes,
@@ -31,7 +30,7 @@ use super::{
     },
     dir::{
         Leaf,
-        LeafHead, //
+        LeafEdit, //
     },
     inode::{
         Inode,
@@ -39,7 +38,8 @@ use super::{
     },
     journal::{
         self,
-        State, //
+        State,
+        LINE, //
     },
     mount::{
         Status,
@@ -102,6 +102,14 @@ pub(super) struct Slot {
     /// Bytes under the checksum.
     sealed: U32,
     flags: U32,
+    /// The lines in which a [`DIRTY`] object differs from the medium, or may.
+    lines: U64,
+}
+
+/// All lines of an object.
+const fn all_lines<T: Object>() -> u64 {
+    const { assert!(size_of::<T>() % LINE == 0 && size_of::<T>() / LINE <= 64) };
+    !0 >> (64 - size_of::<T>() / LINE)
 }
 
 /// A change of a bitmap.
@@ -129,18 +137,27 @@ struct Memory<'a> {
     slots: &'a mut [Slot],
     changes: &'a mut [Change],
     objects: &'a mut [u8],
+    /// For the log record.
+    record: &'a mut [u8],
 }
 
 impl<'a> Memory<'a> {
     fn divide(arena: &'a mut [u8]) -> Result<Self> {
         let (slots, rest) =
             <[Slot]>::mut_from_prefix_with_elems(arena, SLOTS).map_err(|_| Error::Invalid)?;
-        let (changes, objects) =
+        let (changes, rest) =
             <[Change]>::mut_from_prefix_with_elems(rest, CHANGES).map_err(|_| Error::Invalid)?;
+        // A record of all objects as they are, and of all changes.
+        let more = journal::HEADER
+            + SLOTS as u64 * journal::bound(0)
+            + CHANGES as u64 * journal::RUN_BOUND;
+        let objects = rest.len().saturating_sub(more as usize) / 2;
+        let (objects, record) = rest.split_at_mut(objects);
         Ok(Memory {
             slots,
             changes,
             objects,
+            record,
         })
     }
 }
@@ -211,9 +228,13 @@ impl<'a, M: Medium> Tx<'a, M> {
 
     fn check_inode(&mut self, ino: u64) -> Result {
         // One that this transaction holds is in use, even if the medium does not know it yet.
-        let block = ino / INODE_SLOTS;
-        let known = self.space.is_inode_block(block)
-            && (self.find(inode_offset(ino)).is_some() || self.volume.inode_in_use(ino)?);
+        if ino < self.volume.geometry().blocks * INODE_SLOTS
+            && self.find(inode_offset(ino)).is_some()
+        {
+            return Ok(());
+        }
+        let known =
+            self.space.is_inode_block(ino / INODE_SLOTS) && self.volume.inode_in_use(ino)?;
         known.then_some(()).ok_or(Error::Stale)
     }
 
@@ -342,12 +363,31 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(node)
     }
 
+    /// A leaf of directory `owner`.
+    pub(super) fn leaf(&mut self, block: u64, owner: u64) -> Result<&Leaf> {
+        self.check_block(block)?;
+        let leaf = self.object::<Leaf>(offset_of(block))?;
+        leaf.head.count(owner)?;
+        Ok(leaf)
+    }
+
     /// A leaf of directory `owner`, to be changed.
     pub(super) fn leaf_mut(&mut self, block: u64, owner: u64) -> Result<&mut Leaf> {
         self.check_block(block)?;
         let leaf = self.object_mut::<Leaf>(offset_of(block))?;
         leaf.head.count(owner)?;
         Ok(leaf)
+    }
+
+    /// A leaf of directory `owner`, of which a part is to be changed.
+    pub(super) fn leaf_edit(&mut self, block: u64, owner: u64) -> Result<LeafEdit<'_>> {
+        self.check_block(block)?;
+        let (slot, leaf) = self.open::<Leaf>(offset_of(block))?;
+        leaf.head.count(owner)?;
+        slot.flags.set(slot.flags.get() | DIRTY);
+        // The first line has the checksum.
+        slot.lines.set(slot.lines.get() | 1);
+        Ok(LeafEdit::new(leaf, &mut slot.lines))
     }
 
     /// A block of attributes, to be changed.
@@ -390,6 +430,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             len: U32::new(len as u32),
             sealed: U32::new(T::SEALED as u32),
             flags: U32::new(0),
+            lines: U64::ZERO,
         };
         Ok(self.slots)
     }
@@ -413,7 +454,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     }
 
     /// The copy of the object at `off`, made now if there is none.
-    fn open<T: Object>(&mut self, off: u64, flags: u32) -> Result<&mut T> {
+    fn open<T: Object>(&mut self, off: u64) -> Result<(&mut Slot, &mut T)> {
         let index = match self.find(off) {
             Some(index) => index,
             None => {
@@ -430,21 +471,23 @@ impl<'a, M: Medium> Tx<'a, M> {
             }
         };
         let (slot, bytes) = self.held(index)?;
-        slot.flags.set(slot.flags.get() | flags);
         // Two uses of one place: the lengths differ, or else the magic does.
         let magic = bytes.get(..4).is_some_and(|m| m == T::MAGIC.to_le_bytes());
         match T::mut_from_bytes(bytes) {
-            Ok(object) if magic => Ok(object),
+            Ok(object) if magic => Ok((slot, object)),
             _ => Err(Error::Corrupt(T::DAMAGED)),
         }
     }
 
     fn object<T: Object>(&mut self, off: u64) -> Result<&T> {
-        self.open::<T>(off, 0).map(|object| &*object)
+        self.open::<T>(off).map(|(_, object)| &*object)
     }
 
     fn object_mut<T: Object>(&mut self, off: u64) -> Result<&mut T> {
-        self.open::<T>(off, DIRTY)
+        let (slot, object) = self.open::<T>(off)?;
+        slot.flags.set(slot.flags.get() | DIRTY);
+        slot.lines.set(all_lines::<T>());
+        Ok(object)
     }
 
     /// An object of zeroes in a place whose contents do not matter but are durable.
@@ -464,6 +507,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.keep(size_of::<T>());
         let (slot, bytes) = self.held(index)?;
         slot.flags.set(flags);
+        slot.lines.set(all_lines::<T>());
         bytes.fill(0);
         if let Some(magic) = bytes.get_mut(..4) {
             magic.copy_from_slice(&T::MAGIC.to_le_bytes());
@@ -560,11 +604,11 @@ impl<'a, M: Medium> Tx<'a, M> {
     fn write(&mut self) -> Result {
         let ready = self.write_placed()?;
         let volume = self.volume;
-        let mut log = journal::Writer::new(volume);
+        let mut log = journal::Writer::new(volume, core::mem::take(&mut self.memory.record));
         for index in 0..self.slots {
             let (slot, bytes) = self.held(index)?;
             if slot.flags.get() & (DIRTY | PLACED | GONE) == DIRTY {
-                log.object(slot.off.get(), bytes)?;
+                log.object(slot.off.get(), bytes, slot.lines.get())?;
             }
         }
         for change in self.changes() {
@@ -574,8 +618,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         if log.is_empty() {
             return Ok(());
         }
-        let log = log.finish(ready, self.state)?.flush()?.fence();
-        let home = journal::apply(volume, log)?.fence();
+        let home = log.finish(ready, self.state)?.apply()?.fence();
         self.state.settled(home);
         Ok(())
     }
@@ -619,8 +662,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             let off = slot.off.get();
             volume.reseal(off, slot.sealed.get() as usize, bytes)?;
             if flags & PLACED != 0 {
-                volume.medium().write(off, bytes)?;
-                volume.medium().flush(off, bytes.len() as u64)?;
+                volume.medium().store(off, bytes)?;
                 stored = true;
             }
         }
@@ -699,19 +741,5 @@ impl<M: Medium> Reader for Tx<'_, M> {
 
     fn node_entry(&mut self, block: u64, index: usize) -> Result<Entry> {
         self.object::<Node>(offset_of(block))?.entry(index)
-    }
-
-    fn leaf(&mut self, block: u64, owner: u64) -> Result<usize> {
-        self.check_block(block)?;
-        self.object::<Leaf>(offset_of(block))?.head.count(owner)
-    }
-
-    fn leaf_bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result {
-        let range = Leaf::check_range(at, buf.len())?;
-        let leaf = self.object::<Leaf>(offset_of(block))?;
-        let bytes = leaf.as_bytes().get(size_of::<LeafHead>()..);
-        let bytes = bytes.and_then(|body| body.get(range));
-        buf.copy_from_slice(bytes.ok_or(Error::Corrupt(Leaf::DAMAGED))?);
-        Ok(())
     }
 }

@@ -20,10 +20,6 @@ use zerocopy_derive::{
 };
 
 use super::{
-    dir::{
-        Leaf,
-        LeafHead, //
-    },
     inode::{
         Inode,
         InodeHead, //
@@ -290,12 +286,6 @@ pub trait Reader {
 
     /// Entry `index` of a node that [`Reader::node`] has checked.
     fn node_entry(&mut self, block: u64, index: usize) -> Result<Entry>;
-
-    /// Checks that `block` is a leaf of directory `owner` and returns the number of its names.
-    fn leaf(&mut self, block: u64, owner: u64) -> Result<usize>;
-
-    /// Bytes from the body of a leaf that [`Reader::leaf`] has checked.
-    fn leaf_bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result;
 }
 
 impl<M: Medium> Reader for &Volume<M> {
@@ -321,16 +311,5 @@ impl<M: Medium> Reader for &Volume<M> {
         let at = size_of::<NodeHead>() + index * size_of::<RawEntry>();
         let raw: RawEntry = self.plain(offset_of(block) + at as u64)?;
         Ok(raw.get())
-    }
-
-    fn leaf(&mut self, block: u64, owner: u64) -> Result<usize> {
-        self.verify_block::<Leaf>(block)?;
-        self.plain::<LeafHead>(offset_of(block))?.count(owner)
-    }
-
-    fn leaf_bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result {
-        Leaf::check_range(at, buf.len())?;
-        let at = size_of::<LeafHead>() + at;
-        self.medium.read(offset_of(block) + at as u64, buf)
     }
 }

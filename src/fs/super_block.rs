@@ -131,6 +131,10 @@ impl Medium for Pmem {
         self.region.flush(off, len).map_err(|_| format::Error::Io)
     }
 
+    fn store(&self, off: u64, data: &[u8]) -> format::Result {
+        self.region.store(off, data).map_err(|_| format::Error::Io)
+    }
+
     fn copy(&self, from: u64, to: u64, len: u64) -> format::Result {
         self.region
             .copy(from, to, len)

@@ -79,7 +79,7 @@ fn small_transactions_lose_nothing() {
         for _ in 0..300 {
             let before = fs.check();
             let op = workload.next(&before);
-            let bytes = 7000 + random.below(20_000) as usize;
+            let bytes = 23_000 + 2 * random.below(20_000) as usize;
             fs.journal = Journal::new(&fs.volume, vec![0; bytes]).expect("journal");
             let result = workload.apply(&mut fs, &op);
             let after = fs.check();
