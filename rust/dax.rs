@@ -146,6 +146,51 @@ pub(crate) fn write<F: FileSystem>(
     usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
 }
 
+/// Copies at most `len` bytes from byte `at` of the device on to where a read wants them. Returns how
+/// many: fewer, or none, where [`read`] has to find out why.
+///
+/// The bytes are of one extent, which the inode lock keeps in the file.
+pub(crate) fn read_extent<F: FileSystem>(
+    _lock: &SharedInodeLock<'_, F>,
+    device: &Device,
+    (at, len): (u64, usize),
+    to: &mut IovIterDest<'_>,
+) -> usize {
+    // SAFETY: The device is referenced; it checks the range.
+    unsafe {
+        bindings::pinfs_helper_dax_copy(device.as_ptr(), device.offset() + at, len, to.as_raw())
+    }
+}
+
+/// Stores at most `len` bytes of a write from byte `at` of the device on, and has `then` do what comes
+/// after with their number, unless there are none. Returns how many: fewer, or none, where [`write`]
+/// has to find out why. They are durable after a fence.
+///
+/// The bytes are of one extent, which the inode lock keeps in the file, or of nobody else.
+///
+/// # Errors
+///
+/// Those of `then`; nothing has been taken from `from` then.
+pub(crate) fn write_extent(
+    _lock: &impl ExclusiveInode,
+    device: &Device,
+    (at, len): (u64, usize),
+    from: &mut IovIterSource<'_>,
+    then: impl FnOnce(usize) -> Result,
+) -> Result<usize> {
+    // SAFETY: The device is referenced; it checks the range.
+    let written = unsafe {
+        bindings::pinfs_helper_dax_copy(device.as_ptr(), device.offset() + at, len, from.as_raw())
+    };
+    if written > 0 {
+        then(written).inspect_err(|_| {
+            // SAFETY: It was just advanced by as much.
+            unsafe { from.revert(written) };
+        })?;
+    }
+    Ok(written)
+}
+
 /// Zeroes a range of a file through the device; holes stay (`dax_zero_range()`).
 ///
 /// # Errors

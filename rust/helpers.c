@@ -448,7 +448,8 @@ u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev)
  * by byte, which is slow for the small structures of a file system where the
  * processor has no microcode for it.
  */
-static size_t pmem_read_words(void *dst, const void *src, size_t words)
+static __always_inline size_t pmem_read_words(void *dst, const void *src,
+					      size_t words)
 {
 	asm volatile("1: rep movsq\n"
 		     "2:\n"
@@ -457,6 +458,37 @@ static size_t pmem_read_words(void *dst, const void *src, size_t words)
 		     :
 		     : "memory");
 	return words * sizeof(u64);
+}
+
+/*
+ * Copies between one contiguous range of a device and a read's or write's
+ * memory, as dax_iomap_rw() does once it knows where to.  Returns the number of
+ * bytes copied: fewer than asked for at a fault or a machine check, and none
+ * where the device will not give an address, which dax_iomap_rw() knows how to
+ * deal with.
+ */
+size_t pinfs_helper_dax_copy(struct dax_device *dax_dev, u64 at, size_t len,
+			     struct iov_iter *iter)
+{
+	const unsigned int offset = offset_in_page(at);
+	size_t done = 0;
+	void *addr;
+	long pages;
+	int id;
+
+	id = dax_read_lock();
+	pages = dax_direct_access(dax_dev, PHYS_PFN(at), PFN_UP(offset + len),
+				  DAX_ACCESS, &addr, NULL);
+	if (pages > 0) {
+		len = min_t(size_t, len, PFN_PHYS(pages) - offset);
+		if (iov_iter_rw(iter) == WRITE)
+			done = _copy_from_iter_flushcache(addr + offset, len,
+							  iter);
+		else
+			done = _copy_mc_to_iter(addr + offset, len, iter);
+	}
+	dax_read_unlock(id);
+	return done;
 }
 
 size_t pinfs_helper_pmem_read(void *dst, const void *src, size_t len)

@@ -130,6 +130,8 @@ size_t pinfs_helper_pmem_read(void *dst, const void *src, size_t len);
 void pinfs_helper_pmem_zero(void *dst, size_t len);
 void pinfs_helper_pmem_write(void *dst, const void *src, size_t len);
 void pinfs_helper_pmem_wmb(void);
+size_t pinfs_helper_dax_copy(struct dax_device *dax_dev, u64 at, size_t len,
+			     struct iov_iter *iter);
 u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start);
 bool pinfs_helper_page_mapped(struct page *page);
 long pinfs_helper_wait_page_idle_killable(struct page *page,

@@ -226,6 +226,73 @@ TEST_F(pinfs, S2_SEEK_agrees_with_FIEMAP)
 	close(fd);
 }
 
+/* ---- appends ---- */
+
+/* Appends fill new blocks, preallocated ones and the rest of the last one, and show zeroes behind. */
+TEST_F(pinfs, S2_appends_of_all_lengths)
+{
+	static const long lengths[] = { 1, 100, PAGE - 101, PAGE, 3 * PAGE + 5, 7, 20 * PAGE, PAGE - 12 };
+	static char data[32 * PAGE], buf[256 * PAGE], want[256 * PAGE];
+
+	for (int preallocate = 0; preallocate < 2; preallocate++) {
+		int fd = open(in_dir(self, "appended"), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+		struct stat st;
+		long at = 0;
+
+		ASSERT_LE(0, fd);
+		if (preallocate)
+			ASSERT_EQ(0, ERR(fallocate(fd, FALLOC_FL_KEEP_SIZE, 5 * PAGE, 30 * PAGE)));
+		for (size_t i = 0; i < 3 * ARRAY_SIZE(lengths); i++) {
+			long len = lengths[i % ARRAY_SIZE(lengths)];
+
+			memset(data, 'a' + (int)i, len);
+			memcpy(want + at, data, len);
+			ASSERT_EQ(len, ERR(write(fd, data, len)));
+			at += len;
+			ASSERT_EQ(0, fstat(fd, &st));
+			ASSERT_EQ(at, st.st_size);
+			ASSERT_EQ(at, ERR(pread(fd, buf, sizeof(buf), 0)));
+			ASSERT_EQ(0, memcmp(buf, want, at));
+		}
+		/* What the last block had behind the end does not come to light. */
+		ASSERT_EQ(0, ERR(ftruncate(fd, at + PAGE)));
+		ASSERT_EQ(PAGE, ERR(pread(fd, buf, 2 * PAGE, at)));
+		EXPECT_TRUE(all_zero(buf, PAGE));
+		close(fd);
+		unlink(in_dir(self, "appended"));
+	}
+}
+
+/* An append that cannot read all it is to write keeps what it could, and no block for the rest. */
+TEST_F(pinfs, S2_append_from_bad_memory)
+{
+	char *data = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static char buf[8 * PAGE];
+	int fd = open(in_dir(self, "appended"), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	struct stat st;
+
+	ASSERT_LE(0, fd);
+	ASSERT_NE(MAP_FAILED, data);
+	memset(data, 'b', 8 * PAGE);
+	ASSERT_EQ(0, mprotect(data + 2 * PAGE, PAGE, PROT_NONE));
+	EXPECT_EQ(-EFAULT, ERR(write(fd, data + 2 * PAGE, PAGE)));
+	ASSERT_EQ(0, fstat(fd, &st));
+	EXPECT_EQ(0, st.st_size);
+	EXPECT_EQ(2 * PAGE - 100, ERR(write(fd, data + 100, 7 * PAGE)));
+	ASSERT_EQ(0, fstat(fd, &st));
+	EXPECT_EQ(2 * PAGE - 100, st.st_size);
+	EXPECT_EQ(2 * PAGE / 512, st.st_blocks);
+	/* Nor can a read write it. */
+	EXPECT_EQ(-EFAULT, ERR(pread(fd, data + 2 * PAGE, PAGE, 0)));
+	EXPECT_EQ(PAGE, ERR(pread(fd, data + PAGE, 2 * PAGE - 100, 0)));
+	EXPECT_EQ(2 * PAGE - 100, ERR(pread(fd, buf, sizeof(buf), 0)));
+	for (long i = 0; i < 2 * PAGE - 100; i++)
+		ASSERT_EQ('b', buf[i]);
+	munmap(data, 8 * PAGE);
+	close(fd);
+	unlink(in_dir(self, "appended"));
+}
+
 /* ---- fallocate ---- */
 
 static long sectors_of(const char *path)

@@ -79,6 +79,12 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
         unsafe { (*self.as_ptr()).ki_pos.try_into().unwrap_or(0) }
     }
 
+    /// Moves the position on, over bytes that were copied.
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        // SAFETY: By the type's invariant. The bytes are of the file, whose size is an i64.
+        unsafe { (*self.as_ptr()).ki_pos += bytes as i64 };
+    }
+
     /// Says whether the caller must not be made to wait (`RWF_NOWAIT`).
     pub(crate) fn is_nowait(&self) -> bool {
         // SAFETY: By the type's invariant.

@@ -343,6 +343,12 @@ impl<F: FileSystem> INode<F> {
         unsafe { bindings::pinfs_helper_is_dirty(self.as_ptr()) }
     }
 
+    /// Returns the number of 512-byte sectors that statx reports.
+    pub(crate) fn sectors(&self) -> u64 {
+        // SAFETY: An aligned load of a field that is only reported.
+        unsafe { (*self.as_ptr()).i_blocks }
+    }
+
     /// Sets the number of 512-byte sectors that statx reports.
     pub(crate) fn set_sectors(&self, sectors: u64) {
         // SAFETY: An aligned store to a field that is only reported.

@@ -8,7 +8,10 @@
 //!
 //! Locks: the inode lock of the file, shared for [`map`], exclusive for the rest.
 
-use core::cmp;
+use core::{
+    cmp,
+    ops::DerefMut, //
+};
 
 use super::{
     inode::S_IFREG,
@@ -27,6 +30,7 @@ use super::{
     Inode,
     Medium,
     Result,
+    Space,
     Tx,
     Volume,
     BLOCK_SHIFT,
@@ -237,6 +241,17 @@ pub fn reserve<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, lblock: u64, len: u64) -
         return Err(Error::Exists);
     }
     let hole = right.map_or(MAX_BLOCKS, |right| right.lblock) - lblock;
+    let run = tx.alloc_blocks(request(left, lblock, len, hole))?;
+    Ok(Extent {
+        lblock,
+        block: run.start,
+        len: run.len,
+        unwritten: false,
+    })
+}
+
+/// What to ask for `len` blocks at `lblock` of a file, in a hole of `hole` blocks behind `left`.
+fn request(left: Option<Extent>, lblock: u64, len: u64, hole: u64) -> Request {
     // Where the block would be if the extent before went on.
     let goal = left.and_then(|left| left.block.checked_add(lblock - left.lblock));
     let in_phase = goal.is_some_and(|goal| goal % GROUP_BLOCKS == lblock % GROUP_BLOCKS);
@@ -246,20 +261,50 @@ pub fn reserve<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, lblock: u64, len: u64) -
         _ if in_phase => u64::from(u32::MAX),
         within => GROUP_BLOCKS - within,
     };
-    let run = tx.alloc_blocks(Request {
+    Request {
         goal,
         min: 1,
         max: cmp::min(cmp::min(len, hole), most),
         // A file that has outgrown a huge page, or begins as if it would, gets its blocks where
         // huge pages can map them.
         aligned: lblock % GROUP_BLOCKS == 0 && (lblock > 0 || len >= LARGE),
-    })?;
+    }
+}
+
+/// Sets blocks aside for file block `lblock`, behind the last extent of the file: at most `len`, and
+/// as many as are contiguous. Nobody else gets them, and nothing on the medium knows of them. They
+/// are for [`append`], or for [`Space::give_back`].
+///
+/// # Errors
+/// [`Error::NoSpace`].
+pub fn set_aside<S: DerefMut<Target = [u64]>>(
+    space: &mut Space<S>,
+    last: Option<Extent>,
+    lblock: u64,
+    len: u64,
+) -> Result<Extent> {
+    check(lblock, lblock.checked_add(len).ok_or(Error::Overflow)?)?;
+    let run = space.take(request(last, lblock, len, MAX_BLOCKS - lblock))?;
     Ok(Extent {
         lblock,
         block: run.start,
         len: run.len,
         unwritten: false,
     })
+}
+
+/// Makes an extent from [`set_aside`] part of the file. What the file is to read there has been
+/// stored into it and flushed. If this fails, or the transaction is dropped, the blocks are free.
+///
+/// # Errors
+/// [`Error::Exists`] if the file has blocks there.
+pub fn append<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent) -> Result {
+    tx.take_over(Run {
+        start: extent.block,
+        len: extent.len,
+    })?;
+    tx.blocks_stored();
+    insert(tx, ino, extent)
 }
 
 /// Makes an extent from [`reserve`] part of the file. It may be marked unwritten, or be cut into

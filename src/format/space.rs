@@ -183,6 +183,18 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
         }
     }
 
+    /// Takes blocks outside a transaction: they are in use as far as allocation goes, and free on the
+    /// medium.
+    pub(super) fn take(&mut self, request: Request) -> Result<Run> {
+        self.view().alloc(request).ok_or(Error::NoSpace)
+    }
+
+    /// Lets others have what was set aside ([`file::set_aside`](super::file::set_aside)) and is not
+    /// needed.
+    pub fn give_back(&mut self, run: Run) {
+        self.view().release(run);
+    }
+
     /// Whether `block` is in use.
     pub fn is_used(&mut self, block: u64) -> bool {
         self.view().get(Plane::Used, block)

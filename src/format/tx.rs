@@ -249,6 +249,14 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(run)
     }
 
+    /// Allocates what was taken outside a transaction.
+    pub(super) fn take_over(&mut self, run: Run) -> Result {
+        if !self.space.all_used(run) {
+            return Err(Error::Invalid);
+        }
+        self.change(journal::BLOCKS_USED, run)
+    }
+
     /// Frees blocks. They can be allocated again after the commit.
     pub fn free_blocks(&mut self, run: Run) -> Result {
         if run.len == 0 || !self.space.all_used(run) {

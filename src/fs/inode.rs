@@ -134,6 +134,11 @@ impl MapLock {
         guard
     }
 
+    /// Returns the extent that was looked up or made last.
+    pub(super) fn newest(&self, _lock: &ReadGuard<'_>) -> Option<Extent> {
+        *self.last.lock()
+    }
+
     /// Returns what is known of the extent at file block `first`, from there on.
     pub(super) fn last(&self, _lock: &ReadGuard<'_>, first: u64) -> Option<Extent> {
         let last = *self.last.lock();
@@ -422,6 +427,21 @@ pub(super) fn write(inode: &INode<Pinfs>) -> Result {
     let (uid, gid) = inode.owner();
     let (mode, times, version) = (inode.mode(), inode.times(), inode.version());
     sb.transact(&map, |tx| {
+        let disk = tx.inode(inode.ino())?;
+        if (!inode.is_regular() || disk.size.get() == inode.size())
+            && (disk.mode.get(), disk.uid.get(), disk.gid.get()) == (mode.into(), uid, gid)
+            && disk.version.get() >= version
+            && [
+                (Stamp::Access, times.atime),
+                (Stamp::Modify, times.mtime),
+                (Stamp::Change, times.ctime),
+            ]
+            .iter()
+            .all(|&(stamp, time)| disk.time(stamp) == time.to_format())
+        {
+            // A transaction has recorded it since.
+            return Ok(());
+        }
         let disk = tx.inode_mut(inode.ino())?;
         if inode.is_regular() {
             disk.size.set(inode.size());

@@ -18,13 +18,20 @@ use crate::{
     dax,
     format::{
         self,
+        file::{
+            self as map,
+            Extent, //
+        },
         journal::{
             self,
             Recovered, //
         },
         mount,
         orphan,
-        space,
+        space::{
+            self,
+            Run, //
+        },
         superblock::LABEL_MAX,
         Geometry,
         Journal,
@@ -240,6 +247,23 @@ impl Super {
     pub(super) fn label(&self) -> format::Result<[u8; LABEL_MAX]> {
         let _writer = self.writer.lock();
         mount::status(&self.volume).map(|status| status.label())
+    }
+
+    /// Sets blocks aside for a file ([`map::set_aside`]). On an error nothing is.
+    pub(super) fn set_aside(
+        &self,
+        last: Option<Extent>,
+        lblock: u64,
+        len: u64,
+    ) -> Result<format::Result<Extent>> {
+        let mut writer = self.writer.lock();
+        self.health.check_writable()?;
+        Ok(map::set_aside(&mut writer.space, last, lblock, len))
+    }
+
+    /// Lets others have what was set aside and is not needed.
+    pub(super) fn give_back(&self, run: Run) {
+        self.writer.lock().space.give_back(run);
     }
 
     /// Waits for the transaction that goes on.

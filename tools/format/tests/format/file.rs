@@ -20,6 +20,7 @@ use pinfs_format::{
     memory::Memory,
     namespace,
     orphan,
+    space::Run,
     Error, //
 };
 use proptest::prelude::*;
@@ -366,6 +367,53 @@ fn appending_makes_long_extents() {
     // Past the first 2 MiB, huge pages can map it.
     assert_eq!(model[&512].0 % 512, 0);
     assert_eq!(model[&1024].0 % 512, 0);
+}
+
+/// Blocks set aside are nobody else's, and nothing is left of them if they are not used.
+#[test]
+fn blocks_set_aside() {
+    let mut fs = Fs::new(2048);
+    let ino = create(&mut fs);
+    let before = fs.space.counts();
+    let first = file::set_aside(&mut fs.space, None, 0, 4).expect("set aside");
+    let other = file::set_aside(&mut fs.space, None, 0, 4).expect("set aside");
+    assert!(first.block + first.len <= other.block || other.block + other.len <= first.block);
+    assert_eq!(fs.space.counts().free, before.free - first.len - other.len);
+    let run = |extent: Extent| Run {
+        start: extent.block,
+        len: extent.len,
+    };
+    fs.space.give_back(run(other));
+    fs.run(|tx| file::append(tx, ino, first)).expect("append");
+    let mut model = Model::new();
+    model.extend((0..first.len).map(|i| (first.lblock + i, (first.block + i, false))));
+    compare(&mut fs, ino, &model);
+    fs.check();
+
+    // Behind the last extent, as one with it.
+    let next = file::set_aside(&mut fs.space, Some(first), first.end(), 1).expect("set aside");
+    assert_eq!(first.join(&next).map(|all| all.len), Some(first.len + 1));
+    fs.run(|tx| file::append(tx, ino, next)).expect("append");
+    model.insert(next.lblock, (next.block, false));
+    compare(&mut fs, ino, &model);
+
+    // Where the file has blocks already, they go back.
+    let twice = file::set_aside(&mut fs.space, None, 0, 1).expect("set aside");
+    assert_eq!(
+        fs.run(|tx| file::append(tx, ino, twice)),
+        Err(Error::Exists)
+    );
+    compare(&mut fs, ino, &model);
+    fs.check();
+
+    // What was given back, or never taken, cannot be used.
+    let gone = file::set_aside(&mut fs.space, None, 100, 1).expect("set aside");
+    fs.space.give_back(run(gone));
+    assert_eq!(
+        fs.run(|tx| file::append(tx, ino, gone)),
+        Err(Error::Invalid)
+    );
+    fs.check();
 }
 
 #[test]
