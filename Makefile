@@ -63,7 +63,7 @@ doc: module ## write the module's documentation to build/doc
 	@$(enter) $(top)/tools/module-doc $(build)/$(objects) $(build)/doc
 
 .PHONY: selftests
-selftests: ## build the test programs that run in the guest
+selftests: module ## build the test programs that run in the guest
 	@+$(enter) make --no-print-directory -C $(top)/selftests $(if $(V),,-s) $(jobs) $(if $(DEBUG),LLVM=1) OUT=$(build)/selftests KSRC=/kernel/source
 	@# What the debug kernel can do by itself, for the others.
 	@mkdir -p $(build)/failnth
