@@ -185,16 +185,18 @@ pub(super) struct MapLocks<'a>([Option<WriteGuard<'a>>; 4]);
 impl<'a> MapLocks<'a> {
     /// Takes the locks of all `inodes` that are given.
     pub(super) fn new(inodes: [Option<&'a INode<Pinfs>>; 4]) -> Self {
-        let mut sorted = inodes;
-        sorted.sort_unstable_by_key(|inode| inode.map_or(u64::MAX, |inode| inode.ino()));
         let mut locks = Self([None, None, None, None]);
         let mut last = None;
-        for (depth, (slot, inode)) in locks.0.iter_mut().zip(sorted).enumerate() {
-            let Some(inode) = inode else { break };
-            if last != Some(inode.ino()) {
-                *slot = Some(inode.data().map.write_nested(depth as i32));
-                last = Some(inode.ino());
-            }
+        for (depth, slot) in locks.0.iter_mut().enumerate() {
+            let rest = inodes
+                .into_iter()
+                .flatten()
+                .filter(|inode| Some(inode.ino()) > last);
+            let Some(next) = rest.min_by_key(|inode| inode.ino()) else {
+                break;
+            };
+            *slot = Some(next.data().map.write_nested(depth as i32));
+            last = Some(next.ino());
         }
         locks
     }
