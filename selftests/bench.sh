@@ -4,8 +4,9 @@
 # Usage: bench.sh [ROW,ROW...]
 #
 # What file-system work takes on pinfs, and on ext4 and xfs with DAX, on equal
-# regions of persistent memory; then how well huge pages last, and what a lease
-# and a pin cost. With rows (see bench_fs.c), just those.
+# regions of persistent memory; then what it costs to take mapped blocks away,
+# how well huge pages last, and what a lease and a pin cost. With rows (see
+# bench_fs.c), just those.
 #
 # Needs three regions of 1 GiB, which are formatted. ROUNDS (9) is how often
 # each row is measured. The raw samples go to $RESULTS/bench.csv, what is
@@ -68,6 +69,7 @@ modprobe -a ext4 xfs
 is_loaded || insmod "$PINFS_KO"
 
 measure() {
+	local turn type
 	echo "kernel $(uname -r), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) processors"
 	make_all
 	"$HERE/bench_fs" -n "$ROUNDS" ${rows:+-r "$rows"} -o "$RESULTS/bench.csv" "${targets[@]}"
@@ -76,6 +78,14 @@ measure() {
 		awk '{ print "memory: " $1 ", " $4 " bytes an object" }'
 	umount_all
 	[[ -z $rows ]] || return 0
+	make_all
+	for turn in 1 2; do
+		for type in pinfs ext4; do
+			echo "$type, turn $turn"
+			"$HERE/bench_layout" "/mnt/$type" 15
+		done
+	done
+	umount_all
 	make_all
 	"$HERE/bench_fs" -a "${targets[@]}"
 	umount_all
