@@ -5,7 +5,8 @@
 //! Every system call is atomic, and durable when it has returned; the exception is what files
 //! contain: before an fsync or its like, each byte of what was written may be there or not, and
 //! in its place is what stood there before, or zero where nothing was. The size of such a file is
-//! one that it had since.
+//! one that it had since, or lies between two of them at a block's end: what is appended may come in
+//! pieces of whole blocks.
 
 use std::{
     collections::{
@@ -14,6 +15,8 @@ use std::{
     },
     rc::Rc, //
 };
+
+use pinfs_format::BLOCK_SIZE;
 
 use crate::tree::{
     Node,
@@ -99,10 +102,11 @@ impl Dirty {
                 continue;
             }
             if call.writes() {
-                earlier.add(was);
-                earlier.add(node);
-                later.add(was);
-                later.add(node);
+                for dirty in [&mut earlier, &mut later] {
+                    dirty.add(was);
+                    dirty.add(node);
+                    dirty.add_sizes_between(was, node);
+                }
             } else if was.contents == node.contents {
                 // Blocks for something else: an extended attribute.
                 continue;
@@ -130,6 +134,14 @@ impl Dirty {
                 self.0.remove(&node.ino);
             }
         }
+    }
+
+    fn add_sizes_between(&mut self, was: &Node, node: &Node) {
+        let versions = self.0.entry(node.ino).or_default();
+        let blocks = was.size / BLOCK_SIZE + 1..node.size.div_ceil(BLOCK_SIZE);
+        versions
+            .sizes
+            .extend(blocks.map(|block| block * BLOCK_SIZE));
     }
 
     fn add(&mut self, node: &Node) {

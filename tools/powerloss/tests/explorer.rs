@@ -270,6 +270,12 @@ fn data_may_be_lost_until_it_is_synced_and_only_data() {
     }
     let (_, still) = later.during("setxattr f user.x 5000", &after, &more);
     assert_eq!(state(&more, &still).differs(&tree(b"aaaa")), None);
+    // What is appended comes in pieces of whole blocks, one after the other.
+    let (short, long) = (tree(&[b'a'; 100]), tree(&[b'a'; 9000]));
+    let (_, grown) = clean.during("append f 8900", &short, &long);
+    let cut = |len| state(&long, &grown).differs(&tree(&[b'a'; 9000][..len]));
+    assert_eq!([100, 4096, 8192, 9000].map(cut), [const { None }; 4]);
+    assert!(cut(4097).is_some() && cut(99).is_some());
     // Any other call is all or nothing.
     let (_, atomic) = clean.during("truncate f 2", &before, &tree(b"aa"));
     assert!(state(&tree(b"aa"), &atomic).differs(&before).is_some());
