@@ -255,9 +255,17 @@ fn set_size(lock: &impl ExclusiveInode<Fs = Pinfs>, size: u64) -> Result {
 /// Zeroes what may be behind the end of the file, up to `until`, before the size grows over it: in
 /// the last block, what a mapping has left; and blocks that were written to before a crash, if the
 /// size that belongs to them was not synced. Holes and unwritten blocks cost nothing.
+///
+/// The zeroes are durable then. Without the fence the record of the new size could be so before
+/// them, and after a power loss in between the file would show what it had lost.
 fn zero_behind_end(lock: &impl ExclusiveInode<Fs = Pinfs>, until: u64) -> Result {
-    let size = lock.inode().size();
-    dax::zero_range(lock, size..until.max(size), MAP)
+    let inode = lock.inode();
+    if until <= inode.size() {
+        return Ok(());
+    }
+    dax::zero_range(lock, inode.size()..until, MAP)?;
+    inode.super_block().data().medium().fence();
+    Ok(())
 }
 
 /// Breaks leases and waits for pages so that the blocks of `range` (bytes) may be freed, and takes
