@@ -864,23 +864,21 @@ fn write_all(
 ) -> Result<usize> {
     let mut done = write_known(lock, iocb, from)?;
     while !from.is_empty() {
-        let written = match append(lock, iocb, from) {
-            Ok(0) => break,
-            written => written,
-        };
-        match written {
+        match append(lock, iocb, from) {
+            Ok(0) => return after(done, dax::write(lock, iocb, from, MAP)),
             Ok(written) => done += written,
-            Err(_) if done > 0 => return Ok(done),
-            Err(err) => return Err(err),
+            Err(err) => return after(done, Err(err)),
         }
     }
-    if from.is_empty() {
-        return Ok(done);
-    }
-    match dax::write(lock, iocb, from, MAP) {
-        Ok(written) => Ok(done + written),
+    Ok(done)
+}
+
+/// What a read or write says that has copied `done` bytes before `rest`: an error after some is not
+/// told of.
+fn after(done: usize, rest: Result<usize>) -> Result<usize> {
+    match rest {
         Err(_) if done > 0 => Ok(done),
-        Err(err) => Err(err),
+        rest => rest.map(|bytes| done + bytes),
     }
 }
 
@@ -910,11 +908,7 @@ impl Operations for OpenFileOps {
         let read = if to.is_empty() || iocb.position() >= inode.size() {
             Ok(done)
         } else {
-            match dax::read(&lock, iocb, to, MAP) {
-                Ok(read) => Ok(done + read),
-                Err(_) if done > 0 => Ok(done),
-                Err(err) => Err(err),
-            }
+            after(done, dax::read(&lock, iocb, to, MAP))
         };
         drop(lock);
         iocb.accessed();
