@@ -131,6 +131,10 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// fails before it leaves the device as it was.
     fn start(sb: &SuperBlock<Self>) -> Result;
 
+    /// Says whether a superblock may be mounted, which may be one that is in use already: mounted
+    /// elsewhere, or kept by what is in quarantine after its last mount ended.
+    fn may_mount(sb: &SuperBlock<Self>) -> Result;
+
     /// Prepares for a change of the options, `read_only` among them.
     fn reconfigure(sb: &SuperBlock<Self>, options: &Self::Options, read_only: bool) -> Result;
 
@@ -512,8 +516,21 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// `fc` must have been through `init_fs_context`.
     unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
-        // SAFETY: By this function's requirements.
-        unsafe { bindings::get_tree_bdev(fc, Some(Self::fill_super)) }
+        from_result(|| {
+            // SAFETY: By this function's requirements.
+            to_result(unsafe { bindings::get_tree_bdev(fc, Some(Self::fill_super)) })?;
+            // SAFETY: It succeeded, so the context has a root, whose superblock it holds active and
+            // with `s_umount` locked. All of it is given back if the mount is refused.
+            unsafe {
+                let sb = (*(*fc).root).d_sb;
+                F::may_mount(SuperBlock::from_raw(sb)).inspect_err(|_| {
+                    bindings::dput((*fc).root);
+                    (*fc).root = core::ptr::null_mut();
+                    bindings::deactivate_locked_super(sb);
+                })?;
+            }
+            Ok(0)
+        })
     }
 
     /// # Safety

@@ -437,6 +437,16 @@ impl FileSystem for Pinfs {
         started.map_err(|err| refuse(sb.id(), err))
     }
 
+    fn may_mount(sb: &SuperBlock<Self>) -> Result {
+        sb.check_readable().map_err(|_| {
+            pr_err!(
+                "{}: shut down and still in use; unmount it everywhere and let its pins end\n",
+                sb.id()
+            );
+            EBUSY
+        })
+    }
+
     fn reconfigure(sb: &SuperBlock<Self>, _options: &Options, read_only: bool) -> Result {
         let data = sb.data();
         let volume = &data.volume;
