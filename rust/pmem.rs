@@ -211,3 +211,9 @@ pub(crate) fn crc32c(crc: u32, data: &[u8]) -> u32 {
     // SAFETY: The slice is valid for the call.
     unsafe { bindings::crc32c(crc, data.as_ptr().cast(), data.len()) }
 }
+
+/// Returns the XXH64 of `data` (`xxh64()`).
+pub(crate) fn xxh64(seed: u64, data: &[u8]) -> u64 {
+    // SAFETY: The slice is valid for the call.
+    unsafe { bindings::xxh64(data.as_ptr().cast(), data.len(), seed) }
+}

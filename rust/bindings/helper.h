@@ -28,6 +28,7 @@
 #include <linux/statfs.h>
 #include <linux/writeback.h>
 #include <linux/xattr.h>
+#include <linux/xxhash.h>
 
 #include <linux/pinfs.h>
 

@@ -7,8 +7,11 @@
 //! is the same as applying it once.
 //!
 //! Each commit writes its record over the one before. What makes that safe:
-//! * The record is complete or it is not one: the checksum covers the header and all entries. A
-//!   record that was written half over another has neither's checksum.
+//! * The record is complete or it is not one: two checksums cover the header and all entries. A
+//!   record that was written half over another does not have them. One is not enough: the entries
+//!   hold CRC-32Cs of bytes that they hold too, so a word that is old here and a checksum that is
+//!   old there are a difference that a CRC-32C of the record need not see. So there is an XXH64, too,
+//!   which is not linear.
 //! * When a record is overwritten, everything that it says is durable in its place.
 //! * A record that is complete and applied already may be applied again by recovery, because
 //!   nothing that counts has been stored since to a place that it names. Metadata is stored to by
@@ -98,17 +101,23 @@ pub(super) const LINE: usize = 64;
 const GAP: usize = 2;
 
 /// The start of a record: one cache line.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Header {
     magic: U32,
-    /// Of the entries, then of what follows this field here.
+    /// CRC-32C of the entries, then of what follows this field here.
     crc: U32,
+    /// XXH64 of the entries, [`PIECE`] bytes at a time, then of what follows this field here. The
+    /// seed is the one of the CRC at first, then the XXH64 so far.
+    hash: U64,
     sequence: U64,
     /// Bytes of all entries.
     len: U64,
-    reserved: [u8; 40],
+    reserved: [u8; 32],
 }
+
+/// Bytes of entries that are hashed at a time: the format's, not to be tuned.
+const PIECE: usize = 256;
 
 pub(super) const HEADER: u64 = size_of::<Header>() as u64;
 
@@ -409,9 +418,10 @@ impl<'v, M: Medium> Writer<'v, M> {
         header.magic.set(MAGIC);
         header.sequence.set(state.sequence);
         header.len.set(entries.len() as u64);
-        header.reserved = [0; 40];
-        let crc = volume.medium().crc32c(volume.crc_start(base), entries);
-        header.crc.set(header.checksum(volume, crc));
+        header.reserved = [0; 32];
+        let mut sums = Sums::new(volume);
+        entries.chunks(PIECE).for_each(|piece| sums.add(piece));
+        header.seal(sums);
         volume.medium().write(base, record)?;
         Ok(Written {
             volume,
@@ -470,11 +480,45 @@ fn apply_bits<M: Medium>(volume: &Volume<M>, entry: &EntryHead) -> Result {
     }
 }
 
+/// The checksums of a record so far.
+struct Sums<'v, M: Medium> {
+    medium: &'v M,
+    crc: u32,
+    hash: u64,
+}
+
+impl<'v, M: Medium> Sums<'v, M> {
+    fn new(volume: &'v Volume<M>) -> Self {
+        let crc = volume.crc_start(offset_of(volume.geometry().journal_start));
+        Sums {
+            medium: volume.medium(),
+            crc,
+            hash: u64::from(crc),
+        }
+    }
+
+    /// Adds entries: [`PIECE`] bytes, or the rest of them.
+    fn add(&mut self, piece: &[u8]) {
+        self.crc = self.medium.crc32c(self.crc, piece);
+        self.hash = self.medium.xxh64(self.hash, piece);
+    }
+}
+
 impl Header {
-    /// The checksum, given that of the entries.
-    fn checksum<M: Medium>(&self, volume: &Volume<M>, entries: u32) -> u32 {
-        let rest = self.as_bytes().get(8..).unwrap_or(&[]);
-        volume.medium().crc32c(entries, rest)
+    /// Sets the checksums, given those of the entries.
+    fn seal<M: Medium>(&mut self, entries: Sums<'_, M>) {
+        let Sums { medium, crc, hash } = entries;
+        let behind_hash = self.as_bytes().get(16..).unwrap_or(&[]);
+        self.hash.set(medium.xxh64(hash, behind_hash));
+        let behind_crc = self.as_bytes().get(8..).unwrap_or(&[]);
+        self.crc.set(medium.crc32c(crc, behind_crc));
+    }
+
+    /// Whether the checksums are right, given those of the entries.
+    fn is_sealed<M: Medium>(&self, entries: Sums<'_, M>) -> bool {
+        let mut right = *self;
+        right.seal(entries);
+        self.crc == right.crc && self.hash == right.hash
     }
 }
 
@@ -519,17 +563,17 @@ fn find<M: Medium>(volume: &Volume<M>) -> Result<Option<u64>> {
     if header.magic.get() != MAGIC || len > capacity(geometry) || len % 8 != 0 {
         return Ok(None);
     }
-    let mut chunk = [0u8; CHUNK];
-    let mut crc = volume.crc_start(base);
+    let mut piece = [0u8; PIECE];
+    let mut sums = Sums::new(volume);
     let mut done = 0;
     while done < len {
-        let part = cmp::min(len - done, CHUNK as u64);
-        let part = chunk.get_mut(..part as usize).ok_or(Error::Io)?;
+        let part = cmp::min(len - done, PIECE as u64);
+        let part = piece.get_mut(..part as usize).ok_or(Error::Io)?;
         volume.medium().read(base + HEADER + done, part)?;
-        crc = volume.medium().crc32c(crc, part);
+        sums.add(part);
         done += part.len() as u64;
     }
-    if header.checksum(volume, crc) != header.crc.get() {
+    if !header.is_sealed(sums) {
         return Ok(None);
     }
 

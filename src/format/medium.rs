@@ -68,6 +68,9 @@ pub trait Medium {
         crc::update(crc, data)
     }
 
+    /// The XXH64 of `data`, as the kernel's `xxh64()`.
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64;
+
     /// Whether `block` is known to be good, from [`Medium::set_verified`]. A mounted file system
     /// that remembers need not compute a checksum at each look at a block: like any file system
     /// that reads through a cache, it finds damage at the first one.
@@ -121,6 +124,10 @@ impl<M: Medium + ?Sized> Medium for &M {
 
     fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
         (**self).crc32c(crc, data)
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        (**self).xxh64(seed, data)
     }
 
     fn is_verified(&self, block: u64) -> bool {

@@ -156,6 +156,10 @@ impl Medium for Pmem {
         pmem::crc32c(crc, data)
     }
 
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        pmem::xxh64(seed, data)
+    }
+
     fn is_verified(&self, block: u64) -> bool {
         self.mark(block)
             .is_some_and(|(word, bit)| word.load(Relaxed) & bit != 0)

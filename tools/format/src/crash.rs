@@ -16,6 +16,8 @@ use std::{
     vec::Vec, //
 };
 
+use xxhash_rust::xxh64::xxh64;
+
 use crate::{
     memory::range,
     Medium,
@@ -110,6 +112,10 @@ impl Medium for Recorder {
 
     fn fence(&self) {
         self.events.borrow_mut().push(Event::Fence);
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        xxh64(data, seed)
     }
 }
 

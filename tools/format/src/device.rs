@@ -26,6 +26,8 @@ use std::{
     vec, //
 };
 
+use xxhash_rust::xxh64::xxh64;
+
 use crate::{
     Error,
     Medium,
@@ -131,5 +133,9 @@ impl Medium for Device {
     fn fence(&self) {
         // The reason is kept, and the next write fails.
         let _ = self.keep(self.file.sync_all());
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        xxh64(data, seed)
     }
 }

@@ -9,6 +9,8 @@ use std::{
     vec::Vec, //
 };
 
+use xxhash_rust::xxh64::xxh64;
+
 use crate::{
     Error,
     Medium,
@@ -89,6 +91,14 @@ impl Medium for Memory {
             0
         } else {
             crate::crc::update(crc, data)
+        }
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        if self.blind {
+            0
+        } else {
+            xxh64(data, seed)
         }
     }
 }

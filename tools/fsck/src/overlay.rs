@@ -164,4 +164,8 @@ impl<M: Medium> Medium for Overlay<M> {
     fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
         self.below.crc32c(crc, data)
     }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        self.below.xxh64(seed, data)
+    }
 }

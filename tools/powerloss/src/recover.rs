@@ -30,6 +30,7 @@ use pinfs_fsck::{
     Options,
     Outcome, //
 };
+use xxhash_rust::xxh64::xxh64;
 
 use crate::{
     memory::{
@@ -175,6 +176,10 @@ impl Medium for Scratch {
     fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
         // The crate's function inverts before and after; the engine's does not.
         !crc32c::crc32c_append(!crc, data)
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        xxh64(data, seed)
     }
 }
 

@@ -61,6 +61,10 @@ impl Medium for Counting {
     fn fence(&self) {
         self.memory.fence();
     }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        self.memory.xxh64(seed, data)
+    }
 }
 
 /// Gives one inode so many names in one directory, and looks at what they and a look-up cost.
