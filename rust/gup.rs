@@ -204,7 +204,8 @@ pub(crate) fn pins(pfn: u64) -> u64 {
 /// is set up again: it keeps pages from the page allocator's onlining and from being written to
 /// swap or a hibernation image, where those of devices do not come in any case.
 ///
-/// The pages are pinned by the caller, who has not told anybody of them yet.
+/// The pages are pinned by the caller, who has not told anybody of them yet. Those around them lose
+/// the mark with them, so that it takes one look to know that there is nothing to do.
 pub(crate) fn clear_reserved(pfn: u64, count: u64) {
     // SAFETY: Pinned page frames have a `struct page`, and the bit is changed atomically.
     unsafe { bindings::pinfs_helper_clear_reserved(pfn as c_ulong, count as c_ulong) };
@@ -374,6 +375,42 @@ impl Request<'_> {
         debug_assert!(page < self.count);
         // SAFETY: The caller says that the page is pinned, by the array that the original filled.
         unsafe { Folio::of_page(*self.pages.wrapping_add(page), wanted) }
+    }
+
+    /// Returns how many of the pages that this call has pinned lie in a row from one on, as those of
+    /// a folio do.
+    ///
+    /// Pages of one DAX device have their `struct page`s in a row, so that within a folio the
+    /// addresses say it all, and no page but the first has to be looked at.
+    pub(crate) fn in_a_row(&self, pages: Range<usize>) -> usize {
+        debug_assert!(pages.end <= self.count);
+        // SAFETY: The caller says that the pages are pinned, by the array that the original filled.
+        let row = unsafe {
+            core::slice::from_raw_parts(self.pages.wrapping_add(pages.start), pages.len())
+        };
+        let Some(&first) = row.first() else {
+            return 0;
+        };
+        // There may be very many of them: pieces of constant size, without a branch for each page,
+        // take half as many instructions.
+        let follows = |done: usize, piece: &[*mut bindings::page]| {
+            let expected = first.wrapping_add(done);
+            let differences = piece.iter().enumerate().fold(0, |all, (at, page)| {
+                all | (*page as usize ^ expected.wrapping_add(at) as usize)
+            });
+            differences == 0
+        };
+        let mut done = 0;
+        for piece in row.chunks_exact(16) {
+            if !follows(done, piece) {
+                break;
+            }
+            done += piece.len();
+        }
+        while done < row.len() && row[done] == first.wrapping_add(done) {
+            done += 1;
+        }
+        done
     }
 
     /// Gives pages back that this call has pinned.

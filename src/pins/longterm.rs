@@ -223,15 +223,8 @@ fn runs_of(
             return Ok(None);
         }
         // The rest of the folio, each page of which was pinned by one reference.
-        let mut refs = 1;
-        while page + refs < pages.end
-            && index + (refs as u64) < folio.pages().end
-            && request
-                .folio(page + refs, is_pinfs)
-                .is_some_and(|(next, at)| next == folio && at == index + refs as u64)
-        {
-            refs += 1;
-        }
+        let left = (folio.pages().end - index).min((pages.end - page) as u64) as usize;
+        let refs = request.in_a_row(page..page + left);
         let run = Run {
             start: index,
             end: index + refs as u64,
