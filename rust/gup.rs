@@ -88,6 +88,13 @@ impl PathRef {
         }
     }
 
+    /// Says whether the other keeps nothing else than this one.
+    pub(crate) fn is_same(&self, other: &PathRef) -> bool {
+        self.path.mnt == other.path.mnt
+            && self.path.dentry == other.path.dentry
+            && self.writes == other.writes
+    }
+
     /// Returns the wrapped `struct path`.
     pub(crate) fn as_ptr(&self) -> *const bindings::path {
         &self.path

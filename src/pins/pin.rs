@@ -32,8 +32,7 @@ use super::{
     },
     runs::{
         Pool,
-        Run,
-        Runs, //
+        Run, //
     }, //
 };
 use crate::{
@@ -77,14 +76,11 @@ impl Reservation {
     ) -> Result<Self> {
         let inode = InodeId::of(path.inode());
         // Whatever of this turns out not to be needed is dropped after the lock.
-        let mut path = Some(path);
         let mut mm = mm;
         let mut context_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
         let mut owner_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
         let mut holding_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
         let mut by_context_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
-        let mut dead = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
-        let mut doubt = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
         let reservation_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
 
         let mut guard = registry::lock();
@@ -118,20 +114,13 @@ impl Reservation {
         };
         let holding = (inode, context, grant);
         if registry.holdings.get(&holding).is_none() {
-            if let (Some(holding_node), Some(by_context_node), Some(path)) =
-                (holding_node.take(), by_context_node.take(), path.take())
+            if let (Some(holding_node), Some(by_context_node)) =
+                (holding_node.take(), by_context_node.take())
             {
-                registry.holdings.insert(holding_node.into_node(
-                    holding,
-                    Holding {
-                        path,
-                        runs: Runs::new(),
-                        reserved: 0,
-                        dead: dead.take(),
-                        doubt: doubt.take(),
-                        checks: 0,
-                    },
-                ));
+                let path = registry.shared_path(inode, &path);
+                registry
+                    .holdings
+                    .insert(holding_node.into_node(holding, Holding::new(path)));
                 registry
                     .by_context
                     .insert(by_context_node.into_node((context, inode, grant), ()));

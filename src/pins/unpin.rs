@@ -157,7 +157,7 @@ impl Registry {
         credited
     }
 
-    /// Has all holdings of a folio compared with the kernel's counts later.
+    /// Has the pins of a folio compared with the kernel's counts later.
     fn doubt_folio(&mut self, folio: &Folio) {
         let mut next = key_from(&self.holdings, first_of(folio.inode));
         while let Some(key) = next.filter(|key| key.0 == folio.inode) {
@@ -166,7 +166,7 @@ impl Registry {
                 .get(&key)
                 .is_some_and(|holding| holding.runs.refs_of(folio) != 0)
             {
-                self.doubt(key, reaper::CHECKS);
+                self.doubt((key.0, key.2), reaper::CHECKS);
             }
             next = key_after(&self.holdings, key);
         }
