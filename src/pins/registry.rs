@@ -194,6 +194,24 @@ impl Registry {
             .take_while(move |((of, _, _), _)| *of == inode)
     }
 
+    /// Calls a function for each holding of pages of an inode.
+    pub(super) fn for_each_holding(
+        &mut self,
+        inode: InodeId,
+        mut each: impl FnMut(HoldingKey, &mut Holding),
+    ) {
+        let first = (inode, ContextId::FIRST, GrantId::FIRST);
+        let mut next = self.holdings.cursor_lower_bound_mut(&first);
+        while let Some(mut cursor) = next {
+            let (key, holding) = cursor.current_mut();
+            if key.0 != inode {
+                return;
+            }
+            each(*key, holding);
+            next = cursor.move_next();
+        }
+    }
+
     /// Returns the path that a new holding is to keep: that of another if it is the same, as many
     /// may have pinned one file.
     pub(super) fn shared_path(&self, inode: InodeId, path: &Arc<PathRef>) -> Arc<PathRef> {

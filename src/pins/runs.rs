@@ -345,19 +345,20 @@ impl Runs {
     /// memory to divide a run.
     pub(super) fn remove(&mut self, folio: &Folio, refs: u64, pool: &mut Pool) -> u64 {
         let pages = folio.pages();
-        let Some(run) = self
-            .at_or_after(pages.start)
-            .filter(|run| run.start < pages.end)
-        else {
+        let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&pages.start) else {
             return 0;
         };
+        let (last, stored) = cursor.current_mut();
+        let run = stored.run_to(*last);
+        if run.start >= pages.end {
+            return 0;
+        }
         let refs = refs.min(run.refs);
-        if refs == run.refs && run.start >= pages.start && run.end > pages.end {
-            // From the front of a run.
-            if let Some(run) = self.tree.get_mut(&(run.end - 1)) {
-                run.pfn += pages.end - run.start;
-                run.start = pages.end;
-            }
+        let from_front = refs == run.refs && run.start >= pages.start;
+        if from_front && run.end > pages.end {
+            *stored = Stored::of(&run.part(pages.end, run.end));
+        } else if from_front {
+            pool.keep(cursor.remove_current().1.into_reservation());
         } else {
             let inner = run.start < pages.start || run.end > pages.end;
             if inner && !pool.fill_for_unpin() {
