@@ -687,12 +687,33 @@ bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 	found->index = linear_page_index(vma, addr);
 	found->pages = (vma->vm_end - addr + PAGE_SIZE - 1) >> PAGE_SHIFT;
 	found->shared = vma->vm_flags & VM_MAYSHARE;
+	found->can_be_huge = IS_ALIGNED(found->index - PHYS_PFN(addr), PTRS_PER_PMD) &&
+			     vma->vm_end - vma->vm_start >= PMD_SIZE;
 	return true;
 }
 
 const struct path *pinfs_helper_file_path(const struct file *file)
 {
 	return &file->f_path;
+}
+
+/* The fast path takes no other flags, and is for the task's own memory. */
+bool pinfs_helper_can_pin_fast(const struct mm_struct *mm, unsigned long count,
+			       unsigned int flags)
+{
+	const unsigned int others = FOLL_GET | FOLL_DUMP | FOLL_NOFAULT |
+				    FOLL_HWPOISON | FOLL_ANON | FOLL_SPLIT_PMD |
+				    FOLL_PCI_P2PDMA | FOLL_INTERRUPTIBLE |
+				    FOLL_HONOR_NUMA_FAULT;
+
+	return mm == current->mm && count <= INT_MAX && !(flags & others);
+}
+
+int pinfs_helper_pin_fast(unsigned long start, int count, unsigned int flags,
+			  struct page **pages)
+{
+	return pin_user_pages_fast(start, count, flags & (FOLL_WRITE | FOLL_FORCE),
+				   pages);
 }
 
 /*

@@ -8,14 +8,25 @@
 //! * [`Linger`] stops observing unpins some time after the last pin.
 
 use super::{
-    context::ContextId,
-    grant::GrantId,
+    context::{
+        Context,
+        ContextId,
+        Owner, //
+    },
+    grant::{
+        Grant,
+        GrantId, //
+    },
     registry::{
         self,
         key_from,
+        ContextKey,
         GrantKey,
+        Holding,
+        HoldingKey,
         Registry, //
     },
+    stock::Kit,
     unpin,
     watch, //
 };
@@ -79,19 +90,46 @@ struct Reap;
 
 impl Job for Reap {
     fn run() {
+        let mut kit = Kit::default();
         loop {
             // The lock is given back at the end of the statement: what follows may sleep.
-            let removed = registry::lock().as_mut().and_then(take_down);
-            if removed.is_none() {
-                break;
+            let removed = registry::lock().as_mut().and_then(|registry| {
+                registry.stock.put(core::mem::take(&mut kit));
+                take_down(registry)
+            });
+            match removed {
+                Some(removed) => kit = removed.into_kit(),
+                None => break,
             }
         }
         linger();
     }
 }
 
-/// Takes one dead holding out, and returns all that belonged to it.
-fn take_down(registry: &mut Registry) -> Option<impl Sized> {
+/// All that belonged to a holding.
+struct Removed {
+    holding: Option<RBTreeNode<HoldingKey, Holding>>,
+    by_context: Option<RBTreeNode<ContextKey, ()>>,
+    context: Option<RBTreeNode<ContextId, Context>>,
+    owner: Option<RBTreeNode<Owner, ContextId>>,
+    _grant: Option<RBTreeNode<GrantKey, Grant>>,
+}
+
+impl Removed {
+    /// Drops it, which may sleep, and returns the memory.
+    fn into_kit(self) -> Kit {
+        Kit {
+            holding: self.holding.map(RBTreeNode::into_reservation),
+            by_context: self.by_context.map(RBTreeNode::into_reservation),
+            context: self.context.map(RBTreeNode::into_reservation),
+            owner: self.owner.map(RBTreeNode::into_reservation),
+            reservation: None,
+        }
+    }
+}
+
+/// Takes one dead holding out.
+fn take_down(registry: &mut Registry) -> Option<Removed> {
     let key = registry.exhume()?;
     let (inode, context, grant) = key;
     let holding = registry.holdings.remove_node(&key);
@@ -112,7 +150,13 @@ fn take_down(registry: &mut Registry) -> Option<impl Sized> {
         Some(entry) if !entry.is_alive() => registry.remove_grant(&(inode, grant)),
         _ => None,
     };
-    Some((holding, by_context, context_node, owner_node, grant_node))
+    Some(Removed {
+        holding,
+        by_context,
+        context: context_node,
+        owner: owner_node,
+        _grant: grant_node,
+    })
 }
 
 struct Check;

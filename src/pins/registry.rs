@@ -28,6 +28,7 @@ use super::{
         Pool,
         Runs, //
     },
+    stock::Stock,
     watch::Unpin, //
 };
 use crate::{
@@ -43,6 +44,7 @@ use crate::{
 };
 use core::ops::Range;
 use kernel::{
+    prelude::*,
     rbtree::{
         RBTree,
         RBTreeNode, //
@@ -67,6 +69,9 @@ pub(super) type ContextKey = (ContextId, InodeId, GrantId);
 
 /// Identifies a pin that is on its way, ordered by inode.
 pub(super) type ReservationKey = (InodeId, u64);
+
+/// What a pin that is on its way is for: the context and lease, and the pages of the file.
+pub(super) type Reserved = (HoldingKey, Range<u64>);
 
 /// What no holding is called.
 const NONE: HoldingKey = (InodeId::FIRST, ContextId::FIRST, GrantId::FIRST);
@@ -131,8 +136,8 @@ pub(crate) struct Registry {
     pub(super) owners: RBTree<Owner, ContextId>,
     pub(super) holdings: RBTree<HoldingKey, Holding>,
     pub(super) by_context: RBTree<ContextKey, ()>,
-    /// Pins on their way: the context and lease they are for, and the pages of the file.
-    pub(super) reservations: RBTree<ReservationKey, (HoldingKey, Range<u64>)>,
+    /// Pins on their way.
+    pub(super) reservations: RBTree<ReservationKey, Reserved>,
     pub(super) dead: Dead,
     /// Leases under which an unpin was seen that could not be told from somebody else's.
     pub(super) doubts: RBTree<GrantKey, ()>,
@@ -140,6 +145,8 @@ pub(crate) struct Registry {
     pub(super) breakers: RBTree<TaskId, (InodeId, Range<u64>)>,
     /// Memory for the runs of all holdings.
     pub(super) pool: Pool,
+    /// Memory for the rest.
+    pub(super) stock: Stock,
     /// Observes unpins; missing if the kernel lacks what that takes.
     pub(super) observer: Option<Arc<Unpin>>,
     /// The next number of a grant, context or reservation.
@@ -147,10 +154,11 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    fn new(observer: Option<Arc<Unpin>>) -> Self {
-        Self {
+    fn new(observer: Option<Arc<Unpin>>) -> Result<Self> {
+        Ok(Self {
             observer,
             pool: Pool::new(),
+            stock: Stock::new()?,
             grants: RBTree::new(),
             contexts: RBTree::new(),
             owners: RBTree::new(),
@@ -161,7 +169,7 @@ impl Registry {
             doubts: RBTree::new(),
             breakers: RBTree::new(),
             next_id: 1,
-        }
+        })
     }
 
     /// Returns a number that was not used before.
@@ -313,9 +321,15 @@ pub(crate) fn any() -> bool {
 pub(super) struct Open;
 
 impl Open {
-    pub(super) fn new(observer: Option<Arc<Unpin>>) -> Self {
-        *REGISTRY.lock() = Some(Registry::new(observer));
-        Self
+    /// Opens the registry.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(observer: Option<Arc<Unpin>>) -> Result<Self> {
+        let registry = Registry::new(observer)?;
+        *REGISTRY.lock() = Some(registry);
+        Ok(Self)
     }
 }
 
