@@ -75,6 +75,9 @@ use super::{
     CHUNK, //
 };
 
+/// Bytes of memory that a [`Writer`] needs beside those of the entries.
+pub(super) const WRITER: u64 = HEADER + CHUNK as u64;
+
 /// Bytes of arena that suit every operation of the engine: copies of objects, and the record.
 pub const ARENA_BYTES: usize = 400 << 10;
 
@@ -96,6 +99,9 @@ const SUMS: u32 = 6;
 /// Bytes of an object that a change is noted for: a cache line. An object has [`u64::BITS`] lines at
 /// most.
 pub(super) const LINE: usize = 64;
+
+/// Lines that are compared with the medium at a time, at most.
+const COMPARED: usize = CHUNK / LINE;
 
 /// Words that are logged though they did not change, because a new entry would cost as much.
 const GAP: usize = 2;
@@ -292,6 +298,23 @@ impl Record<'_> {
         Ok(())
     }
 
+    /// Adds bytes `more` of an object that stands at `off` to the `run` that is to be logged of it.
+    /// What cannot join it gets an entry of its own.
+    fn extend(
+        &mut self,
+        off: u64,
+        object: &[u8],
+        run: &mut Range<usize>,
+        more: Range<usize>,
+    ) -> Result {
+        if run.start == run.end || more.start - run.end > GAP * 8 {
+            self.part(off, object, core::mem::replace(run, more))
+        } else {
+            run.end = more.end;
+            Ok(())
+        }
+    }
+
     /// Appends an entry for bytes `run` of an object that stands at `off`.
     fn part(&mut self, off: u64, object: &[u8], run: Range<usize>) -> Result {
         if run.is_empty() {
@@ -314,21 +337,34 @@ impl Record<'_> {
 pub(super) struct Writer<'v, M: Medium> {
     volume: &'v Volume<M>,
     record: Record<'v>,
-    /// What stands on the medium where an object is to go.
-    old: [U64; CHUNK / 8],
+    /// For what stands on the medium where an object is to go.
+    old: &'v mut [Words],
+}
+
+/// The words of a line.
+type Words = [U64; LINE / 8];
+
+/// The words in which two lines differ, as bits.
+fn difference(old: &Words, new: &Words) -> u32 {
+    let pairs = old.iter().zip(new).enumerate();
+    pairs.fold(0, |bits, (index, (old, new))| {
+        bits | u32::from(old.get() != new.get()) << index
+    })
 }
 
 impl<'v, M: Medium> Writer<'v, M> {
     /// A writer that builds the record in `memory`.
-    pub(super) fn new(volume: &'v Volume<M>, memory: &'v mut [u8]) -> Self {
-        Writer {
+    pub(super) fn new(volume: &'v Volume<M>, memory: &'v mut [u8]) -> Result<Self> {
+        let (old, bytes) =
+            <[Words]>::mut_from_prefix_with_elems(memory, COMPARED).map_err(|_| Error::TxFull)?;
+        Ok(Writer {
             volume,
             record: Record {
-                bytes: memory,
+                bytes,
                 end: HEADER as usize,
             },
-            old: [U64::ZERO; CHUNK / 8],
-        }
+            old,
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -336,42 +372,58 @@ impl<'v, M: Medium> Writer<'v, M> {
     }
 
     /// Logs the words of an object that differ from the medium, all of them in the `lines` that are
-    /// set.
-    pub(super) fn object(&mut self, off: u64, bytes: &[u8], lines: u64) -> Result {
+    /// set. If these are `noted` one by one, many of them in a row are what has been moved: hardly a
+    /// word there is as it was, and they are not compared.
+    pub(super) fn object(&mut self, off: u64, bytes: &[u8], lines: u64, noted: bool) -> Result {
         debug_assert!(self.is_noted(off, bytes, lines));
-        let Writer {
-            volume,
-            record,
-            old,
-        } = self;
         // The run of words to log, as byte positions in the object.
         let mut run = 0..0;
         let mut left = lines;
         while left != 0 {
             let first = left.trailing_zeros() as usize;
-            let count = cmp::min((left >> first).trailing_ones() as usize, CHUNK / LINE);
-            left &= !(((1 << count) - 1) << first);
-            let base = first * LINE;
-            let new = bytes.get(base..base + count * LINE).ok_or(Error::TxFull)?;
-            let old = old.get_mut(..new.len() / 8).ok_or(Error::TxFull)?;
-            volume
-                .medium()
-                .read(off + base as u64, old.as_mut_bytes())?;
-            let new = <[U64]>::ref_from_bytes(new).map_err(|_| Error::TxFull)?;
-            for (index, (old, new)) in old.iter().zip(new).enumerate() {
-                if old.get() == new.get() {
-                    continue;
-                }
-                let at = base + index * 8;
-                if run.is_empty() || at - run.end > GAP * 8 {
-                    record.part(off, bytes, run)?;
-                    run = at..at + 8;
-                } else {
-                    run.end = at + 8;
-                }
+            let count = (left >> first).trailing_ones() as usize;
+            let moved = noted && count > COMPARED;
+            let count = if moved {
+                count
+            } else {
+                cmp::min(count, COMPARED)
+            };
+            left &= !(!0 >> (u64::BITS as usize - count) << first);
+            let part = first * LINE..(first + count) * LINE;
+            if moved {
+                self.record.extend(off, bytes, &mut run, part)?;
+            } else {
+                self.differences(off, bytes, &mut run, part)?;
             }
         }
-        record.part(off, bytes, run)
+        self.record.part(off, bytes, run)
+    }
+
+    /// Adds the words in a part of an object that differ from the medium to what is logged of it.
+    fn differences(
+        &mut self,
+        off: u64,
+        bytes: &[u8],
+        run: &mut Range<usize>,
+        part: Range<usize>,
+    ) -> Result {
+        let start = part.start;
+        let new = bytes.get(part).ok_or(Error::TxFull)?;
+        let new = <[Words]>::ref_from_bytes(new).map_err(|_| Error::TxFull)?;
+        let old = self.old.get_mut(..new.len()).ok_or(Error::TxFull)?;
+        let medium = self.volume.medium();
+        medium.read(off + start as u64, old.as_mut_bytes())?;
+        for (line, (old, new)) in old.iter().zip(new).enumerate() {
+            let mut left = difference(old, new);
+            while left != 0 {
+                let first = left.trailing_zeros() as usize;
+                let count = (left >> first).trailing_ones() as usize;
+                left &= !((1 << (first + count)) - 1);
+                let at = start + line * LINE + first * 8;
+                self.record.extend(off, bytes, run, at..at + count * 8)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether all that differs from the medium is in `lines`.
@@ -422,11 +474,11 @@ impl<'v, M: Medium> Writer<'v, M> {
         let mut sums = Sums::new(volume);
         entries.chunks(PIECE).for_each(|piece| sums.add(piece));
         header.seal(sums);
-        volume.medium().write(base, record)?;
+        volume.medium().stream(base, record)?;
         Ok(Written {
             volume,
             entries: record.get(HEADER as usize..).unwrap_or(&[]),
-            stored: Stored::new(volume.medium(), base, end as u64),
+            flushed: Flushed::new(volume.medium()),
         })
     }
 }
@@ -436,13 +488,13 @@ impl<'v, M: Medium> Writer<'v, M> {
 pub(super) struct Written<'v, M: Medium> {
     volume: &'v Volume<M>,
     entries: &'v [u8],
-    stored: Stored<'v, M, Log>,
+    flushed: Flushed<'v, M, Log>,
 }
 
 impl<'v, M: Medium> Written<'v, M> {
     /// Makes the record durable, and stores what it says in its places.
     pub(super) fn apply(self) -> Result<Flushed<'v, M, Home>> {
-        let log = self.stored.flush()?.fence();
+        let log = self.flushed.fence();
         apply_entries(self.volume, log, self.entries)
     }
 }

@@ -44,6 +44,12 @@ pub trait Medium {
         self.flush(off, data.len() as u64)
     }
 
+    /// Does the same as [`Medium::store`] with what will not be read soon: a medium may store it past
+    /// the cache.
+    fn stream(&self, off: u64, data: &[u8]) -> Result {
+        self.store(off, data)
+    }
+
     /// Copies `len` bytes from one place to another, which does not overlap the first, and flushes
     /// that.
     fn copy(&self, from: u64, to: u64, len: u64) -> Result {
@@ -112,6 +118,10 @@ impl<M: Medium + ?Sized> Medium for &M {
 
     fn store(&self, off: u64, data: &[u8]) -> Result {
         (**self).store(off, data)
+    }
+
+    fn stream(&self, off: u64, data: &[u8]) -> Result {
+        (**self).stream(off, data)
     }
 
     fn copy(&self, from: u64, to: u64, len: u64) -> Result {

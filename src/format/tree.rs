@@ -4,8 +4,8 @@
 //!
 //! An entry is a key, a block, a length and flags. In an inner node the key is the lowest key
 //! beneath the block, exactly; so the greatest key not above a wanted one is always on the way
-//! down. Nodes split when they are full and are freed when they are empty; a single child that fits
-//! is taken back into the inode.
+//! down. Nodes split when they are full, leaves also when much would have to move in them, and are
+//! freed when they are empty; a single child that fits is taken back into the inode.
 //!
 //! Keys in a node are relative: an inner entry also holds the *shift* that must be added to the keys
 //! beneath it to get them as they are in its own node. In the root, keys are what they are. So all
@@ -15,7 +15,10 @@
 //!
 //! Going down is bounded by [`MAX_LEVEL`]: each step must find a node one level lower.
 
-use core::cmp;
+use core::{
+    cmp,
+    ops::Range, //
+};
 
 use zerocopy::{
     little_endian::{
@@ -34,6 +37,9 @@ use zerocopy_derive::{
 };
 
 use super::{
+    journal::LINE,
+    offset_of,
+    space::mask,
     tx::Tx,
     volume::{
         Object,
@@ -43,6 +49,7 @@ use super::{
     Error,
     Medium,
     Result,
+    Volume,
     BLOCK_SIZE, //
 };
 
@@ -54,6 +61,13 @@ pub const FANOUT: usize = 169;
 
 /// The highest level of a root; with nodes at least half full, more than any device needs.
 pub const MAX_LEVEL: u8 = 6;
+
+/// Entries of a leaf that is split before it is full, if so many more would have to be moved for a
+/// new one: a move is logged, and stored in its place, with all that it moves.
+const CROWDED: usize = 48;
+
+/// Entries that are moved without a thought.
+const MOVE: usize = 16;
 
 /// A single child of at most so many entries goes back into the root. Less than what makes a root
 /// overflow, so that a file at the limit does not go back and forth.
@@ -226,17 +240,19 @@ impl Root {
         if self.level != 0 {
             return None;
         }
-        let live = self.entries.get(..self.count())?;
-        let rank = live.partition_point(|entry| entry.key.get() as i64 <= key as i64);
-        let entry = rank.checked_sub(1).and_then(|index| live.get(index));
-        let above = live.get(rank).map(|above| above.key.get());
-        Some((entry.map(RawEntry::get), above))
+        let Found { rank, entry, above } = self.live().search(key as i64);
+        Some((entry.filter(|_| rank > 0), above))
+    }
+
+    fn live(&self) -> Live<'_> {
+        Live::new(self.count(), &self.entries)
     }
 
     fn slots(&mut self) -> Slots<'_> {
         Slots {
             count: &mut self.count,
             raw: &mut self.entries,
+            lines: None,
         }
     }
 }
@@ -308,6 +324,11 @@ impl Node {
         raw.map(RawEntry::get).ok_or(Error::Corrupt(Node::DAMAGED))
     }
 
+    /// Looks for `key`.
+    pub(super) fn search(&self, key: i64) -> Found {
+        self.live().search(key)
+    }
+
     /// A node of inode `owner` with `entries`, which are at most [`FANOUT`] and in order.
     pub fn holding(owner: u64, level: u8, entries: &[Entry]) -> Result<Self> {
         let mut node = Node::new_zeroed();
@@ -324,11 +345,62 @@ impl Node {
         self.head.reserved == 0 && self.head.reserved2 == [0; 12] && self.reserved == [0; 8]
     }
 
+    fn live(&self) -> Live<'_> {
+        Live::new(self.head.count.get().into(), &self.entries)
+    }
+
     fn slots(&mut self) -> Slots<'_> {
         Slots {
             count: &mut self.head.count,
             raw: &mut self.entries,
+            lines: None,
         }
+    }
+
+    /// The entries, to be changed with a note in `lines` of where.
+    fn noted_slots<'a>(&'a mut self, lines: &'a mut U64) -> Slots<'a> {
+        Slots {
+            lines: Some(lines),
+            ..self.slots()
+        }
+    }
+}
+
+/// The entries in use of a root or a node.
+struct Live<'a>(&'a [RawEntry]);
+
+impl<'a> Live<'a> {
+    fn new(count: usize, raw: &'a [RawEntry]) -> Self {
+        Live(raw.get(..count).unwrap_or(raw))
+    }
+
+    fn get(&self, index: usize) -> Result<Entry> {
+        let raw = self.0.get(index).map(RawEntry::get);
+        raw.ok_or(Error::Corrupt("tree entry out of range"))
+    }
+
+    /// How many keys are not above `key`.
+    fn rank(&self, key: i64) -> usize {
+        self.0
+            .partition_point(|entry| entry.key.get() as i64 <= key)
+    }
+
+    /// Looks for `key`.
+    fn search(&self, key: i64) -> Found {
+        let rank = self.rank(key);
+        let raw = self.0.get(rank.saturating_sub(1));
+        Found {
+            rank,
+            entry: raw.map(RawEntry::get),
+            above: self.0.get(rank).map(|above| above.key.get()),
+        }
+    }
+
+    /// Whether so much would have to move for a new `key` that a leaf is better split. What grows at
+    /// its end never is.
+    fn is_crowded(&self, key: i64) -> bool {
+        let len = self.0.len();
+        len >= CROWDED && len - self.rank(key) > MOVE
     }
 }
 
@@ -336,29 +408,40 @@ impl Node {
 struct Slots<'a> {
     count: &'a mut U16,
     raw: &'a mut [RawEntry],
+    /// The lines of a node in which it changes. The first one does anyway.
+    lines: Option<&'a mut U64>,
 }
 
 impl Slots<'_> {
+    fn live(&self) -> Live<'_> {
+        Live::new(self.count.get().into(), self.raw)
+    }
+
     fn len(&self) -> usize {
-        cmp::min(usize::from(self.count.get()), self.raw.len())
+        self.live().0.len()
     }
 
     fn set_len(&mut self, len: usize) {
         self.count.set(len as u16);
     }
 
-    fn is_full(&self) -> bool {
-        self.len() == self.raw.len()
+    fn get(&self, index: usize) -> Result<Entry> {
+        self.live().get(index)
     }
 
-    fn get(&self, index: usize) -> Result<Entry> {
-        let live = self.raw.get(..self.len());
-        live.and_then(|live| live.get(index))
-            .map(RawEntry::get)
-            .ok_or(Error::Corrupt("tree entry out of range"))
+    /// Notes that entries change.
+    fn touch(&mut self, entries: Range<usize>) {
+        let Some(lines) = self.lines.as_mut() else {
+            return;
+        };
+        let byte = |index: usize| size_of::<NodeHead>() + index * size_of::<RawEntry>();
+        let first = byte(entries.start) / LINE;
+        let end = byte(entries.end).div_ceil(LINE);
+        lines.set(lines.get() | mask(0, first as u64..end as u64));
     }
 
     fn set(&mut self, index: usize, entry: Entry) -> Result {
+        self.touch(index..index + 1);
         let len = self.len();
         let slot = self.raw.get_mut(..len).and_then(|live| live.get_mut(index));
         *slot.ok_or(Error::Corrupt("tree entry out of range"))? = entry.into();
@@ -367,9 +450,10 @@ impl Slots<'_> {
 
     fn insert(&mut self, index: usize, entry: Entry) -> Result {
         let len = self.len();
-        if index > len || self.is_full() {
+        if index > len || len == self.raw.len() {
             return Err(Error::Corrupt("tree entry out of range"));
         }
+        self.touch(index..len + 1);
         self.raw.copy_within(index..len, index + 1);
         self.set_len(len + 1);
         self.set(index, entry)
@@ -380,6 +464,7 @@ impl Slots<'_> {
         if index >= len {
             return Err(Error::Corrupt("tree entry out of range"));
         }
+        self.touch(index..len);
         self.raw.copy_within(index + 1..len, index);
         self.set_len(len - 1);
         Ok(())
@@ -389,19 +474,14 @@ impl Slots<'_> {
     fn keep_from(&mut self, index: usize) {
         let len = self.len();
         let index = cmp::min(index, len);
+        self.touch(0..len);
         self.raw.copy_within(index..len, 0);
         self.set_len(len - index);
     }
 
-    /// How many keys are not above `key`.
-    fn rank(&self, key: i64) -> usize {
-        let live = self.raw.get(..self.len()).unwrap_or(&[]);
-        live.partition_point(|entry| entry.key.get() as i64 <= key)
-    }
-
     /// The index of `key`, which is as in this node.
     fn find(&self, key: u64) -> Result<usize> {
-        let index = self.rank(key as i64).checked_sub(1);
+        let index = self.live().rank(key as i64).checked_sub(1);
         let index = index.ok_or(Error::NoEntry)?;
         if self.get(index)?.key != key {
             return Err(Error::NoEntry);
@@ -452,82 +532,102 @@ impl Path {
     }
 }
 
-fn entry_at<R: Reader>(r: &mut R, root: &Root, block: u64, index: usize) -> Result<Entry> {
-    if block == ROOT {
-        root.entry(index)
-    } else {
-        r.node_entry(block, index)
-    }
-}
-
-/// How many of `count` keys are not above `key`.
-fn rank<R: Reader>(r: &mut R, root: &Root, at: (u64, usize), key: i64) -> Result<usize> {
-    let (block, count) = at;
-    let (mut low, mut high) = (0, count);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if entry_at(r, root, block, middle)?.key as i64 <= key {
-            low = middle + 1;
+/// Looks for `key` in the node in `block`, which has `count` entries, where it stands.
+pub(super) fn search_in_place<M: Medium>(
+    volume: &Volume<M>,
+    (block, count): (u64, usize),
+    key: i64,
+) -> Result<Found> {
+    let base = offset_of(block) + size_of::<NodeHead>() as u64;
+    let at = |index: usize| base + (index * size_of::<RawEntry>()) as u64;
+    let (mut rank, mut end) = (0, count);
+    while rank < end {
+        let middle = rank + (end - rank) / 2;
+        if volume.word(at(middle))? as i64 <= key {
+            rank = middle + 1;
         } else {
-            high = middle;
+            end = middle;
         }
     }
-    Ok(low)
+    let raw: RawEntry = volume.plain(at(rank.saturating_sub(1)))?;
+    let above = (rank < count).then(|| volume.word(at(rank)));
+    Ok(Found {
+        rank,
+        entry: Some(raw.get()),
+        above: above.transpose()?,
+    })
 }
 
-/// Goes down to `key`, calls `visit` with the depth of each step and the step, and returns the last
-/// one, in the leaf, and the lowest key above.
+/// What a look for a key in a root or a node has found.
+pub struct Found {
+    /// How many keys are not above the wanted one.
+    rank: usize,
+    /// The entry with the greatest of them, else the first one.
+    entry: Option<Entry>,
+    /// The lowest key above.
+    above: Option<u64>,
+}
+
+/// Goes down to `key`, calls `visit` with the depth of each step and the step, and returns the entry
+/// with the greatest key not above `key`, and the lowest key above.
 fn descend<R: Reader>(
     r: &mut R,
     owner: u64,
     root: &Root,
     key: u64,
     mut visit: impl FnMut(usize, Step),
-) -> Result<(Step, Option<u64>)> {
+) -> Result<(Option<Entry>, Option<u64>)> {
     let depth = usize::from(root.level);
     let mut above = None;
     let mut block = ROOT;
-    let mut count = root.count();
     let mut shift = 0;
+    let mut found = root.live().search(key as i64);
     // The level of a root was checked when it was read.
     for at in 0..=depth {
-        let rank = rank(r, root, (block, count), lower(key, shift)?)?;
-        if rank < count {
-            above = Some(entry_at(r, root, block, rank)?.raised(shift)?.key);
+        let Found { rank, entry, .. } = found;
+        if let Some(key) = found.above {
+            above = Some(raise(key, shift)?);
         }
-        let index = if at == depth {
-            rank
-        } else {
-            rank.saturating_sub(1)
-        };
-        let step = Step {
-            block,
-            index,
-            shift,
-        };
-        visit(at, step);
-        if at == depth {
-            return Ok((step, above));
+        let last = at == depth;
+        let index = if last { rank } else { rank.saturating_sub(1) };
+        visit(
+            at,
+            Step {
+                block,
+                index,
+                shift,
+            },
+        );
+        if last {
+            let entry = entry.filter(|_| rank > 0);
+            return Ok((entry.map(|entry| entry.raised(shift)).transpose()?, above));
         }
-        let entry = entry_at(r, root, block, index)?;
+        let entry = entry.ok_or(Error::Corrupt("tree entry out of range"))?;
         block = entry.value;
         shift = shift.checked_add(entry.shift()).ok_or(BAD_KEY)?;
-        count = r.node(block, owner, (depth - at - 1) as u8)?;
+        let beneath = (depth - at - 1) as u8;
+        found = r.node_search(block, owner, beneath, lower(key, shift)?)?;
     }
     Err(Error::Corrupt("tree does not end"))
 }
 
-fn locate<R: Reader>(r: &mut R, owner: u64, root: &Root, key: u64) -> Result<Path> {
+/// The way to `key`, and the entry with the greatest key not above it.
+fn locate<R: Reader>(
+    r: &mut R,
+    owner: u64,
+    root: &Root,
+    key: u64,
+) -> Result<(Path, Option<Entry>)> {
     let mut path = Path {
         depth: usize::from(root.level),
         ..Path::default()
     };
-    descend(r, owner, root, key, |depth, step| {
+    let (entry, _) = descend(r, owner, root, key, |depth, step| {
         if let Some(slot) = path.steps.get_mut(depth) {
             *slot = step;
         }
     })?;
-    Ok(path)
+    Ok((path, entry))
 }
 
 /// The entry with the greatest key not above `key`, and the lowest key above `key`.
@@ -541,12 +641,7 @@ pub(super) fn floor<R: Reader>(
     if let Some(found) = root.floor(key) {
         return Ok(found);
     }
-    let (leaf, above) = descend(r, owner, root, key, |_, _| {})?;
-    let entry = match leaf.index.checked_sub(1) {
-        Some(index) => Some(entry_at(r, root, leaf.block, index)?.raised(leaf.shift)?),
-        None => None,
-    };
-    Ok((entry, above))
+    descend(r, owner, root, key, |_, _| {})
 }
 
 /// The same as [`floor`] in the tree of inode `ino`, as the transaction sees it.
@@ -584,11 +679,20 @@ fn root<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<Root> {
     Ok(tx.inode(ino)?.root)
 }
 
+fn live<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64, block: u64) -> Result<Live<'t>> {
+    if block == ROOT {
+        Ok(tx.inode(ino)?.root.live())
+    } else {
+        Ok(tx.node_peek(block, ino)?.live())
+    }
+}
+
 fn slots<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64, block: u64) -> Result<Slots<'t>> {
     if block == ROOT {
         Ok(tx.inode_mut(ino)?.root.slots())
     } else {
-        Ok(tx.node_mut(block, ino)?.slots())
+        let (node, lines) = tx.node_edit(block, ino)?;
+        Ok(node.noted_slots(lines))
     }
 }
 
@@ -597,13 +701,17 @@ pub(super) fn insert<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, entry: Entry) -> R
     let mut at = ROOT;
     let mut shift = 0;
     let mut level = tx.inode(ino)?.root.level;
+    // Leaves are split only when they must be.
+    let mut thrifty = tx.is_half_full();
     // Every node on the way down is made to have room before it is entered. A turn either goes down
-    // a level, splits a child, or deepens the tree, so a few per level are enough.
+    // a level, splits a child, deepens the tree, or finds that a split must not be, so a few per
+    // level are enough.
     for _ in 0..4 * usize::from(MAX_LEVEL) {
-        let node = slots(tx, ino, at)?;
+        let node = live(tx, ino, at)?;
         let new = entry.lowered(shift)?;
         let rank = node.rank(new.key as i64);
-        if at == ROOT && level == 0 && node.is_full() {
+        let full = node.0.len() == if at == ROOT { INLINE } else { FANOUT };
+        if at == ROOT && level == 0 && full {
             level = deepen(tx, ino)?;
             continue;
         }
@@ -613,17 +721,27 @@ pub(super) fn insert<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, entry: Entry) -> R
             }
             return slots(tx, ino, at)?.insert(rank, new);
         }
-        let full = node.is_full();
         let index = rank.saturating_sub(1);
         let child = node.get(index)?;
+        let beneath = lower(new.key, child.shift())?;
         tx.node(child.value, ino, level - 1)?;
-        if slots(tx, ino, child.value)?.is_full() {
-            if full {
-                level = deepen(tx, ino)?;
-                at = ROOT;
-                shift = 0;
+        let node = live(tx, ino, child.value)?;
+        let child_full = node.0.len() == FANOUT;
+        let crowded = level == 1 && !thrifty && (!full || at == ROOT) && node.is_crowded(beneath);
+        if child_full || crowded {
+            let room = if full {
+                deepen(tx, ino).map(|deeper| {
+                    level = deeper;
+                    at = ROOT;
+                    shift = 0;
+                })
             } else {
-                split(tx, ino, (at, index), child, new.key)?;
+                split(tx, ino, (at, index), child, new.key)
+            };
+            match room {
+                // No block for it: then what is there has to move.
+                Err(Error::NoSpace) if !child_full => thrifty = true,
+                room => room?,
             }
             continue;
         }
@@ -678,7 +796,7 @@ fn split<M: Medium>(
     let mut left = slots(tx, ino, child.value)?;
     let len = left.len();
     // What grows at its end leaves full nodes behind.
-    let keep = if left.rank(key) == len {
+    let keep = if left.live().rank(key) == len {
         len - 1
     } else {
         len / 2
@@ -693,14 +811,12 @@ fn split<M: Medium>(
 /// The way to an entry that must exist, and its index in the leaf.
 fn locate_exact<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Result<(Path, usize)> {
     let root = root(tx, ino)?;
-    let path = locate(tx, ino, &root, key)?;
-    let leaf = path.step(path.depth);
-    let index = leaf.index.checked_sub(1).ok_or(Error::NoEntry)?;
-    let entry = entry_at(tx, &root, leaf.block, index)?;
-    if entry.raised(leaf.shift)?.key != key {
-        return Err(Error::NoEntry);
+    let (path, entry) = locate(tx, ino, &root, key)?;
+    let index = path.step(path.depth).index.checked_sub(1);
+    match (entry, index) {
+        (Some(entry), Some(index)) if entry.key == key => Ok((path, index)),
+        _ => Err(Error::NoEntry),
     }
-    Ok((path, index))
 }
 
 /// Tells the nodes above step `depth` that the lowest key there is now `key`.
@@ -774,7 +890,7 @@ pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Resul
 pub(super) fn shift<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, delta: i64) -> Result {
     let root = root(tx, ino)?;
     let path = match from.checked_sub(1) {
-        Some(below) => locate(tx, ino, &root, below)?,
+        Some(below) => locate(tx, ino, &root, below)?.0,
         None => Path::default(),
     };
     // Nothing is below: there is no way between what moves and what does not.

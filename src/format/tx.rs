@@ -58,6 +58,7 @@ use super::{
     },
     tree::{
         Entry,
+        Found,
         Node, //
     },
     volume::{
@@ -90,6 +91,9 @@ const PLACED: u32 = 1 << 1;
 /// The object's block was freed: it must not be written.
 const GONE: u32 = 1 << 2;
 
+/// Every line in which the object differs was noted by itself.
+const NOTED: u32 = 1 << 3;
+
 /// A copy of an object.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -104,6 +108,20 @@ pub(super) struct Slot {
     flags: U32,
     /// The lines in which a [`DIRTY`] object differs from the medium, or may.
     lines: U64,
+}
+
+impl Slot {
+    /// Says that a part of the object changes, which will be noted in `lines`.
+    fn note_part(&mut self) {
+        let noted = if self.flags.get() & DIRTY == 0 {
+            NOTED
+        } else {
+            0
+        };
+        self.flags.set(self.flags.get() | DIRTY | noted);
+        // The first line has the checksum.
+        self.lines.set(self.lines.get() | 1);
+    }
 }
 
 /// All lines of an object.
@@ -148,7 +166,7 @@ impl<'a> Memory<'a> {
         let (changes, rest) =
             <[Change]>::mut_from_prefix_with_elems(rest, CHANGES).map_err(|_| Error::Invalid)?;
         // A record of all objects as they are, and of all changes.
-        let more = journal::HEADER
+        let more = journal::WRITER
             + SLOTS as u64 * journal::bound(0)
             + CHANGES as u64 * journal::RUN_BOUND;
         let objects = rest.len().saturating_sub(more as usize) / 2;
@@ -283,6 +301,15 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.stored = true;
     }
 
+    /// Whether half of what the transaction can hold is used: what need not be in it had better not
+    /// be.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.slots > SLOTS / 2
+            || self.changes > CHANGES / 2
+            || self.used > self.memory.objects.len() / 2
+            || self.log_bytes > journal::capacity(self.volume.geometry()) / 2
+    }
+
     /// Bytes of the arena that objects can still use.
     pub fn room(&self) -> usize {
         self.memory.objects.len() - self.used
@@ -363,12 +390,21 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.inode_mut(ino)?.add_blocks(-1)
     }
 
-    /// A tree node of inode `owner`, to be changed.
-    pub(super) fn node_mut(&mut self, block: u64, owner: u64) -> Result<&mut Node> {
+    /// A tree node of inode `owner`.
+    pub(super) fn node_peek(&mut self, block: u64, owner: u64) -> Result<&Node> {
         self.check_block(block)?;
-        let node = self.object_mut::<Node>(offset_of(block))?;
+        let node = self.object::<Node>(offset_of(block))?;
         node.head.check_owner(owner)?;
         Ok(node)
+    }
+
+    /// A tree node of inode `owner`, to be changed, and where to note the lines in which it is.
+    pub(super) fn node_edit(&mut self, block: u64, owner: u64) -> Result<(&mut Node, &mut U64)> {
+        self.check_block(block)?;
+        let (slot, node) = self.open::<Node>(offset_of(block))?;
+        node.head.check_owner(owner)?;
+        slot.note_part();
+        Ok((node, &mut slot.lines))
     }
 
     /// A leaf of directory `owner`.
@@ -392,9 +428,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.check_block(block)?;
         let (slot, leaf) = self.open::<Leaf>(offset_of(block))?;
         leaf.head.count(owner)?;
-        slot.flags.set(slot.flags.get() | DIRTY);
-        // The first line has the checksum.
-        slot.lines.set(slot.lines.get() | 1);
+        slot.note_part();
         Ok(LeafEdit::new(leaf, &mut slot.lines))
     }
 
@@ -493,7 +527,7 @@ impl<'a, M: Medium> Tx<'a, M> {
 
     fn object_mut<T: Object>(&mut self, off: u64) -> Result<&mut T> {
         let (slot, object) = self.open::<T>(off)?;
-        slot.flags.set(slot.flags.get() | DIRTY);
+        slot.flags.set(slot.flags.get() & !NOTED | DIRTY);
         slot.lines.set(all_lines::<T>());
         Ok(object)
     }
@@ -612,11 +646,13 @@ impl<'a, M: Medium> Tx<'a, M> {
     fn write(&mut self) -> Result {
         let ready = self.write_placed()?;
         let volume = self.volume;
-        let mut log = journal::Writer::new(volume, core::mem::take(&mut self.memory.record));
+        let mut log = journal::Writer::new(volume, core::mem::take(&mut self.memory.record))?;
         for index in 0..self.slots {
             let (slot, bytes) = self.held(index)?;
-            if slot.flags.get() & (DIRTY | PLACED | GONE) == DIRTY {
-                log.object(slot.off.get(), bytes, slot.lines.get())?;
+            let flags = slot.flags.get();
+            if flags & (DIRTY | PLACED | GONE) == DIRTY {
+                let noted = flags & NOTED != 0;
+                log.object(slot.off.get(), bytes, slot.lines.get(), noted)?;
             }
         }
         for change in self.changes() {
@@ -749,5 +785,12 @@ impl<M: Medium> Reader for Tx<'_, M> {
 
     fn node_entry(&mut self, block: u64, index: usize) -> Result<Entry> {
         self.object::<Node>(offset_of(block))?.entry(index)
+    }
+
+    fn node_search(&mut self, block: u64, owner: u64, level: u8, key: i64) -> Result<Found> {
+        self.check_block(block)?;
+        let node = self.object::<Node>(offset_of(block))?;
+        node.head.count(owner, level)?;
+        Ok(node.search(key))
     }
 }

@@ -27,7 +27,9 @@ use super::{
     offset_of,
     superblock::Superblock,
     tree::{
+        self,
         Entry,
+        Found,
         Node,
         NodeHead,
         RawEntry, //
@@ -286,6 +288,9 @@ pub trait Reader {
 
     /// Entry `index` of a node that [`Reader::node`] has checked.
     fn node_entry(&mut self, block: u64, index: usize) -> Result<Entry>;
+
+    /// Does the same as [`Reader::node`], and looks for `key` in the node.
+    fn node_search(&mut self, block: u64, owner: u64, level: u8, key: i64) -> Result<Found>;
 }
 
 impl<M: Medium> Reader for &Volume<M> {
@@ -311,5 +316,10 @@ impl<M: Medium> Reader for &Volume<M> {
         let at = size_of::<NodeHead>() + index * size_of::<RawEntry>();
         let raw: RawEntry = self.plain(offset_of(block) + at as u64)?;
         Ok(raw.get())
+    }
+
+    fn node_search(&mut self, block: u64, owner: u64, level: u8, key: i64) -> Result<Found> {
+        let count = self.node(block, owner, level)?;
+        tree::search_in_place(self, (block, count), key)
     }
 }

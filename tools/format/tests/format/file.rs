@@ -17,6 +17,10 @@ use pinfs_format::{
         S_IFDIR,
         S_IFREG, //
     },
+    journal::{
+        self,
+        Recovered, //
+    },
     memory::Memory,
     namespace,
     orphan,
@@ -246,6 +250,69 @@ fn deep_trees() {
     compare(&mut fs, ino, &model);
     remove(&mut fs, ino, &mut model, 0, MAX_BLOCKS);
     assert_eq!(fs.inode(ino).blocks.get(), 0);
+    compare(&mut fs, ino, &model);
+}
+
+/// A file of `blocks` blocks, to be cut from the end to the start.
+fn filled(fs: &mut Fs<Memory>, blocks: u64) -> (u64, Model) {
+    let ino = create(fs);
+    let mut model = Model::new();
+    while (model.len() as u64) < blocks {
+        let at = model.len() as u64;
+        fill(fs, ino, &mut model, at, blocks - at, false);
+    }
+    (ino, model)
+}
+
+/// A cut before many others, which each leave an extent: what has to move for it is logged, and so
+/// must be little.
+#[test]
+fn cuts_before_others_move_little() {
+    let mut fs = Fs::new(3000);
+    let cuts = 400;
+    let (ino, mut model) = filled(&mut fs, 2 * cuts);
+    for cut in (0..cuts).rev() {
+        remove(&mut fs, ino, &mut model, 2 * cut, 2 * cut + 1);
+        let recovered = journal::recover(&fs.volume).expect("recovery");
+        assert!(
+            matches!(recovered, Recovered::Replayed(bytes) if bytes < 1700),
+            "cut {cut}: {recovered:?}"
+        );
+    }
+    // Leaves are split in the middle when they have 48 entries.
+    let nodes = fs.inode(ino).blocks.get() - cuts;
+    assert!(nodes <= cuts / 24 + 1, "{nodes} nodes");
+    compare(&mut fs, ino, &model);
+}
+
+/// The same on a full device: where there is no block for another leaf, the entries move.
+#[test]
+fn cuts_on_a_full_device() {
+    let mut fs = Fs::new(1500);
+    let cuts = 150;
+    let (ino, mut model) = filled(&mut fs, 2 * cuts);
+    let root = fs.root();
+    let attr = attributes(S_IFREG | 0o644);
+    let other = fs
+        .run(|tx| namespace::create(tx, root, name(b"other"), &attr, None))
+        .expect("create");
+    let mut at = 0;
+    for cut in (0..cuts).rev() {
+        remove(&mut fs, ino, &mut model, 2 * cut, 2 * cut + 1);
+        if cut > cuts - 40 {
+            continue;
+        }
+        // Nothing is left for the next cut. At an offset of its own each piece would need an extent.
+        while let Ok(len) = fs.run(|tx| {
+            let extent = file::reserve(tx, other, at, MAX_BLOCKS - at)?;
+            file::insert(tx, other, extent)?;
+            Ok(extent.len)
+        }) {
+            at += len;
+        }
+    }
+    let nodes = fs.inode(ino).blocks.get() - cuts;
+    assert_eq!(nodes, 1);
     compare(&mut fs, ino, &model);
 }
 
