@@ -11,15 +11,19 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::{
-    ffi::c_void,
-    prelude::*, //
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    prelude::*,
+    types::NotThreadSafe, //
 };
 
 /// The bytes of a DAX device.
 ///
 /// Every access copies: the memory is shared with user space, devices and other processors, so no
-/// reference into it is ever made. The DAX read lock is held around each, so that a device that is
-/// taken away turns into `EIO` and not into a stray access.
+/// reference into it is ever made. The DAX read lock is held around each ([`Access`]), so that a
+/// device that is taken away turns into `EIO` and not into a stray access.
 ///
 /// # Invariants
 ///
@@ -85,36 +89,81 @@ impl Region {
         self.len
     }
 
-    fn with<R>(&self, offset: u64, len: u64, f: impl FnOnce(*mut u8) -> R) -> Result<R> {
-        let end = offset.checked_add(len).ok_or(EINVAL)?;
-        if end > self.len {
-            return Err(EINVAL);
-        }
+    /// Keeps the device from being taken away until the value is dropped (`dax_read_lock()`).
+    ///
+    /// # Errors
+    ///
+    /// `EIO` for a device that is gone.
+    pub(crate) fn access(&self) -> Result<Access<'_>> {
         // SAFETY: A pure SRCU read lock.
         let id = unsafe { bindings::dax_read_lock() };
+        // INVARIANT: The lock was just taken, and drops with the value.
+        let access = Access {
+            region: self,
+            id,
+            _not_send: NotThreadSafe,
+        };
         // SAFETY: The device is referenced.
-        let result = if unsafe { bindings::dax_alive(self.device.as_ptr()) } {
-            // SAFETY: The offset was just checked against the length.
-            Ok(f(unsafe { self.base.as_ptr().add(offset as usize) }))
+        if unsafe { bindings::dax_alive(self.device.as_ptr()) } {
+            Ok(access)
         } else {
             Err(EIO)
-        };
+        }
+    }
+
+    /// Orders what was flushed before against every later store (`pmem_wmb()`).
+    pub(crate) fn fence(&self) {
+        // SAFETY: A store fence.
+        unsafe { bindings::pinfs_helper_pmem_wmb() };
+    }
+}
+
+/// Access to the bytes of a device that is there.
+///
+/// # Invariants
+///
+/// The DAX read lock `id` is held by the current task, and the device was alive under it: until it
+/// is dropped, the region can be accessed.
+pub(crate) struct Access<'a> {
+    region: &'a Region,
+    id: c_int,
+    _not_send: NotThreadSafe,
+}
+
+impl Drop for Access<'_> {
+    fn drop(&mut self) {
         // SAFETY: `id` is from `dax_read_lock`.
-        unsafe { bindings::dax_read_unlock(id) };
-        result
+        unsafe { bindings::dax_read_unlock(self.id) };
+    }
+}
+
+impl Access<'_> {
+    /// Returns the address of `len` bytes at `offset`, good as long as `self`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` outside of the device.
+    fn at(&self, offset: u64, len: u64) -> Result<*mut u8> {
+        let end = offset.checked_add(len).ok_or(EINVAL)?;
+        if end > self.region.len {
+            return Err(EINVAL);
+        }
+        // SAFETY: The offset was just checked against the length.
+        Ok(unsafe { self.region.base.as_ptr().add(offset as usize) })
     }
 
     /// Copies bytes out of the device.
     ///
     /// # Errors
     ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone or memory that is poisoned.
+    /// `EINVAL` outside of the device, `EIO` for memory that is poisoned.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result {
-        // SAFETY: `with` gives an address of as many bytes as asked for. The helper survives a
+        let src = self.at(offset, out.len() as u64)?;
+        // SAFETY: `at` gives an address of as many bytes as asked for. The helper survives a
         // machine check, and tells how many bytes it did not copy.
-        let left = self.with(offset, out.len() as u64, |src| unsafe {
+        let left = unsafe {
             bindings::pinfs_helper_pmem_read(out.as_mut_ptr().cast(), src.cast(), out.len())
-        })?;
+        };
         if left == 0 {
             Ok(())
         } else {
@@ -122,43 +171,53 @@ impl Region {
         }
     }
 
-    /// Stores bytes in the device. They are durable after [`Region::flush`] and
+    /// Stores bytes in the device. They are durable after [`Access::flush`] and
     /// [`Region::fence`]. Aligned stores of eight bytes are atomic.
     ///
     /// # Errors
     ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
+    /// `EINVAL` outside of the device.
     pub(crate) fn write(&self, offset: u64, data: &[u8]) -> Result {
-        // SAFETY: `with` gives an address of as many bytes as asked for.
-        self.with(offset, data.len() as u64, |dst| unsafe {
-            bindings::pinfs_helper_pmem_write(dst.cast(), data.as_ptr().cast(), data.len())
-        })
+        let dst = self.at(offset, data.len() as u64)?;
+        // SAFETY: `at` gives an address of as many bytes as asked for.
+        unsafe { bindings::pinfs_helper_pmem_write(dst.cast(), data.as_ptr().cast(), data.len()) };
+        Ok(())
     }
 
-    /// Does both [`Region::write`] and [`Region::flush`].
+    /// Does both [`Access::write`] and [`Access::flush`].
     ///
     /// # Errors
     ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
+    /// `EINVAL` outside of the device.
     pub(crate) fn store(&self, offset: u64, data: &[u8]) -> Result {
-        // SAFETY: `with` gives an address of as many bytes as asked for.
-        self.with(offset, data.len() as u64, |dst| unsafe {
-            bindings::pinfs_helper_pmem_write(dst.cast(), data.as_ptr().cast(), data.len());
-            bindings::arch_wb_cache_pmem(dst.cast(), data.len());
-        })
+        self.write(offset, data)?;
+        self.flush(offset, data.len() as u64)
     }
 
-    /// Stores zeroes in the device. They are durable after [`Region::flush`] and
+    /// Stores bytes in the device past the cache, for what will not be read soon. They are durable
+    /// after [`Region::fence`].
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` outside of the device.
+    pub(crate) fn stream(&self, offset: u64, data: &[u8]) -> Result {
+        let dst = self.at(offset, data.len() as u64)?;
+        // SAFETY: `at` gives an address of as many bytes as asked for.
+        unsafe { bindings::pinfs_helper_pmem_stream(dst.cast(), data.as_ptr().cast(), data.len()) };
+        Ok(())
+    }
+
+    /// Stores zeroes in the device. They are durable after [`Access::flush`] and
     /// [`Region::fence`].
     ///
     /// # Errors
     ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
+    /// `EINVAL` outside of the device.
     pub(crate) fn zero(&self, offset: u64, len: u64) -> Result {
-        // SAFETY: `with` gives an address of as many bytes as asked for.
-        self.with(offset, len, |dst| unsafe {
-            bindings::pinfs_helper_pmem_zero(dst.cast(), len as usize)
-        })
+        let dst = self.at(offset, len)?;
+        // SAFETY: `at` gives an address of as many bytes as asked for.
+        unsafe { bindings::pinfs_helper_pmem_zero(dst.cast(), len as usize) };
+        Ok(())
     }
 
     /// Copies bytes from one place of the device to another, which does not overlap the first, and
@@ -166,20 +225,14 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone or memory that is poisoned.
+    /// `EINVAL` outside of the device, `EIO` for memory that is poisoned.
     pub(crate) fn copy(&self, from: u64, to: u64, len: u64) -> Result {
-        let end = from.checked_add(len).ok_or(EINVAL)?;
-        if end > self.len {
-            return Err(EINVAL);
-        }
-        // SAFETY: `with` gives an address of as many bytes as asked for, and `from` was just
-        // checked. The helper survives a machine check, and tells how many bytes it did not copy.
-        let left = self.with(to, len, |dst| unsafe {
-            let src = self.base.as_ptr().add(from as usize);
-            let left = bindings::pinfs_helper_pmem_read(dst.cast(), src.cast(), len as usize);
-            bindings::arch_wb_cache_pmem(dst.cast(), len as usize);
-            left
-        })?;
+        let (src, dst) = (self.at(from, len)?, self.at(to, len)?);
+        // SAFETY: `at` gives addresses of as many bytes as asked for. The helper survives a machine
+        // check, and tells how many bytes it did not copy.
+        let left =
+            unsafe { bindings::pinfs_helper_pmem_read(dst.cast(), src.cast(), len as usize) };
+        self.flush(to, len)?;
         if left == 0 {
             Ok(())
         } else {
@@ -191,18 +244,12 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// `EINVAL` outside of the device, `EIO` for a device that is gone.
+    /// `EINVAL` outside of the device.
     pub(crate) fn flush(&self, offset: u64, len: u64) -> Result {
-        // SAFETY: `with` gives an address of as many bytes as asked for.
-        self.with(offset, len, |addr| unsafe {
-            bindings::arch_wb_cache_pmem(addr.cast(), len as usize)
-        })
-    }
-
-    /// Orders what was flushed before against every later store (`pmem_wmb()`).
-    pub(crate) fn fence(&self) {
-        // SAFETY: A store fence.
-        unsafe { bindings::pinfs_helper_pmem_wmb() };
+        let addr = self.at(offset, len)?;
+        // SAFETY: `at` gives an address of as many bytes as asked for.
+        unsafe { bindings::arch_wb_cache_pmem(addr.cast(), len as usize) };
+        Ok(())
     }
 }
 

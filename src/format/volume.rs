@@ -95,6 +95,14 @@ impl<M: Medium> Volume<M> {
         Volume { medium, geometry }
     }
 
+    /// The same file system, where `medium` is another way to get to the same bytes.
+    pub fn through<N: Medium>(&self, medium: N) -> Volume<N> {
+        Volume {
+            medium,
+            geometry: self.geometry,
+        }
+    }
+
     /// The medium.
     pub fn medium(&self) -> &M {
         &self.medium

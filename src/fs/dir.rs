@@ -12,7 +12,7 @@ use super::{
     ioctl,
     super_block::{
         Pinfs,
-        Pmem, //
+        Session, //
     },
     xattr, //
 };
@@ -131,7 +131,12 @@ fn remove(
     dir: &VfsLocked<'_, Pinfs>,
     dentry: &Dentry,
     victim: &VfsLocked<'_, Pinfs>,
-    operation: fn(&mut Tx<'_, Pmem>, u64, Name<'_>, format::Time) -> format::Result<dir::Found>,
+    operation: fn(
+        &mut Tx<'_, Session<'_>>,
+        u64,
+        Name<'_>,
+        format::Time,
+    ) -> format::Result<dir::Found>,
 ) -> Result {
     let (parent, inode) = (dir.inode(), victim.inode());
     let name = name(dentry)?;
@@ -193,13 +198,17 @@ impl Operations for DirInode {
         dentry: &Dentry,
         victim: &VfsLocked<'_, Pinfs>,
     ) -> Result {
-        remove(dir, dentry, victim, namespace::unlink)?;
+        remove(dir, dentry, victim, |tx, dir, name, now| {
+            namespace::unlink(tx, dir, name, now)
+        })?;
         victim.inode().drop_nlink();
         Ok(())
     }
 
     fn rmdir(dir: &VfsLocked<'_, Pinfs>, dentry: &Dentry, victim: &VfsLocked<'_, Pinfs>) -> Result {
-        remove(dir, dentry, victim, namespace::rmdir)?;
+        remove(dir, dentry, victim, |tx, dir, name, now| {
+            namespace::rmdir(tx, dir, name, now)
+        })?;
         dir.inode().drop_nlink();
         victim.inode().clear_nlink();
         Ok(())

@@ -14,7 +14,7 @@ use super::{
     inode::MapsWritten,
     super_block::{
         Pinfs,
-        Pmem, //
+        Session, //
     }, //
 };
 use crate::{
@@ -95,7 +95,7 @@ impl SuperBlock<Pinfs> {
     pub(super) fn transact<R>(
         &self,
         maps: &impl MapsWritten,
-        operation: impl FnOnce(&mut Tx<'_, Pmem>) -> format::Result<R>,
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
     ) -> Result<R> {
         self.data()
             .transact(maps, operation)?

@@ -44,6 +44,7 @@ use crate::{
     },
     pmem::{
         self,
+        Access,
         Region, //
     },
     vfs::{
@@ -101,6 +102,12 @@ impl Pmem {
         Ok(Self { region, verified })
     }
 
+    /// Takes hold of the device for more than one access.
+    fn session(&self) -> format::Result<Session<'_>> {
+        let access = io(self.region.access())?;
+        Ok(Session { pmem: self, access })
+    }
+
     /// The word of block `block`, and its bit there.
     fn mark(&self, block: u64) -> Option<(&Atomic<u64>, u64)> {
         let word = usize::try_from(block / u64::from(u64::BITS)).ok()?;
@@ -117,35 +124,106 @@ fn update(word: &Atomic<u64>, change: impl Fn(u64) -> u64) {
     }
 }
 
+/// The device while it cannot be taken away.
+pub(super) struct Session<'a> {
+    pmem: &'a Pmem,
+    access: Access<'a>,
+}
+
+/// Turns an error of the device into the engine's.
+fn io<R>(result: Result<R>) -> format::Result<R> {
+    result.map_err(|_| format::Error::Io)
+}
+
+impl Medium for Session<'_> {
+    fn size(&self) -> u64 {
+        self.pmem.size()
+    }
+
+    fn read(&self, off: u64, buf: &mut [u8]) -> format::Result {
+        io(self.access.read(off, buf))
+    }
+
+    fn write(&self, off: u64, data: &[u8]) -> format::Result {
+        io(self.access.write(off, data))
+    }
+
+    fn zero(&self, off: u64, len: u64) -> format::Result {
+        io(self.access.zero(off, len))
+    }
+
+    fn flush(&self, off: u64, len: u64) -> format::Result {
+        io(self.access.flush(off, len))
+    }
+
+    fn store(&self, off: u64, data: &[u8]) -> format::Result {
+        io(self.access.store(off, data))
+    }
+
+    fn stream(&self, off: u64, data: &[u8]) -> format::Result {
+        io(self.access.stream(off, data))
+    }
+
+    fn copy(&self, from: u64, to: u64, len: u64) -> format::Result {
+        io(self.access.copy(from, to, len))
+    }
+
+    fn fence(&self) {
+        self.pmem.fence();
+    }
+
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        self.pmem.crc32c(crc, data)
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        self.pmem.xxh64(seed, data)
+    }
+
+    fn is_verified(&self, block: u64) -> bool {
+        self.pmem.is_verified(block)
+    }
+
+    fn set_verified(&self, block: u64) {
+        self.pmem.set_verified(block);
+    }
+
+    fn forget_verified(&self, start: u64, len: u64) {
+        self.pmem.forget_verified(start, len);
+    }
+}
+
 impl Medium for Pmem {
     fn size(&self) -> u64 {
         self.region.len()
     }
 
     fn read(&self, off: u64, buf: &mut [u8]) -> format::Result {
-        self.region.read(off, buf).map_err(|_| format::Error::Io)
+        self.session()?.read(off, buf)
     }
 
     fn write(&self, off: u64, data: &[u8]) -> format::Result {
-        self.region.write(off, data).map_err(|_| format::Error::Io)
+        self.session()?.write(off, data)
     }
 
     fn zero(&self, off: u64, len: u64) -> format::Result {
-        self.region.zero(off, len).map_err(|_| format::Error::Io)
+        self.session()?.zero(off, len)
     }
 
     fn flush(&self, off: u64, len: u64) -> format::Result {
-        self.region.flush(off, len).map_err(|_| format::Error::Io)
+        self.session()?.flush(off, len)
     }
 
     fn store(&self, off: u64, data: &[u8]) -> format::Result {
-        self.region.store(off, data).map_err(|_| format::Error::Io)
+        self.session()?.store(off, data)
+    }
+
+    fn stream(&self, off: u64, data: &[u8]) -> format::Result {
+        self.session()?.stream(off, data)
     }
 
     fn copy(&self, from: u64, to: u64, len: u64) -> format::Result {
-        self.region
-            .copy(from, to, len)
-            .map_err(|_| format::Error::Io)
+        self.session()?.copy(from, to, len)
     }
 
     fn fence(&self) {
@@ -239,12 +317,16 @@ impl Super {
     pub(super) fn transact<R>(
         &self,
         _maps: &impl MapsWritten,
-        operation: impl FnOnce(&mut Tx<'_, Pmem>) -> format::Result<R>,
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
     ) -> Result<format::Result<R>> {
         let mut writer = self.writer.lock();
         self.health.check_writable()?;
         let Writer { journal, space, .. } = &mut *writer;
-        Ok(journal.run(&self.volume, space, operation))
+        Ok(self
+            .volume
+            .medium()
+            .session()
+            .and_then(|session| journal.run(&self.volume.through(session), space, operation)))
     }
 
     /// Returns the label, which is not being changed meanwhile.

@@ -6,7 +6,7 @@ use super::{
     inode::Usage,
     super_block::{
         Pinfs,
-        Pmem, //
+        Session, //
     }, //
 };
 use crate::{
@@ -63,7 +63,7 @@ fn space(key: &Key<'_>) -> Space {
 }
 
 /// Gives a new inode its attributes, in the transaction that makes it.
-pub(super) fn init(tx: &mut Tx<'_, Pmem>, ino: u64, initial: &Initial) -> format::Result {
+pub(super) fn init(tx: &mut Tx<'_, Session<'_>>, ino: u64, initial: &Initial) -> format::Result {
     initial.iter().try_for_each(|(space, name, value)| {
         xattr::set(tx, ino, key(space, name)?, value, Mode::Any)
     })
@@ -73,7 +73,7 @@ pub(super) fn init(tx: &mut Tx<'_, Pmem>, ino: u64, initial: &Initial) -> format
 fn change(
     locked: &VfsLocked<'_, Pinfs>,
     now: Time,
-    operation: impl FnOnce(&mut Tx<'_, Pmem>, u64) -> format::Result,
+    operation: impl FnOnce(&mut Tx<'_, Session<'_>>, u64) -> format::Result,
 ) -> Result {
     let inode = locked.inode();
     let map = inode.data().map.write();
