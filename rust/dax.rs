@@ -163,7 +163,7 @@ pub(crate) fn read_extent<F: FileSystem>(
 }
 
 /// Stores at most `len` bytes of a write from byte `at` of the device on, and has `then` do what comes
-/// after with their number, unless there are none. Returns how many: fewer, or none, where [`write`]
+/// after with their number, unless there are none. Returns how many: fewer, or none, where [`write()`]
 /// has to find out why. They are durable after a fence.
 ///
 /// The bytes are of one extent, which the inode lock keeps in the file, or of nobody else.

@@ -13,6 +13,7 @@
 
 use crate::{
     bindings,
+    few::Few,
     hook::{
         self,
         Call,
@@ -88,6 +89,13 @@ impl PathRef {
         }
     }
 
+    /// Says whether the other keeps nothing else than this one.
+    pub(crate) fn is_same(&self, other: &PathRef) -> bool {
+        self.path.mnt == other.path.mnt
+            && self.path.dentry == other.path.dentry
+            && self.writes == other.writes
+    }
+
     /// Returns the wrapped `struct path`.
     pub(crate) fn as_ptr(&self) -> *const bindings::path {
         &self.path
@@ -129,6 +137,8 @@ pub(crate) struct FileSegment {
     pub(crate) index: u64,
     /// The mapping shows what others write to the file, and they see what is written to it.
     pub(crate) is_shared: bool,
+    /// The mapping lies so that huge pages can be mapped in it.
+    pub(crate) can_be_huge: bool,
 }
 
 /// Where a page of a DAX file system lies.
@@ -204,7 +214,8 @@ pub(crate) fn pins(pfn: u64) -> u64 {
 /// is set up again: it keeps pages from the page allocator's onlining and from being written to
 /// swap or a hibernation image, where those of devices do not come in any case.
 ///
-/// The pages are pinned by the caller, who has not told anybody of them yet.
+/// The pages are pinned by the caller, who has not told anybody of them yet. Those around them lose
+/// the mark with them, so that it takes one look to know that there is nothing to do.
 pub(crate) fn clear_reserved(pfn: u64, count: u64) {
     // SAFETY: Pinned page frames have a `struct page`, and the bit is changed atomically.
     unsafe { bindings::pinfs_helper_clear_reserved(pfn as c_ulong, count as c_ulong) };
@@ -246,7 +257,7 @@ impl Request<'_> {
     /// # Errors
     ///
     /// `EAGAIN` after a signal that ends the task, `ENOMEM`.
-    pub(crate) fn segments(&self, wanted: fn(&Inode) -> bool) -> Result<KVec<Segment>> {
+    pub(crate) fn segments(&self, wanted: fn(&Inode) -> bool) -> Result<Few<Segment>> {
         // SAFETY: `locked` points at the caller's variable.
         let take = unsafe { *self.locked == 0 };
         // SAFETY: The address space is valid; nobody holds its lock for us.
@@ -262,8 +273,8 @@ impl Request<'_> {
     }
 
     /// [`Request::segments`] under the mmap lock.
-    fn segments_locked(&self, wanted: fn(&Inode) -> bool) -> Result<KVec<Segment>> {
-        let mut segments = KVec::new();
+    fn segments_locked(&self, wanted: fn(&Inode) -> bool) -> Result<Few<Segment>> {
+        let mut segments = Few::new();
         // Pages before this one are in `segments`.
         let mut done = 0;
         let mut at = 0;
@@ -290,39 +301,31 @@ impl Request<'_> {
             });
             if let Some(file) = file {
                 if done < at {
-                    segments.push(
-                        Segment {
-                            pages: done..at,
-                            file: None,
-                        },
-                        GFP_KERNEL,
-                    )?;
+                    segments.push(Segment {
+                        pages: done..at,
+                        file: None,
+                    })?;
                 }
                 // SAFETY: As above.
                 let path = unsafe { PathRef::get(bindings::pinfs_helper_file_path(file.as_ptr())) };
-                segments.push(
-                    Segment {
-                        pages: at..end,
-                        file: Some(FileSegment {
-                            path: Arc::new(path, GFP_KERNEL)?,
-                            index: vma.index as u64,
-                            is_shared: vma.shared,
-                        }),
-                    },
-                    GFP_KERNEL,
-                )?;
+                segments.push(Segment {
+                    pages: at..end,
+                    file: Some(FileSegment {
+                        path: Arc::new(path, GFP_KERNEL)?,
+                        index: vma.index as u64,
+                        is_shared: vma.shared,
+                        can_be_huge: vma.can_be_huge,
+                    }),
+                })?;
                 done = end;
             }
             at = end;
         }
         if !segments.is_empty() && done < self.count {
-            segments.push(
-                Segment {
-                    pages: done..self.count,
-                    file: None,
-                },
-                GFP_KERNEL,
-            )?;
+            segments.push(Segment {
+                pages: done..self.count,
+                file: None,
+            })?;
         }
         Ok(segments)
     }
@@ -339,14 +342,35 @@ impl Request<'_> {
 
     /// Pins memory without FOLL_LONGTERM, which is how to get at pages of a DAX file.
     ///
+    /// Small pages are pinned without the mmap lock if the caller does not hold it and they are
+    /// mapped: the call has only come here because the kernel's fast path leaves long-term pins of
+    /// DAX pages alone. Of huge ones the slow path makes less.
+    ///
     /// The kernel's own checks for long-term pins do not run: the caller has to make sure that the
     /// pages are those of a DAX file ([`Request::folio`]), and to give them back otherwise.
     ///
     /// # Errors
     ///
     /// As [`Request::pin_ordinary`].
-    pub(crate) fn pin_dax(&mut self, pages: Range<usize>) -> Result<usize> {
-        let ret = self.resume(pages, self.flags & !bindings::FOLL_LONGTERM);
+    pub(crate) fn pin_dax(&mut self, pages: Range<usize>, can_be_huge: bool) -> Result<usize> {
+        let flags = self.flags & !bindings::FOLL_LONGTERM;
+        // SAFETY: These are the caller's arguments, for a part of its memory and of the array;
+        // `locked` points at its variable.
+        let ret = unsafe {
+            if !can_be_huge
+                && *self.locked == 0
+                && bindings::pinfs_helper_can_pin_fast(self.mm, pages.len(), flags)
+            {
+                bindings::pinfs_helper_pin_fast(
+                    (self.start + (pages.start << PAGE_SHIFT)) as c_ulong,
+                    pages.len() as c_int,
+                    flags,
+                    self.pages.wrapping_add(pages.start),
+                ) as isize
+            } else {
+                self.resume(pages, flags)
+            }
+        };
         usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
     }
 
@@ -374,6 +398,42 @@ impl Request<'_> {
         debug_assert!(page < self.count);
         // SAFETY: The caller says that the page is pinned, by the array that the original filled.
         unsafe { Folio::of_page(*self.pages.wrapping_add(page), wanted) }
+    }
+
+    /// Returns how many of the pages that this call has pinned lie in a row from one on, as those of
+    /// a folio do.
+    ///
+    /// Pages of one DAX device have their `struct page`s in a row, so that within a folio the
+    /// addresses say it all, and no page but the first has to be looked at.
+    pub(crate) fn in_a_row(&self, pages: Range<usize>) -> usize {
+        debug_assert!(pages.end <= self.count);
+        // SAFETY: The caller says that the pages are pinned, by the array that the original filled.
+        let row = unsafe {
+            core::slice::from_raw_parts(self.pages.wrapping_add(pages.start), pages.len())
+        };
+        let Some(&first) = row.first() else {
+            return 0;
+        };
+        // There may be very many of them: pieces of constant size, without a branch for each page,
+        // take half as many instructions.
+        let follows = |done: usize, piece: &[*mut bindings::page]| {
+            let expected = first.wrapping_add(done);
+            let differences = piece.iter().enumerate().fold(0, |all, (at, page)| {
+                all | (*page as usize ^ expected.wrapping_add(at) as usize)
+            });
+            differences == 0
+        };
+        let mut done = 0;
+        for piece in row.chunks_exact(16) {
+            if !follows(done, piece) {
+                break;
+            }
+            done += piece.len();
+        }
+        while done < row.len() && row[done] == first.wrapping_add(done) {
+            done += 1;
+        }
+        done
     }
 
     /// Gives pages back that this call has pinned.

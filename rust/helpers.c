@@ -703,6 +703,8 @@ bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 	found->index = linear_page_index(vma, addr);
 	found->pages = (vma->vm_end - addr + PAGE_SIZE - 1) >> PAGE_SHIFT;
 	found->shared = vma->vm_flags & VM_MAYSHARE;
+	found->can_be_huge = IS_ALIGNED(found->index - PHYS_PFN(addr), PTRS_PER_PMD) &&
+			     vma->vm_end - vma->vm_start >= PMD_SIZE;
 	return true;
 }
 
@@ -711,17 +713,53 @@ const struct path *pinfs_helper_file_path(const struct file *file)
 	return &file->f_path;
 }
 
+/* The fast path takes no other flags, and is for the task's own memory. */
+bool pinfs_helper_can_pin_fast(const struct mm_struct *mm, unsigned long count,
+			       unsigned int flags)
+{
+	const unsigned int others = FOLL_GET | FOLL_DUMP | FOLL_NOFAULT |
+				    FOLL_HWPOISON | FOLL_ANON | FOLL_SPLIT_PMD |
+				    FOLL_PCI_P2PDMA | FOLL_INTERRUPTIBLE |
+				    FOLL_HONOR_NUMA_FAULT;
+
+	return mm == current->mm && count <= INT_MAX && !(flags & others);
+}
+
+int pinfs_helper_pin_fast(unsigned long start, int count, unsigned int flags,
+			  struct page **pages)
+{
+	return pin_user_pages_fast(start, count, flags & (FOLL_WRITE | FOLL_FORCE),
+				   pages);
+}
+
+/*
+ * All pages of a subsection, the unit that memory of devices comes and goes in,
+ * the last of them last: if that has no mark, none has.  The first would not do
+ * for it, as a device may keep its memmap there, in pages without one.
+ *
+ * Each page of a huge one has its own mark.  ClearPageReserved() would not have
+ * that: the others are not folios.
+ */
+static void clear_reserved_subsection(struct page *last)
+{
+	struct page *page;
+
+	if (!test_bit_acquire(PG_reserved, &last->flags.f))
+		return;
+	for (page = last - (PAGES_PER_SUBSECTION - 1); page != last; page++)
+		if (test_bit(PG_reserved, &page->flags.f))
+			clear_bit(PG_reserved, &page->flags.f);
+	clear_bit_unlock(PG_reserved, &last->flags.f);
+}
+
 void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count)
 {
-	for (; count; count--, pfn++) {
-		struct page *page = pfn_to_page(pfn);
+	unsigned long end = pfn + count;
 
-		/*
-		 * Each page of a huge one has its own mark.  ClearPageReserved()
-		 * would not have that: the others are not folios.
-		 */
-		if (PageReserved(page))
-			clear_bit(PG_reserved, &page->flags.f);
+	for (pfn |= ~PAGE_SUBSECTION_MASK; ; pfn += PAGES_PER_SUBSECTION) {
+		clear_reserved_subsection(pfn_to_page(pfn));
+		if (pfn >= end - 1)
+			break;
 	}
 }
 

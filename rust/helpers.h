@@ -154,6 +154,7 @@ struct pinfs_vma {
 	pgoff_t index;		/* of the address in the file, in pages */
 	unsigned long pages;	/* from the address to the mapping's end */
 	bool shared;
+	bool can_be_huge;	/* the mapping lies so that huge pages fit into it */
 };
 
 bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place);
@@ -168,6 +169,10 @@ void pinfs_helper_mmap_read_unlock(struct mm_struct *mm);
 bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 			     struct pinfs_vma *found);
 const struct path *pinfs_helper_file_path(const struct file *file);
+bool pinfs_helper_can_pin_fast(const struct mm_struct *mm, unsigned long count,
+			       unsigned int flags);
+int pinfs_helper_pin_fast(unsigned long start, int count, unsigned int flags,
+			  struct page **pages);
 void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count);
 
 /* hook.rs (hook_helpers.c, hook_resume.S) */

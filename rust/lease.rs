@@ -15,7 +15,7 @@
 //! A lease is a real one, taken through `vfs_setlease()`: permission, security modules and the
 //! kernel's own conflict rules apply. Like a classic lease it is owned by its file, or `fdinfo`
 //! would not show it; therefore a file has one or the other. [`Manager::open_conflict`] refuses a
-//! layout lease beside a classic one, [`Leases::set`] and [`Leases::change`] the reverse.
+//! layout lease beside a classic one, [`Leases::set`] and [`Manager::change`] the reverse.
 //!
 //! Locks: the functions of [`Leases`] that say so run under the inode's `flc_lock`, a spin lock.
 //!

@@ -2,7 +2,7 @@
 
 //! The file system: the VFS's traits on the metadata engine of [`crate::format`].
 //!
-//! Every change of metadata is one transaction ([`SuperBlock::transact`]) and durable when it returns.
+//! Every change of metadata is one transaction ([`SuperBlock::transact`](crate::vfs::SuperBlock::transact)) and durable when it returns.
 //! What the VFS keeps in memory besides (sizes, link counts, times) is set after the transaction
 //! has committed, so that a failed one changes nothing anywhere.
 //!

@@ -30,6 +30,8 @@ use kernel::{
 mod bindings;
 #[path = "../rust/dax.rs"]
 mod dax;
+#[path = "../rust/few.rs"]
+mod few;
 #[path = "../rust/gup.rs"]
 mod gup;
 #[path = "../rust/hook.rs"]

@@ -5,7 +5,8 @@
 //! * [`grant`]: the leases, as far as pins depend on them, with their state machine; [`cover`]:
 //!   of which ranges.
 //! * [`context`]: what owns a pin.
-//! * [`registry`]: the tables, and the one lock over all of them; [`runs`]: which pages.
+//! * [`registry`]: the tables, and the one lock over all of them; [`runs`]: which pages;
+//!   [`stock`]: memory for both.
 //! * [`longterm`] and [`pin`]: how a pin comes onto the record.
 //! * [`unpin`], [`watch`] and [`reaper`]: how it comes off.
 //! * [`view`]: what is seen of it in `/proc`.
@@ -39,6 +40,7 @@ mod pin;
 pub(crate) mod reaper;
 pub(crate) mod registry;
 mod runs;
+mod stock;
 mod unpin;
 mod view;
 mod watch;
@@ -66,7 +68,7 @@ impl Pins {
             Arc::pin_init(watch::Unpin::new(), GFP_KERNEL)
         };
         let observer = hook::optional(observer(), "long-term pins are")?;
-        let registry = registry::Open::new(observer.clone());
+        let registry = registry::Open::new(observer.clone())?;
         let jobs = reaper::Jobs::new();
         let all_pins = proc::Directory::new(c"fs/pinfs")?;
         all_pins.file::<view::AllPins>(c"pins", 0o400)?;

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     dax,
+    few::Few,
     fs::{
         allocate_for_pin,
         expect_device_writes,
@@ -83,20 +84,20 @@ enum Pinned {
     Changed,
 }
 
-fn pin_segments(request: &mut Request<'_>, segments: &[Segment]) -> Result<Pinned> {
+fn pin_segments(request: &mut Request<'_>, segments: &Few<Segment>) -> Result<Pinned> {
     let watch = Watch::new()?;
     let caller = Caller::of(request);
-    let mut reservations = KVec::with_capacity(segments.len(), GFP_KERNEL)?;
-    for segment in segments {
+    let mut reservations = Few::new();
+    for segment in segments.iter() {
         let reservation = match &segment.file {
             Some(file) => Some(reserve(&caller, segment, file)?),
             None => None,
         };
-        reservations.push(reservation, GFP_KERNEL)?;
+        reservations.push(reservation)?;
     }
     drop(watch);
 
-    for segment in segments {
+    for segment in segments.iter() {
         if let Some(file) = &segment.file {
             let pages = file_pages(segment, file);
             let bytes = pages.start << PAGE_SHIFT..pages.end << PAGE_SHIFT;
@@ -111,7 +112,7 @@ fn pin_segments(request: &mut Request<'_>, segments: &[Segment]) -> Result<Pinne
     }
 
     let mut done = 0;
-    for (segment, reservation) in segments.iter().zip(&reservations) {
+    for (segment, reservation) in segments.iter().zip(reservations.iter()) {
         let pages = segment.pages.clone();
         let pinned = match (&segment.file, reservation) {
             (Some(file), Some(reservation)) => pin_file(request, segment, file, reservation),
@@ -176,7 +177,7 @@ fn pin_file(
     reservation: &Reservation,
 ) -> Result<Pinned> {
     let first = segment.pages.start;
-    let pinned = request.pin_dax(segment.pages.clone())?;
+    let pinned = request.pin_dax(segment.pages.clone(), file.can_be_huge)?;
     let pages = first..first + pinned;
     let runs = match runs_of(request, pages.clone(), file) {
         Ok(Some(runs)) => runs,
@@ -189,10 +190,14 @@ fn pin_file(
             return Err(err);
         }
     };
-    for run in &runs {
+    for run in runs.iter() {
         gup::clear_reserved(run.pfn, run.end - run.start);
     }
-    if let Err(err) = reservation.commit(&runs) {
+    let committed = runs
+        .as_slices()
+        .into_iter()
+        .try_for_each(|runs| reservation.commit(runs));
+    if let Err(err) = committed {
         request.unpin(pages);
         return Err(err);
     }
@@ -210,9 +215,9 @@ fn runs_of(
     request: &Request<'_>,
     pages: Range<usize>,
     file: &FileSegment,
-) -> Result<Option<KVec<Run>>> {
+) -> Result<Option<Few<Run>>> {
     let inode = InodeId::of(file.path.inode());
-    let mut runs: KVec<Run> = KVec::new();
+    let mut runs: Few<Run> = Few::new();
     let mut page = pages.start;
     let mut index = file.index;
     while page < pages.end {
@@ -223,15 +228,8 @@ fn runs_of(
             return Ok(None);
         }
         // The rest of the folio, each page of which was pinned by one reference.
-        let mut refs = 1;
-        while page + refs < pages.end
-            && index + (refs as u64) < folio.pages().end
-            && request
-                .folio(page + refs, is_pinfs)
-                .is_some_and(|(next, at)| next == folio && at == index + refs as u64)
-        {
-            refs += 1;
-        }
+        let left = (folio.pages().end - index).min((pages.end - page) as u64) as usize;
+        let refs = request.in_a_row(page..page + left);
         let run = Run {
             start: index,
             end: index + refs as u64,
@@ -241,7 +239,7 @@ fn runs_of(
         };
         match runs.last_mut() {
             Some(last) if last.continues_with(&run) => last.end = run.end,
-            _ => runs.push(run, GFP_KERNEL)?,
+            _ => runs.push(run)?,
         }
         page += refs;
         index = run.end;

@@ -32,9 +32,9 @@ use super::{
     },
     runs::{
         Pool,
-        Run,
-        Runs, //
-    }, //
+        Run, //
+    },
+    stock::Kit, //
 };
 use crate::{
     gup::PathRef,
@@ -45,7 +45,7 @@ use core::ops::Range;
 use kernel::{
     mm::Mm,
     prelude::*,
-    rbtree::RBTreeNodeReservation,
+    rbtree::RBTreeNode,
     sync::{
         aref::ARef,
         Arc, //
@@ -77,15 +77,12 @@ impl Reservation {
     ) -> Result<Self> {
         let inode = InodeId::of(path.inode());
         // Whatever of this turns out not to be needed is dropped after the lock.
-        let mut path = Some(path);
         let mut mm = mm;
-        let mut context_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
-        let mut owner_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
-        let mut holding_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
-        let mut by_context_node = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
-        let mut dead = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
-        let mut doubt = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
-        let reservation_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let mut kit = match registry::lock().as_mut() {
+            Some(registry) => registry.stock.take(),
+            None => return Err(ENODEV),
+        };
+        kit.complete()?;
 
         let mut guard = registry::lock();
         let registry = guard.as_mut().ok_or(ENODEV)?;
@@ -99,10 +96,8 @@ impl Reservation {
             Some(&id) => id,
             None => {
                 let id = ContextId(registry.next_id());
-                if let (Some(context_node), Some(owner_node)) =
-                    (context_node.take(), owner_node.take())
-                {
-                    registry.contexts.insert(context_node.into_node(
+                if let (Some(context), Some(owner_node)) = (kit.context.take(), kit.owner.take()) {
+                    registry.contexts.insert(context.into_node(
                         id,
                         Context {
                             owner,
@@ -118,23 +113,16 @@ impl Reservation {
         };
         let holding = (inode, context, grant);
         if registry.holdings.get(&holding).is_none() {
-            if let (Some(holding_node), Some(by_context_node), Some(path)) =
-                (holding_node.take(), by_context_node.take(), path.take())
+            if let (Some(holding_node), Some(by_context)) =
+                (kit.holding.take(), kit.by_context.take())
             {
-                registry.holdings.insert(holding_node.into_node(
-                    holding,
-                    Holding {
-                        path,
-                        runs: Runs::new(),
-                        reserved: 0,
-                        dead: dead.take(),
-                        doubt: doubt.take(),
-                        checks: 0,
-                    },
-                ));
+                let path = registry.shared_path(inode, &path);
+                registry
+                    .holdings
+                    .insert(holding_node.into_node(holding, Holding::new(path)));
                 registry
                     .by_context
-                    .insert(by_context_node.into_node((context, inode, grant), ()));
+                    .insert(by_context.into_node((context, inode, grant), ()));
                 if let Some(context) = registry.contexts.get_mut(&context) {
                     context.holdings += 1;
                 }
@@ -145,9 +133,12 @@ impl Reservation {
         }
         registry.use_grant(holding);
         let key = (inode, registry.next_id());
-        registry
-            .reservations
-            .insert(reservation_node.into_node(key, (holding, pages)));
+        if let Some(reservation) = kit.reservation.take() {
+            registry
+                .reservations
+                .insert(reservation.into_node(key, (holding, pages)));
+        }
+        registry.stock.put(kit);
         drop(guard);
         // INVARIANT: Counted above.
         Ok(Self { key, holding })
@@ -201,18 +192,26 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let node = match registry::lock().as_mut() {
-            Some(registry) => {
-                if let Some(holding) = registry.holdings.get_mut(&self.holding) {
-                    holding.reserved -= 1;
-                }
-                registry.unuse_grant(self.holding);
-                registry.bury(self.holding);
-                registry.reservations.remove_node(&self.key)
-            }
-            None => None,
+        let mut guard = registry::lock();
+        let Some(registry) = guard.as_mut() else {
+            return;
         };
-        drop(node);
-        reaper::reap_soon();
+        if let Some(holding) = registry.holdings.get_mut(&self.holding) {
+            holding.reserved -= 1;
+            registry.dead.bury(self.holding, holding);
+        }
+        registry.unuse_grant(self.holding);
+        registry.stock.put(Kit {
+            reservation: registry
+                .reservations
+                .remove_node(&self.key)
+                .map(RBTreeNode::into_reservation),
+            ..Kit::default()
+        });
+        let dead = !registry.dead.is_empty();
+        drop(guard);
+        if dead {
+            reaper::reap_soon();
+        }
     }
 }

@@ -3,19 +3,30 @@
 //! What is left to do after a pin has ended, where it may sleep.
 //!
 //! * [`Reap`] takes down holdings without pins, and with the last of an orphaned lease the grant.
-//! * [`Check`] compares holdings with the kernel's counts, after an unpin was seen that could not
+//! * [`Check`] compares pins with the kernel's counts, after an unpin was seen that could not
 //!   be told from somebody else's.
 //! * [`Linger`] stops observing unpins some time after the last pin.
 
 use super::{
-    context::ContextId,
-    grant::GrantId,
+    context::{
+        Context,
+        ContextId,
+        Owner, //
+    },
+    grant::{
+        Grant,
+        GrantId, //
+    },
     registry::{
         self,
         key_from,
+        ContextKey,
+        GrantKey,
+        Holding,
         HoldingKey,
         Registry, //
     },
+    stock::Kit,
     unpin,
     watch, //
 };
@@ -27,12 +38,13 @@ use crate::{
         Job, //
     }, //
 };
+use kernel::rbtree::RBTreeNode;
 
 /// How long the unpin functions stay observed after the last pin, in milliseconds: who pins and
 /// unpins in turn should not have code patched each time.
 const LINGER_MS: u32 = 1000;
 
-/// How soon a doubtful holding is looked at again, in milliseconds.
+/// How soon doubtful pins are looked at again, in milliseconds.
 const CHECK_MS: u32 = 20;
 
 /// How often.
@@ -69,7 +81,7 @@ pub(super) fn linger() {
     LINGER.run_after(LINGER_MS);
 }
 
-/// Has doubtful holdings looked at. May be called in any context.
+/// Has doubtful pins looked at. May be called in any context.
 pub(super) fn check_soon() {
     CHECK.run_after(CHECK_MS);
 }
@@ -78,34 +90,49 @@ struct Reap;
 
 impl Job for Reap {
     fn run() {
+        let mut kit = Kit::default();
         loop {
             // The lock is given back at the end of the statement: what follows may sleep.
-            let removed = registry::lock().as_mut().and_then(take_down);
-            if removed.is_none() {
-                break;
+            let removed = registry::lock().as_mut().and_then(|registry| {
+                registry.stock.put(core::mem::take(&mut kit));
+                take_down(registry)
+            });
+            match removed {
+                Some(removed) => kit = removed.into_kit(),
+                None => break,
             }
         }
         linger();
     }
 }
 
-/// Takes one dead holding out, and returns all that belonged to it.
-fn take_down(registry: &mut Registry) -> Option<impl Sized> {
-    let key = registry
-        .dead
-        .cursor_front()
-        .map(|cursor| *cursor.current().0)?;
-    let link = registry.dead.remove_node(&key)?.into_reservation();
-    let (inode, context, grant) = key;
-    if let Some(holding) = registry.holdings.get_mut(&key) {
-        if holding.reserved != 0 || !holding.runs.is_empty() {
-            // It has come to life again.
-            holding.dead = Some(link);
-            return Some((None, None, None, None, None, None, None));
+/// All that belonged to a holding.
+struct Removed {
+    holding: Option<RBTreeNode<HoldingKey, Holding>>,
+    by_context: Option<RBTreeNode<ContextKey, ()>>,
+    context: Option<RBTreeNode<ContextId, Context>>,
+    owner: Option<RBTreeNode<Owner, ContextId>>,
+    _grant: Option<RBTreeNode<GrantKey, Grant>>,
+}
+
+impl Removed {
+    /// Drops it, which may sleep, and returns the memory.
+    fn into_kit(self) -> Kit {
+        Kit {
+            holding: self.holding.map(RBTreeNode::into_reservation),
+            by_context: self.by_context.map(RBTreeNode::into_reservation),
+            context: self.context.map(RBTreeNode::into_reservation),
+            owner: self.owner.map(RBTreeNode::into_reservation),
+            reservation: None,
         }
     }
+}
+
+/// Takes one dead holding out.
+fn take_down(registry: &mut Registry) -> Option<Removed> {
+    let key = registry.exhume()?;
+    let (inode, context, grant) = key;
     let holding = registry.holdings.remove_node(&key);
-    let doubt = registry.doubts.remove_node(&key);
     let by_context = registry.by_context.remove_node(&(context, inode, grant));
     let mut context_node = None;
     let mut owner_node = None;
@@ -123,27 +150,28 @@ fn take_down(registry: &mut Registry) -> Option<impl Sized> {
         Some(entry) if !entry.is_alive() => registry.remove_grant(&(inode, grant)),
         _ => None,
     };
-    Some((
+    Some(Removed {
         holding,
-        doubt,
         by_context,
-        context_node,
-        owner_node,
-        grant_node,
-        Some(link),
-    ))
+        context: context_node,
+        owner: owner_node,
+        _grant: grant_node,
+    })
 }
 
 struct Check;
 
 impl Job for Check {
     fn run() {
-        let mut next: Option<HoldingKey> = None;
+        let mut last: Option<GrantKey> = None;
         let mut again = false;
-        while let Some((key, more)) = next_doubt(next) {
-            unpin::reconcile_holding(key);
+        while let Some((key, more)) = next_doubt(last) {
+            // Leases of one file are neighbours; their pins are compared together.
+            if last.is_none_or(|(inode, _)| inode != key.0) {
+                settle(key.0);
+            }
             again |= more;
-            next = Some(key);
+            last = Some(key);
         }
         if again {
             check_soon();
@@ -160,8 +188,8 @@ impl Job for Linger {
     }
 }
 
-/// Returns the next doubtful holding, and whether it is to be looked at another time.
-fn next_doubt(last: Option<HoldingKey>) -> Option<(HoldingKey, bool)> {
+/// Returns the next lease with doubts, and whether it is to be looked at another time.
+fn next_doubt(last: Option<GrantKey>) -> Option<(GrantKey, bool)> {
     let mut guard = registry::lock();
     let registry = guard.as_mut()?;
     let key = match last {
@@ -171,17 +199,15 @@ fn next_doubt(last: Option<HoldingKey>) -> Option<(HoldingKey, bool)> {
             .map(|cursor| *cursor.current().0),
         Some(last) => registry::key_after(&registry.doubts, last),
     }?;
-    let holding = registry.holdings.get_mut(&key)?;
-    holding.checks = holding.checks.saturating_sub(1);
-    if holding.checks != 0 {
-        return Some((key, true));
+    let grant = registry.grants.get_mut(&key)?;
+    grant.checks = grant.checks.saturating_sub(1);
+    if grant.checks == 0 {
+        grant.doubt = registry
+            .doubts
+            .remove_node(&key)
+            .map(RBTreeNode::into_reservation);
     }
-    if let Some(node) = registry.doubts.remove_node(&key) {
-        if let Some(holding) = registry.holdings.get_mut(&key) {
-            holding.doubt = Some(node.into_reservation());
-        }
-    }
-    Some((key, false))
+    Some((key, grant.checks != 0))
 }
 
 /// Compares all holdings of pages of an inode with the kernel's counts.

@@ -9,6 +9,10 @@
 //! The end of a holding comes in two steps, as the last unpin may be one in an interrupt handler,
 //! and dropping a path may sleep: the unpin puts the holding on a list ([`Registry::dead`]), and
 //! [`super::reaper`] takes it down. From the first step on, the holding is in nobody's way.
+//!
+//! There may be very many holdings. One with a single run takes 256 bytes of the kernel's memory at
+//! most: a node each of 96, 64 and 64 bytes for itself, its context's list and the run, and 32 for
+//! the path.
 
 use super::{
     context::{
@@ -24,6 +28,7 @@ use super::{
         Pool,
         Runs, //
     },
+    stock::Stock,
     watch::Unpin, //
 };
 use crate::{
@@ -39,10 +44,10 @@ use crate::{
 };
 use core::ops::Range;
 use kernel::{
+    prelude::*,
     rbtree::{
         RBTree,
-        RBTreeNode,
-        RBTreeNodeReservation, //
+        RBTreeNode, //
     },
     sync::{
         atomic::{
@@ -65,8 +70,11 @@ pub(super) type ContextKey = (ContextId, InodeId, GrantId);
 /// Identifies a pin that is on its way, ordered by inode.
 pub(super) type ReservationKey = (InodeId, u64);
 
-/// Memory to put a holding on a list with.
-pub(super) type Link = RBTreeNodeReservation<HoldingKey, ()>;
+/// What a pin that is on its way is for: the context and lease, and the pages of the file.
+pub(super) type Reserved = (HoldingKey, Range<u64>);
+
+/// What no holding is called.
+const NONE: HoldingKey = (InodeId::FIRST, ContextId::FIRST, GrantId::FIRST);
 
 /// What a context has pinned of a file under a lease.
 pub(super) struct Holding {
@@ -75,13 +83,49 @@ pub(super) struct Holding {
     pub(super) path: Arc<PathRef>,
     pub(super) runs: Runs,
     /// Number of reservations.
-    pub(super) reserved: usize,
-    /// For [`Registry::dead`]; gone while the holding is there.
-    pub(super) dead: Option<Link>,
-    /// For [`Registry::doubts`]; gone while the holding is there.
-    pub(super) doubt: Option<Link>,
-    /// How often the holding is still to be compared with the kernel's counts.
-    pub(super) checks: u8,
+    pub(super) reserved: u32,
+    /// It is on the list of the dead.
+    is_listed: bool,
+    /// The next one on that list, or [`NONE`].
+    next_dead: HoldingKey,
+}
+
+impl Holding {
+    /// Returns a holding of nothing.
+    pub(super) fn new(path: Arc<PathRef>) -> Self {
+        Self {
+            path,
+            runs: Runs::new(),
+            reserved: 0,
+            is_listed: false,
+            next_dead: NONE,
+        }
+    }
+
+    /// Says whether nothing is pinned or about to be.
+    fn is_over(&self) -> bool {
+        self.reserved == 0 && self.runs.is_empty()
+    }
+}
+
+/// Holdings without pins, to be taken down: a list through the holdings themselves, because
+/// there may be no memory when one gets there. They stay in their tree while they are on it.
+pub(super) struct Dead {
+    first: HoldingKey,
+}
+
+impl Dead {
+    pub(super) fn is_empty(&self) -> bool {
+        self.first == NONE
+    }
+
+    /// Puts a holding on the list if nothing is left of it.
+    pub(super) fn bury(&mut self, key: HoldingKey, holding: &mut Holding) {
+        if !holding.is_listed && holding.is_over() {
+            holding.is_listed = true;
+            holding.next_dead = core::mem::replace(&mut self.first, key);
+        }
+    }
 }
 
 /// Everything that is known of leases and pins.
@@ -92,16 +136,17 @@ pub(crate) struct Registry {
     pub(super) owners: RBTree<Owner, ContextId>,
     pub(super) holdings: RBTree<HoldingKey, Holding>,
     pub(super) by_context: RBTree<ContextKey, ()>,
-    /// Pins on their way: the context and lease they are for, and the pages of the file.
-    pub(super) reservations: RBTree<ReservationKey, (HoldingKey, Range<u64>)>,
-    /// Holdings without pins, to be taken down.
-    pub(super) dead: RBTree<HoldingKey, ()>,
-    /// Holdings of which an unpin was seen that could not be told from somebody else's.
-    pub(super) doubts: RBTree<HoldingKey, ()>,
+    /// Pins on their way.
+    pub(super) reservations: RBTree<ReservationKey, Reserved>,
+    pub(super) dead: Dead,
+    /// Leases under which an unpin was seen that could not be told from somebody else's.
+    pub(super) doubts: RBTree<GrantKey, ()>,
     /// Tasks that break leases, with what they want to take away.
     pub(super) breakers: RBTree<TaskId, (InodeId, Range<u64>)>,
     /// Memory for the runs of all holdings.
     pub(super) pool: Pool,
+    /// Memory for the rest.
+    pub(super) stock: Stock,
     /// Observes unpins; missing if the kernel lacks what that takes.
     pub(super) observer: Option<Arc<Unpin>>,
     /// The next number of a grant, context or reservation.
@@ -109,21 +154,22 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    fn new(observer: Option<Arc<Unpin>>) -> Self {
-        Self {
+    fn new(observer: Option<Arc<Unpin>>) -> Result<Self> {
+        Ok(Self {
             observer,
             pool: Pool::new(),
+            stock: Stock::new()?,
             grants: RBTree::new(),
             contexts: RBTree::new(),
             owners: RBTree::new(),
             holdings: RBTree::new(),
             by_context: RBTree::new(),
             reservations: RBTree::new(),
-            dead: RBTree::new(),
+            dead: Dead { first: NONE },
             doubts: RBTree::new(),
             breakers: RBTree::new(),
             next_id: 1,
-        }
+        })
     }
 
     /// Returns a number that was not used before.
@@ -142,6 +188,7 @@ impl Registry {
     /// Takes a grant out. The caller drops it without the lock.
     pub(super) fn remove_grant(&mut self, key: &GrantKey) -> Option<RBTreeNode<GrantKey, Grant>> {
         let node = self.grants.remove_node(key)?;
+        self.doubts.remove(key);
         GRANTS.fetch_sub(1, Relaxed);
         Some(node)
     }
@@ -153,6 +200,33 @@ impl Registry {
     ) -> impl Iterator<Item = (HoldingKey, &Holding)> {
         range(&self.holdings, (inode, ContextId::FIRST, GrantId::FIRST))
             .take_while(move |((of, _, _), _)| *of == inode)
+    }
+
+    /// Calls a function for each holding of pages of an inode.
+    pub(super) fn for_each_holding(
+        &mut self,
+        inode: InodeId,
+        mut each: impl FnMut(HoldingKey, &mut Holding),
+    ) {
+        let first = (inode, ContextId::FIRST, GrantId::FIRST);
+        let mut next = self.holdings.cursor_lower_bound_mut(&first);
+        while let Some(mut cursor) = next {
+            let (key, holding) = cursor.current_mut();
+            if key.0 != inode {
+                return;
+            }
+            each(*key, holding);
+            next = cursor.move_next();
+        }
+    }
+
+    /// Returns the path that a new holding is to keep: that of another if it is the same, as many
+    /// may have pinned one file.
+    pub(super) fn shared_path(&self, inode: InodeId, path: &Arc<PathRef>) -> Arc<PathRef> {
+        match self.holdings_of(inode).next() {
+            Some((_, other)) if other.path.is_same(path) => other.path.clone(),
+            _ => path.clone(),
+        }
     }
 
     /// Says whether pages of an inode are pinned, or about to be.
@@ -193,23 +267,33 @@ impl Registry {
 
     /// Puts a holding on the list of the dead, if nothing is left of it.
     pub(super) fn bury(&mut self, key: HoldingKey) {
-        let Some(holding) = self.holdings.get_mut(&key) else {
-            return;
-        };
-        if holding.reserved == 0 && holding.runs.is_empty() {
-            if let Some(link) = holding.dead.take() {
-                self.dead.insert(link.into_node(key, ()));
-            }
+        if let Some(holding) = self.holdings.get_mut(&key) {
+            self.dead.bury(key, holding);
         }
     }
 
-    /// Puts a holding on the list of those to be compared with the kernel's counts.
-    pub(super) fn doubt(&mut self, key: HoldingKey, checks: u8) {
-        let Some(holding) = self.holdings.get_mut(&key) else {
+    /// Takes the first holding off the list of the dead that is still without pins.
+    pub(super) fn exhume(&mut self) -> Option<HoldingKey> {
+        while !self.dead.is_empty() {
+            let key = self.dead.first;
+            let holding = self.holdings.get_mut(&key)?;
+            self.dead.first = holding.next_dead;
+            holding.is_listed = false;
+            // Otherwise it has come to life again.
+            if holding.is_over() {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Has all pins of an inode compared with the kernel's counts, so many times.
+    pub(super) fn doubt(&mut self, key: GrantKey, checks: u8) {
+        let Some(grant) = self.grants.get_mut(&key) else {
             return;
         };
-        holding.checks = checks;
-        if let Some(link) = holding.doubt.take() {
+        grant.checks = checks;
+        if let Some(link) = grant.doubt.take() {
             self.doubts.insert(link.into_node(key, ()));
         }
     }
@@ -237,9 +321,15 @@ pub(crate) fn any() -> bool {
 pub(super) struct Open;
 
 impl Open {
-    pub(super) fn new(observer: Option<Arc<Unpin>>) -> Self {
-        *REGISTRY.lock() = Some(Registry::new(observer));
-        Self
+    /// Opens the registry.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(observer: Option<Arc<Unpin>>) -> Result<Self> {
+        let registry = Registry::new(observer)?;
+        *REGISTRY.lock() = Some(registry);
+        Ok(Self)
     }
 }
 

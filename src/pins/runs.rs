@@ -109,14 +109,44 @@ impl Run {
             order: self.order,
         }
     }
+}
 
-    fn folios(&self) -> u64 {
-        (self.ceil(self.end) - self.floor(self.start)) >> self.order
+/// A run without its end, which is the key that it is found by.
+pub(super) struct Stored {
+    start: u64,
+    pfn: u64,
+    /// The kernel counts references of a folio in no more bits.
+    refs: u32,
+    order: u8,
+}
+
+impl Stored {
+    fn of(run: &Run) -> Self {
+        Self {
+            start: run.start,
+            pfn: run.pfn,
+            refs: run.refs as u32,
+            order: run.order,
+        }
+    }
+
+    fn run_to(&self, last: u64) -> Run {
+        Run {
+            start: self.start,
+            end: last + 1,
+            pfn: self.pfn,
+            refs: self.refs.into(),
+            order: self.order,
+        }
     }
 }
 
+fn run_of((last, run): (&u64, &Stored)) -> Run {
+    run.run_to(*last)
+}
+
 /// Memory for a run.
-pub(super) type Spare = RBTreeNodeReservation<u64, Run>;
+pub(super) type Spare = RBTreeNodeReservation<u64, Stored>;
 
 /// Nodes for runs that will have to be divided.
 pub(super) struct Pool(KVec<Spare>);
@@ -194,37 +224,34 @@ impl Pool {
 ///
 /// # Invariants
 ///
-/// The runs are disjoint, no two touch the same folio, and each has references. `refs` is the
-/// number of references of all of them.
+/// The runs are disjoint, no two touch the same folio, and each has references.
 pub(crate) struct Runs {
     /// By the last page.
-    tree: RBTree<u64, Run>,
-    refs: u64,
+    tree: RBTree<u64, Stored>,
 }
 
 impl Runs {
     pub(super) fn new() -> Self {
         Self {
             tree: RBTree::new(),
-            refs: 0,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.refs == 0
+        self.tree.is_empty()
     }
 
     /// Returns the first run that ends behind a page: the one that holds it, or the next.
     pub(super) fn at_or_after(&self, page: u64) -> Option<Run> {
         self.tree
             .cursor_lower_bound(&page)
-            .map(|cursor| *cursor.current().1)
+            .map(|cursor| run_of(cursor.current()))
     }
 
     /// Returns all runs that hold pages of a range.
     pub(super) fn within(&self, pages: Range<u64>) -> impl Iterator<Item = Run> + '_ {
         range(&self.tree, pages.start)
-            .map(|(_, run)| *run)
+            .map(|(last, run)| run.run_to(last))
             .take_while(move |run| run.start < pages.end)
     }
 
@@ -235,8 +262,12 @@ impl Runs {
             .tree
             .cursor_lower_bound(&pages.start)
             .map_or_else(
-                || self.tree.cursor_back().map(|cursor| *cursor.current().1),
-                |cursor| cursor.peek_prev().map(|(_, run)| *run),
+                || {
+                    self.tree
+                        .cursor_back()
+                        .map(|cursor| run_of(cursor.current()))
+                },
+                |cursor| cursor.peek_prev().map(run_of),
             )
             .is_some_and(|run| run.span().end > pages.start);
         before
@@ -262,7 +293,6 @@ impl Runs {
 
     /// Adds references. There are as many nodes in the pool as [`Runs::nodes_for`] said.
     pub(super) fn add(&mut self, new: Run, pool: &mut Pool) {
-        self.refs += new.refs * new.folios();
         let mut at = new.start;
         while at < new.end {
             let floor = new.floor(at);
@@ -315,19 +345,20 @@ impl Runs {
     /// memory to divide a run.
     pub(super) fn remove(&mut self, folio: &Folio, refs: u64, pool: &mut Pool) -> u64 {
         let pages = folio.pages();
-        let Some(run) = self
-            .at_or_after(pages.start)
-            .filter(|run| run.start < pages.end)
-        else {
+        let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&pages.start) else {
             return 0;
         };
+        let (last, stored) = cursor.current_mut();
+        let run = stored.run_to(*last);
+        if run.start >= pages.end {
+            return 0;
+        }
         let refs = refs.min(run.refs);
-        if refs == run.refs && run.start >= pages.start && run.end > pages.end {
-            // From the front of a run.
-            if let Some(run) = self.tree.get_mut(&(run.end - 1)) {
-                run.pfn += pages.end - run.start;
-                run.start = pages.end;
-            }
+        let from_front = refs == run.refs && run.start >= pages.start;
+        if from_front && run.end > pages.end {
+            *stored = Stored::of(&run.part(pages.end, run.end));
+        } else if from_front {
+            pool.keep(cursor.remove_current().1.into_reservation());
         } else {
             let inner = run.start < pages.start || run.end > pages.end;
             if inner && !pool.fill_for_unpin() {
@@ -347,7 +378,6 @@ impl Runs {
                 }
             }
         }
-        self.refs -= refs;
         refs
     }
 
@@ -356,7 +386,7 @@ impl Runs {
         if let Some(run) = self.at_or_after(page).filter(|run| run.start < page) {
             // The node of the run, found by its last page, keeps the second half.
             if let Some(second) = self.tree.get_mut(&(run.end - 1)) {
-                *second = run.part(page, run.end);
+                *second = Stored::of(&run.part(page, run.end));
             }
             self.put(run.part(run.start, page), pool);
         }
@@ -364,22 +394,21 @@ impl Runs {
 
     /// Makes one run of the two that meet at `page`, if they are alike.
     fn join(&mut self, page: u64, pool: &mut Pool) {
-        let Some(before) = page.checked_sub(1).and_then(|last| self.tree.get(&last)) else {
+        let Some(last) = page.checked_sub(1) else {
             return;
         };
-        let before = *before;
+        let Some(before) = self.tree.get(&last).map(|run| run.run_to(last)) else {
+            return;
+        };
         if let Some(after) = self
             .at_or_after(page)
             .filter(|after| before.continues_with(after))
         {
-            if let Some(node) = self.tree.remove_node(&(page - 1)) {
+            if let Some(node) = self.tree.remove_node(&last) {
                 pool.keep(node.into_reservation());
             }
             if let Some(run) = self.tree.get_mut(&(after.end - 1)) {
-                *run = Run {
-                    end: after.end,
-                    ..before
-                };
+                *run = Stored::of(&before);
             }
         }
     }
@@ -395,7 +424,8 @@ impl Runs {
     /// Puts a run in, which nothing overlaps. There is a node for it.
     fn put(&mut self, run: Run, pool: &mut Pool) {
         if let Some(node) = pool.take() {
-            self.tree.insert(node.into_node(run.end - 1, run));
+            self.tree
+                .insert(node.into_node(run.end - 1, Stored::of(&run)));
         }
     }
 }

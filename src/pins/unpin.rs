@@ -76,21 +76,12 @@ impl Unpins for Observed {
             return;
         };
         let recorded = registry.recorded(folio);
-        if recorded == 0 {
+        if recorded.refs == 0 {
             return;
         }
         let left = gup::pins(folio.pfn).saturating_sub(refs);
-        let due = recorded.saturating_sub(left);
-        let caller = if due != 0 {
-            gup::caller_file_id()
-                .map(Owner::File)
-                .or_else(|| gup::caller_mm_id().map(Owner::Mm))
-                .and_then(|owner| registry.owners.get(&owner))
-                .copied()
-        } else {
-            None
-        };
-        let credited = registry.credit(folio, due, caller);
+        let due = recorded.refs.saturating_sub(left);
+        let credited = registry.credit(folio, due, &recorded, caller);
         let doubtful = credited < due || due < refs;
         if doubtful {
             registry.doubt_folio(folio);
@@ -110,16 +101,59 @@ impl Unpins for Observed {
     }
 }
 
+/// Returns the context that the current system call is about, or the caller acts for.
+fn caller(registry: &Registry) -> Option<ContextId> {
+    gup::caller_file_id()
+        .map(Owner::File)
+        .or_else(|| gup::caller_mm_id().map(Owner::Mm))
+        .and_then(|owner| registry.owners.get(&owner))
+        .copied()
+}
+
+/// What is on record of a folio.
+struct Recorded {
+    /// Number of references.
+    refs: u64,
+    /// The holding that has all of them, if it is one.
+    only: Option<HoldingKey>,
+}
+
 impl Registry {
-    /// Returns the number of references of a folio that are on record.
-    fn recorded(&self, folio: &Folio) -> u64 {
-        self.holdings_of(folio.inode)
-            .map(|(_, holding)| holding.runs.refs_of(folio))
-            .sum()
+    fn recorded(&mut self, folio: &Folio) -> Recorded {
+        let mut recorded = Recorded {
+            refs: 0,
+            only: None,
+        };
+        self.for_each_holding(folio.inode, |key, holding| {
+            let refs = holding.runs.refs_of(folio);
+            if refs != 0 {
+                recorded.only = (recorded.refs == 0).then_some(key);
+                recorded.refs += refs;
+            }
+        });
+        recorded
     }
 
-    /// Takes `due` references of a folio off the record, and returns how many it could.
-    fn credit(&mut self, folio: &Folio, due: u64, caller: Option<ContextId>) -> u64 {
+    /// Takes `due` references of a folio off the record, and returns how many it could. Whose they
+    /// are is only asked if there is a choice.
+    fn credit(
+        &mut self,
+        folio: &Folio,
+        due: u64,
+        recorded: &Recorded,
+        caller: impl FnOnce(&Self) -> Option<ContextId>,
+    ) -> u64 {
+        match recorded.only {
+            _ if due == 0 => 0,
+            Some(key) => self.credit_holding(key, folio, due),
+            None => {
+                let caller = caller(self);
+                self.credit_one_of_many(folio, due, caller)
+            }
+        }
+    }
+
+    fn credit_one_of_many(&mut self, folio: &Folio, due: u64, caller: Option<ContextId>) -> u64 {
         let mut left = due;
         let preferences = [
             caller.map(Preference::Caller),
@@ -157,7 +191,7 @@ impl Registry {
         credited
     }
 
-    /// Has all holdings of a folio compared with the kernel's counts later.
+    /// Has the pins of a folio compared with the kernel's counts later.
     fn doubt_folio(&mut self, folio: &Folio) {
         let mut next = key_from(&self.holdings, first_of(folio.inode));
         while let Some(key) = next.filter(|key| key.0 == folio.inode) {
@@ -166,7 +200,7 @@ impl Registry {
                 .get(&key)
                 .is_some_and(|holding| holding.runs.refs_of(folio) != 0)
             {
-                self.doubt(key, reaper::CHECKS);
+                self.doubt((key.0, key.2), reaper::CHECKS);
             }
             next = key_after(&self.holdings, key);
         }
@@ -201,8 +235,8 @@ pub(super) fn reconcile_holding(key: HoldingKey) {
             };
             let folio = run.folio_at(page.max(run.start), key.0);
             let recorded = registry.recorded(&folio);
-            let due = recorded.saturating_sub(gup::pins(folio.pfn));
-            registry.credit(&folio, due, None);
+            let due = recorded.refs.saturating_sub(gup::pins(folio.pfn));
+            registry.credit(&folio, due, &recorded, |_| None);
             page = folio.pages().end;
         }
         let dead = !registry.dead.is_empty();
