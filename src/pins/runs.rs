@@ -353,32 +353,55 @@ impl Runs {
         if run.start >= pages.end {
             return 0;
         }
-        let refs = refs.min(run.refs);
-        let from_front = refs == run.refs && run.start >= pages.start;
-        if from_front && run.end > pages.end {
-            *stored = Stored::of(&run.part(pages.end, run.end));
-        } else if from_front {
-            pool.keep(cursor.remove_current().1.into_reservation());
-        } else {
-            let inner = run.start < pages.start || run.end > pages.end;
-            if inner && !pool.fill_for_unpin() {
+        if run.start < pages.start {
+            if !pool.fill_for_unpin() {
                 return 0;
             }
             self.divide(pages.start, pool);
-            self.divide(pages.end, pool);
-            if let Some(run) = self.take(pages.start, pool) {
-                if run.refs > refs {
-                    let rest = Run {
-                        refs: run.refs - refs,
-                        ..run
-                    };
-                    self.put(rest, pool);
-                    self.join(run.start, pool);
-                    self.join(run.end, pool);
-                }
+            // Now there is a run that begins with the folio.
+            return self.remove(folio, refs, pool);
+        }
+        let refs = refs.min(run.refs);
+        let left = run.refs - refs;
+        let is_all = run.end <= pages.end;
+        match (left, is_all) {
+            (0, true) => pool.keep(cursor.remove_current().1.into_reservation()),
+            (0, false) => *stored = Stored::of(&run.part(pages.end, run.end)),
+            (_, true) => {
+                stored.refs = left as u32;
+                self.join(run.start, pool);
+                self.join(run.end, pool);
             }
+            (_, false) if !pool.fill_for_unpin() => return 0,
+            (_, false) => self.leave_some(run, pages.end, left, pool),
         }
         refs
+    }
+
+    /// Makes the part of a run before a page one of its own, with fewer references. There is a node
+    /// for it.
+    fn leave_some(&mut self, run: Run, end: u64, refs: u64, pool: &mut Pool) {
+        let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&run.start) else {
+            return;
+        };
+        *cursor.current_mut().1 = Stored::of(&run.part(end, run.end));
+        let mut some = Run {
+            refs,
+            ..run.part(run.start, end)
+        };
+        // It often goes on where the last one did: who gives back all but one reference of each
+        // folio begins with the first.
+        let before = cursor.peek_prev().map(run_of);
+        if let Some(before) = before.filter(|before| before.continues_with(&some)) {
+            if let Some(node) = cursor.remove_prev() {
+                pool.keep(node.into_reservation());
+                some = Run {
+                    end: some.end,
+                    ..before
+                };
+            }
+        }
+        self.put(some, pool);
     }
 
     /// Makes `page` the beginning of a run, if it is within one.
