@@ -35,6 +35,7 @@ pub(crate) struct ContextId(pub(super) u64);
 
 impl ContextId {
     pub(super) const FIRST: Self = Self(0);
+    pub(super) const LAST: Self = Self(u64::MAX);
 }
 
 /// What a context is.

@@ -119,6 +119,7 @@ pub(crate) struct GrantId(pub(super) u64);
 
 impl GrantId {
     pub(super) const FIRST: Self = Self(0);
+    pub(super) const LAST: Self = Self(u64::MAX);
 
     /// Returns the number after this one.
     pub(super) fn next(self) -> Self {
@@ -138,10 +139,6 @@ pub(super) struct Grant {
     pub(super) uses: usize,
     /// Somebody waits for what can be broken of the lease to go.
     breaking: bool,
-    /// For [`Registry::doubts`]; gone while the grant is there.
-    pub(super) doubt: Option<RBTreeNodeReservation<GrantKey, ()>>,
-    /// How often the pins of the file are still to be compared with the kernel's counts.
-    pub(super) checks: u8,
 }
 
 impl Grant {
@@ -222,7 +219,6 @@ pub(crate) fn change(
 ) -> Result<Changed> {
     let mut holder = ThreadGroup::current().ok_or(ESRCH)?;
     let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-    let doubt = RBTreeNodeReservation::new(GFP_KERNEL)?;
     let mut cover = Cover::with_room(0)?;
     loop {
         let mut guard = registry::lock();
@@ -242,8 +238,6 @@ pub(crate) fn change(
                     holder,
                     uses: 0,
                     breaking: false,
-                    doubt: Some(doubt),
-                    checks: 0,
                 },
             ));
             return Ok(Changed {

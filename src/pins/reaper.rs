@@ -19,6 +19,7 @@ use super::{
     },
     registry::{
         self,
+        key_after,
         key_from,
         ContextKey,
         GrantKey,
@@ -163,20 +164,32 @@ struct Check;
 
 impl Job for Check {
     fn run() {
-        let mut last: Option<GrantKey> = None;
-        let mut again = false;
-        while let Some((key, more)) = next_doubt(last) {
-            // Leases of one file are neighbours; their pins are compared together.
-            if last.is_none_or(|(inode, _)| inode != key.0) {
-                settle(key.0);
-            }
-            again |= more;
-            last = Some(key);
+        let all = registry::lock()
+            .as_mut()
+            .is_some_and(|registry| registry.doubts.take_all());
+        let mut last = InodeId::FIRST;
+        while let Some(inode) = next_doubtful(last, all) {
+            settle(inode);
+            last = inode;
         }
+        let again = registry::lock()
+            .as_ref()
+            .is_some_and(|registry| !registry.doubts.is_empty());
         if again {
             check_soon();
         }
     }
+}
+
+/// Returns the next inode whose pins are to be compared with the kernel's counts.
+fn next_doubtful(last: InodeId, all: bool) -> Option<InodeId> {
+    let mut guard = registry::lock();
+    let registry = guard.as_mut()?;
+    if !all {
+        return registry.doubts.take_after(last);
+    }
+    let last = (last, ContextId::LAST, GrantId::LAST);
+    Some(key_after(&registry.holdings, last)?.0)
 }
 
 struct Linger;
@@ -186,28 +199,6 @@ impl Job for Linger {
         // If there is, the end of that brings this job back.
         watch::stop_if_idle();
     }
-}
-
-/// Returns the next lease with doubts, and whether it is to be looked at another time.
-fn next_doubt(last: Option<GrantKey>) -> Option<(GrantKey, bool)> {
-    let mut guard = registry::lock();
-    let registry = guard.as_mut()?;
-    let key = match last {
-        None => registry
-            .doubts
-            .cursor_front()
-            .map(|cursor| *cursor.current().0),
-        Some(last) => registry::key_after(&registry.doubts, last),
-    }?;
-    let grant = registry.grants.get_mut(&key)?;
-    grant.checks = grant.checks.saturating_sub(1);
-    if grant.checks == 0 {
-        grant.doubt = registry
-            .doubts
-            .remove_node(&key)
-            .map(RBTreeNode::into_reservation);
-    }
-    Some((key, grant.checks != 0))
 }
 
 /// Compares all holdings of pages of an inode with the kernel's counts.

@@ -128,6 +128,61 @@ impl Dead {
     }
 }
 
+/// Inodes of which an unpin was seen that could not be told from somebody else's, and how often
+/// their pins are still to be compared with the kernel's counts.
+///
+/// They are few, and come up where there may be no memory. Without any, all inodes are doubtful.
+pub(super) struct Doubts {
+    some: RBTree<InodeId, u8>,
+    all: u8,
+}
+
+impl Doubts {
+    fn new() -> Self {
+        Self {
+            some: RBTree::new(),
+            all: 0,
+        }
+    }
+
+    /// Has the pins of an inode compared so many times. May be called in any context.
+    pub(super) fn add(&mut self, inode: InodeId, checks: u8) {
+        if let Some(left) = self.some.get_mut(&inode) {
+            *left = checks;
+            return;
+        }
+        match RBTreeNode::new(inode, checks, GFP_ATOMIC | __GFP_NOWARN) {
+            Ok(node) => {
+                self.some.insert(node);
+            }
+            Err(_) => self.all = checks,
+        }
+    }
+
+    /// Says whether all inodes are to be looked at, and counts that.
+    pub(super) fn take_all(&mut self) -> bool {
+        let all = self.all != 0;
+        self.all = self.all.saturating_sub(1);
+        all
+    }
+
+    /// Returns the next inode to be looked at, and counts that.
+    pub(super) fn take_after(&mut self, last: InodeId) -> Option<InodeId> {
+        let inode = key_after(&self.some, last)?;
+        let left = self.some.get_mut(&inode)?;
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.some.remove(&inode);
+        }
+        Some(inode)
+    }
+
+    /// Says whether nothing is to be looked at any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all == 0 && self.some.is_empty()
+    }
+}
+
 /// Everything that is known of leases and pins.
 pub(crate) struct Registry {
     pub(super) grants: RBTree<GrantKey, Grant>,
@@ -139,8 +194,7 @@ pub(crate) struct Registry {
     /// Pins on their way.
     pub(super) reservations: RBTree<ReservationKey, Reserved>,
     pub(super) dead: Dead,
-    /// Leases under which an unpin was seen that could not be told from somebody else's.
-    pub(super) doubts: RBTree<GrantKey, ()>,
+    pub(super) doubts: Doubts,
     /// Tasks that break leases, with what they want to take away.
     pub(super) breakers: RBTree<TaskId, (InodeId, Range<u64>)>,
     /// Memory for the runs of all holdings.
@@ -166,7 +220,7 @@ impl Registry {
             by_context: RBTree::new(),
             reservations: RBTree::new(),
             dead: Dead { first: NONE },
-            doubts: RBTree::new(),
+            doubts: Doubts::new(),
             breakers: RBTree::new(),
             next_id: 1,
         })
@@ -188,7 +242,6 @@ impl Registry {
     /// Takes a grant out. The caller drops it without the lock.
     pub(super) fn remove_grant(&mut self, key: &GrantKey) -> Option<RBTreeNode<GrantKey, Grant>> {
         let node = self.grants.remove_node(key)?;
-        self.doubts.remove(key);
         GRANTS.fetch_sub(1, Relaxed);
         Some(node)
     }
@@ -285,17 +338,6 @@ impl Registry {
             }
         }
         None
-    }
-
-    /// Has all pins of an inode compared with the kernel's counts, so many times.
-    pub(super) fn doubt(&mut self, key: GrantKey, checks: u8) {
-        let Some(grant) = self.grants.get_mut(&key) else {
-            return;
-        };
-        grant.checks = checks;
-        if let Some(link) = grant.doubt.take() {
-            self.doubts.insert(link.into_node(key, ()));
-        }
     }
 }
 

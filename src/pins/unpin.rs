@@ -41,7 +41,6 @@ use super::{
     reaper,
     registry::{
         self,
-        key_after,
         key_from,
         HoldingKey,
         Registry, //
@@ -84,7 +83,7 @@ impl Unpins for Observed {
         let credited = registry.credit(folio, due, &recorded, caller);
         let doubtful = credited < due || due < refs;
         if doubtful {
-            registry.doubt_folio(folio);
+            registry.doubts.add(folio.inode, reaper::CHECKS);
         }
         let dead = !registry.dead.is_empty();
         drop(guard);
@@ -189,21 +188,6 @@ impl Registry {
             self.bury(key);
         }
         credited
-    }
-
-    /// Has the pins of a folio compared with the kernel's counts later.
-    fn doubt_folio(&mut self, folio: &Folio) {
-        let mut next = key_from(&self.holdings, first_of(folio.inode));
-        while let Some(key) = next.filter(|key| key.0 == folio.inode) {
-            if self
-                .holdings
-                .get(&key)
-                .is_some_and(|holding| holding.runs.refs_of(folio) != 0)
-            {
-                self.doubt((key.0, key.2), reaper::CHECKS);
-            }
-            next = key_after(&self.holdings, key);
-        }
     }
 }
 
