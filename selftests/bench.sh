@@ -5,8 +5,8 @@
 #
 # What file-system work takes on pinfs, and on ext4 and xfs with DAX, on equal
 # regions of persistent memory; then what it costs to take mapped blocks away,
-# how well huge pages last, and what a lease and a pin cost. With rows (see
-# bench_fs.c), just those.
+# how well huge pages last, and what leases and pins cost, those who use them and
+# those who do not. With rows (see bench_fs.c), just those.
 #
 # Needs three regions of 1 GiB, which are formatted. ROUNDS (9) is how often
 # each row is measured. The raw samples go to $RESULTS/bench.csv, what is
@@ -69,7 +69,7 @@ modprobe -a ext4 xfs
 is_loaded || insmod "$PINFS_KO"
 
 measure() {
-	local turn type
+	local turn type rdma
 	echo "kernel $(uname -r), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) processors"
 	make_all
 	"$HERE/bench_fs" -n "$ROUNDS" ${rows:+-r "$rows"} -o "$RESULTS/bench.csv" "${targets[@]}"
@@ -90,12 +90,18 @@ measure() {
 	"$HERE/bench_fs" -a "${targets[@]}"
 	umount_all
 
-	# Some pages of 2 MiB, if the machine has them to spare.
-	echo 8 >/proc/sys/vm/nr_hugepages || :
 	make_fs pinfs "${devices[0]}"
-	"$HERE/bench_pin" /mnt/pinfs 30
+	rdma=$(sh "$HERE/rdma_link.sh" up) || rdma=
+	# RDMA heeds the limit of locked memory, which all that runs as root counts towards.
+	(ulimit -l unlimited && "$HERE/bench_pin" /mnt/pinfs 30 ${rdma:+"$rdma"})
+	sh "$HERE/rdma_link.sh" down
 	"$HERE/bench_lease" /mnt/pinfs 30
-	umount /mnt/pinfs
+	# 100,000 pins: what they take, and what they cost who reads of another.
+	PINFS_MNT=/mnt/pinfs PINFS_AMOUNT=full "$HERE/pins_scale" 2>&1 | sed -n 's/^#.*many_readers://p'
+	within 60 umount /mnt/pinfs
+	within 60 rmmod pinfs
+	"$HERE/bench_hooks" "$PINFS_KO" "${devices[0]}" /mnt/pinfs "${devices[1]}" 15
+	insmod "$PINFS_KO"
 }
 
 measure 2>&1 | tee "$RESULTS/bench.txt"

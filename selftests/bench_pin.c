@@ -1,45 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a lease and a pin cost: round trips of 1 MiB through io_uring's
- * registered buffers, on a pinfs file and on anonymous memory.
+ * What long-term pins cost: memory of pinfs in huge and in small pages, beside
+ * anonymous memory in either, registered and unregistered.
  *
- *	bench_pin DIR [ROUNDS]
+ *	bench_pin DIR [ROUNDS [RDMADEVICE]]
  *
- * Each round measures every kind once, one after the other, so that whatever
- * else the machine does falls on all of them.  The figures are microseconds
- * of one round trip: median, and the range that holds 80 % of the rounds.
+ * Each round measures every kind of memory once, one after the other, so that
+ * whatever else the machine does falls on all of them.  The figures are
+ * microseconds of one call, medians; ratios are taken within a round, and given
+ * as the median and the range that holds 80 % of the rounds.
  */
 #include "pinfs_test.h"
 
+#include <infiniband/verbs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
-#define BUF_SIZE	MIB
-#define PER_ROUND	20
 #define ROUNDS_MAX	1000
 
-struct kind {
-	const char *name;
+enum { PINFS_2M, PINFS_4K, ANON_2M, ANON_4K, KINDS };
+
+static const char *const kind_names[KINDS] = { "pinfs 2M", "pinfs 4K", "anon huge", "anon 4K" };
+
+/* One kind of memory, as much as the largest row needs. */
+struct memory {
+	char *buf;
 	int fd;			/* of the pinfs file, or -1 */
-	bool lease;		/* taken and given back in each round trip */
-	char *buf;		/* NULL: not available here */
-	int base;		/* index of the kind it is compared with */
-	double us[ROUNDS_MAX];
 };
 
-enum { ANON_4K, ANON_2M, PINFS_4K, PINFS_2M, LEASED_4K, LEASED_2M, KINDS };
+enum { BEGIN, END, PHASES };
 
-static struct kind kinds[KINDS] = {
-	[ANON_4K] = { "anonymous, 4 KiB pages: pin, unpin", -1, false, NULL, -1, { 0 } },
-	[ANON_2M] = { "anonymous, 2 MiB hugetlb: pin, unpin", -1, false, NULL, -1, { 0 } },
-	[PINFS_4K] = { "pinfs, 4 KiB pages: pin, unpin", -1, false, NULL, ANON_4K, { 0 } },
-	[PINFS_2M] = { "pinfs, 2 MiB pages: pin, unpin", -1, false, NULL, ANON_2M, { 0 } },
-	[LEASED_4K] = { "pinfs, 4 KiB: lease, pin, unpin, unlock", -1, true, NULL, ANON_4K, { 0 } },
-	[LEASED_2M] = { "pinfs, 2 MiB: lease, pin, unpin, unlock", -1, true, NULL, ANON_2M, { 0 } },
+/* Who pins.  A call may fail only if the whole consumer is not there. */
+struct consumer {
+	const char *phase_names[PHASES];
+	void (*pin)(const struct memory *m, size_t size);
+	void (*unpin)(const struct memory *m);
+	bool leases;		/* and takes the lease itself */
 };
+
+struct row {
+	const struct consumer *by;
+	const char *size_name;
+	size_t size;
+	int per_round;
+	int every;		/* measured in one round of so many */
+};
+
+static struct memory memory[KINDS];
+static struct io_uring ring;
+static struct ibv_pd *pd;
+static struct ibv_mr *mr;
+static double us[PHASES][KINDS][ROUNDS_MAX];
 
 static void need(bool good, const char *what)
 {
@@ -49,37 +64,113 @@ static void need(bool good, const char *what)
 	exit(1);
 }
 
-static char *anonymous(int flags)
-{
-	char *buf = mmap(NULL, PMD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+/* ---- memory ---- */
 
-	if (buf == MAP_FAILED)
-		return NULL;
-	if (!flags)
-		madvise(buf, PMD, MADV_NOHUGEPAGE);
-	memset(buf, 1, PMD);
-	return buf;
+/* Address space in which a huge page begins at the address, or a page behind. */
+static char *room_for(size_t len, bool huge)
+{
+	char *room = mmap(NULL, len + 2 * PMD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	need(room != MAP_FAILED, "address space");
+	room = (char *)(((unsigned long)room + PMD - 1) & ~(PMD - 1));
+	return huge ? room : room + PAGE;
 }
 
-/* A file mapped and touched; len decides whether a 2 MiB page fits into it. */
-static char *pinfs_file(const char *dir, const char *name, long len, int *fd)
+static void map_anonymous(struct memory *m, size_t len, bool huge)
+{
+	m->fd = -1;
+	m->buf = mmap(room_for(len, huge), len, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	need(m->buf != MAP_FAILED, "mmap");
+	need(!madvise(m->buf, len, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE), "madvise");
+	memset(m->buf, 1, len);
+}
+
+static void map_file(struct memory *m, const char *dir, size_t len, bool huge)
 {
 	char path[PATH_MAX];
-	char *room, *start;
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	*fd = open(path, O_CREAT | O_RDWR | O_TRUNC | O_CLOEXEC, 0600);
-	need(*fd >= 0, path);
+	snprintf(path, sizeof(path), "%s/bench-pin", dir);
+	m->fd = open(path, O_CREAT | O_RDWR | O_TRUNC | O_CLOEXEC, 0600);
+	need(m->fd >= 0, path);
 	unlink(path);
-	need(!fallocate(*fd, 0, 0, len), "fallocate");
-	room = mmap(NULL, 2 * PMD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	need(room != MAP_FAILED, "address space");
-	start = (char *)(((unsigned long)room + PMD - 1) & ~(PMD - 1));
-	start = mmap(start, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, *fd, 0);
-	need(start != MAP_FAILED, "mmap");
-	memset(start, 1, len);
-	return start;
+	need(!fallocate(m->fd, 0, 0, len), "fallocate");
+	m->buf = mmap(room_for(len, huge), len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		      m->fd, 0);
+	need(m->buf != MAP_FAILED, "mmap");
+	memset(m->buf, 1, len);
 }
+
+/* ---- consumers ---- */
+
+static void uring_pin(const struct memory *m, size_t size)
+{
+	struct iovec iov = { m->buf, size };
+
+	errno = -io_uring_register_buffers(&ring, &iov, 1);
+	need(!errno, "io_uring_register_buffers");
+}
+
+static void uring_unpin(const struct memory *m)
+{
+	(void)m;
+	errno = -io_uring_unregister_buffers(&ring);
+	need(!errno, "io_uring_unregister_buffers");
+}
+
+static void lease_pin(const struct memory *m, size_t size)
+{
+	if (m->fd >= 0)
+		need(!fcntl(m->fd, F_SETLEASE, EXCLUSIVE), "F_SETLEASE");
+	uring_pin(m, size);
+}
+
+static void lease_unpin(const struct memory *m)
+{
+	uring_unpin(m);
+	if (m->fd >= 0)
+		need(!fcntl(m->fd, F_SETLEASE, F_UNLCK), "F_SETLEASE F_UNLCK");
+}
+
+static void mr_pin(const struct memory *m, size_t size)
+{
+	mr = ibv_reg_mr(pd, m->buf, size, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	need(mr, "ibv_reg_mr");
+}
+
+static void mr_unpin(const struct memory *m)
+{
+	(void)m;
+	errno = ibv_dereg_mr(mr);
+	need(!errno, "ibv_dereg_mr");
+}
+
+static const struct consumer uring = {
+	{ "io_uring: register", "io_uring: unregister" }, uring_pin, uring_unpin, false
+};
+static const struct consumer leased = {
+	{ "lease, io_uring: register", "unregister, unlock" }, lease_pin, lease_unpin, true
+};
+static const struct consumer rdma = {
+	{ "RDMA: ibv_reg_mr", "RDMA: ibv_dereg_mr" }, mr_pin, mr_unpin, false
+};
+
+static void open_rdma(const char *name)
+{
+	int n = 0;
+	struct ibv_device **list = ibv_get_device_list(&n);
+	struct ibv_context *context = NULL;
+
+	for (int i = 0; i < n && !context; i++)
+		if (!strcmp(ibv_get_device_name(list[i]), name))
+			context = ibv_open_device(list[i]);
+	need(context, name);
+	ibv_free_device_list(list);
+	pd = ibv_alloc_pd(context);
+	need(pd, "ibv_alloc_pd");
+}
+
+/* ---- measuring ---- */
 
 static double now_us(void)
 {
@@ -89,35 +180,30 @@ static double now_us(void)
 	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
 }
 
-static void round_trip(struct io_uring *ring, const struct kind *k)
+static void measure(const struct row *row, int kind, int round)
 {
-	struct iovec iov = { k->buf, BUF_SIZE };
+	const struct memory *m = &memory[kind];
+	double begin, middle, end, pins = 0, unpins = 0;
 
-	if (k->lease)
-		need(!fcntl(k->fd, F_SETLEASE, EXCLUSIVE), "F_SETLEASE");
-	errno = -io_uring_register_buffers(ring, &iov, 1);
-	need(!errno, k->name);
-	errno = -io_uring_unregister_buffers(ring);
-	need(!errno, "unregister");
-	if (k->lease)
-		need(!fcntl(k->fd, F_SETLEASE, F_UNLCK), "F_SETLEASE F_UNLCK");
-}
-
-static double measure(struct io_uring *ring, const struct kind *k)
-{
-	double begin, end;
-
-	/* The kinds without a lease in the round trip hold one around it. */
-	if (k->fd >= 0 && !k->lease)
-		need(!fcntl(k->fd, F_SETLEASE, EXCLUSIVE), "F_SETLEASE");
-	round_trip(ring, k);
-	begin = now_us();
-	for (int i = 0; i < PER_ROUND; i++)
-		round_trip(ring, k);
-	end = now_us();
-	if (k->fd >= 0 && !k->lease)
-		need(!fcntl(k->fd, F_SETLEASE, F_UNLCK), "F_SETLEASE F_UNLCK");
-	return (end - begin) / PER_ROUND;
+	/* Who does not measure leases has one around it all. */
+	if (m->fd >= 0 && !row->by->leases)
+		need(!fcntl(m->fd, F_SETLEASE, EXCLUSIVE), "F_SETLEASE");
+	for (int i = -1; i < row->per_round; i++) {
+		begin = now_us();
+		row->by->pin(m, row->size);
+		middle = now_us();
+		row->by->unpin(m);
+		end = now_us();
+		/* The first time is for caches to fill. */
+		if (i >= 0) {
+			pins += middle - begin;
+			unpins += end - middle;
+		}
+	}
+	if (m->fd >= 0 && !row->by->leases)
+		need(!fcntl(m->fd, F_SETLEASE, F_UNLCK), "F_SETLEASE F_UNLCK");
+	us[BEGIN][kind][round] = pins / row->per_round;
+	us[END][kind][round] = unpins / row->per_round;
 }
 
 static int by_value(const void *a, const void *b)
@@ -132,62 +218,111 @@ static double quantile(const double *sorted, int n, double q)
 	return sorted[(int)(q * (n - 1) + 0.5)];
 }
 
-static void report(int rounds)
+static double median(const double *values, int n)
 {
-	double ratio[ROUNDS_MAX], sorted[ROUNDS_MAX];
+	double sorted[ROUNDS_MAX];
 
-	printf("%-42s %9s %19s   %s\n", "1 MiB, microseconds a round trip", "median",
-	       "80 % of rounds in", "ratio to anonymous (80 %)");
-	for (int i = 0; i < KINDS; i++) {
-		const struct kind *k = &kinds[i], *base = k->base < 0 ? NULL : &kinds[k->base];
+	memcpy(sorted, values, n * sizeof(sorted[0]));
+	qsort(sorted, n, sizeof(sorted[0]), by_value);
+	return quantile(sorted, n, 0.5);
+}
 
-		if (!k->buf) {
-			printf("%-42s not available\n", k->name);
-			continue;
-		}
-		memcpy(sorted, k->us, sizeof(sorted));
-		qsort(sorted, rounds, sizeof(sorted[0]), by_value);
-		printf("%-42s %9.1f %8.1f .. %7.1f", k->name, quantile(sorted, rounds, 0.5),
-		       quantile(sorted, rounds, 0.1), quantile(sorted, rounds, 0.9));
-		if (base && base->buf) {
-			/* Round by round, so that what disturbed both cancels. */
-			for (int r = 0; r < rounds; r++)
-				ratio[r] = k->us[r] / base->us[r];
-			qsort(ratio, rounds, sizeof(ratio[0]), by_value);
-			printf("   %5.2f (%.2f .. %.2f)", quantile(ratio, rounds, 0.5),
-			       quantile(ratio, rounds, 0.1), quantile(ratio, rounds, 0.9));
-		}
-		printf("\n");
-	}
+static void print_ratio(const double *a, const double *b, int n)
+{
+	double ratio[ROUNDS_MAX];
+
+	/* Round by round, so that what disturbed both cancels. */
+	for (int r = 0; r < n; r++)
+		ratio[r] = a[r] / b[r];
+	qsort(ratio, n, sizeof(ratio[0]), by_value);
+	printf("  %5.2f (%.2f .. %.2f)", quantile(ratio, n, 0.5), quantile(ratio, n, 0.1),
+	       quantile(ratio, n, 0.9));
+}
+
+static void print_phase(const struct row *row, int phase, int n)
+{
+	printf("%-7s %-26s", row->size_name, row->by->phase_names[phase]);
+	for (int k = 0; k < KINDS; k++)
+		printf(" %10.1f", median(us[phase][k], n));
+	print_ratio(us[phase][PINFS_2M], us[phase][ANON_2M], n);
+	print_ratio(us[phase][PINFS_2M], us[phase][ANON_4K], n);
+	print_ratio(us[phase][PINFS_4K], us[phase][ANON_4K], n);
+	printf("\n");
+}
+
+static void print_head(void)
+{
+	printf("%-34s", "microseconds a call, medians");
+	for (int k = 0; k < KINDS; k++)
+		printf(" %10s", kind_names[k]);
+	printf("  %-20s  %-20s  %-20s\n", "2M : huge (80 %)", "2M : anon 4K", "4K : anon 4K");
+}
+
+static void run(const struct row *row, int rounds)
+{
+	int n = rounds / row->every;
+
+	if (n < 3)
+		n = 3;
+	for (int r = 0; r < n; r++)
+		for (int k = 0; k < KINDS; k++)
+			measure(row, k, r);
+	print_phase(row, BEGIN, n);
+	print_phase(row, END, n);
+}
+
+/* What the file system has room for twice, and the machine for anonymous memory. */
+static bool fits(const char *dir, size_t size)
+{
+	char text[8192];
+	const char *free;
+	struct statvfs fs;
+
+	need(!statvfs(dir, &fs), dir);
+	need(read_text("/proc/meminfo", text, sizeof(text)) > 0, "/proc/meminfo");
+	free = strstr(text, "\nMemAvailable:");
+	return fs.f_bavail * fs.f_bsize > 2 * size && free &&
+	       (size_t)atol(free + 14) * 1024 > 2 * size + 256 * MIB;
 }
 
 int main(int argc, char **argv)
 {
+	struct row rows[] = {
+		{ &uring, "1 MiB", MIB, 20, 1 },
+		{ &leased, "1 MiB", MIB, 20, 1 },
+		{ &uring, "64 MiB", 64 * MIB, 2, 3 },
+		{ &uring, "256 MiB", 256 * MIB, 1, 10 },
+		{ &uring, "1 GiB", 1024 * MIB, 1, 10 },
+		{ &rdma, "1 MiB", MIB, 10, 1 },
+		{ &rdma, "64 MiB", 64 * MIB, 2, 3 },
+	};
 	int rounds = argc > 2 ? atoi(argv[2]) : 30;
-	struct actor a;
+	size_t most = 64 * MIB;
 
 	if (argc < 2 || rounds < 3 || rounds > ROUNDS_MAX) {
-		fprintf(stderr, "usage: bench_pin DIR [ROUNDS (3 to %d)]\n", ROUNDS_MAX);
+		fprintf(stderr, "usage: bench_pin DIR [ROUNDS (3 to %d) [RDMADEVICE]]\n", ROUNDS_MAX);
 		return 2;
 	}
-	kinds[ANON_4K].buf = anonymous(0);
-	need(kinds[ANON_4K].buf, "anonymous memory");
-	kinds[ANON_2M].buf = anonymous(MAP_HUGETLB);
-	kinds[PINFS_4K].buf = pinfs_file(argv[1], "bench-4k", BUF_SIZE, &kinds[PINFS_4K].fd);
-	kinds[PINFS_2M].buf = pinfs_file(argv[1], "bench-2m", PMD, &kinds[PINFS_2M].fd);
-	kinds[LEASED_4K].buf = kinds[PINFS_4K].buf;
-	kinds[LEASED_4K].fd = kinds[PINFS_4K].fd;
-	kinds[LEASED_2M].buf = kinds[PINFS_2M].buf;
-	kinds[LEASED_2M].fd = kinds[PINFS_2M].fd;
-
-	act_init(&a, "");
-	errno = -act_ring(&a, 0);
+	setlinebuf(stdout);
+	while (most < 1024 * MIB && fits(argv[1], 4 * most))
+		most *= 4;
+	map_file(&memory[PINFS_2M], argv[1], most, true);
+	map_file(&memory[PINFS_4K], argv[1], most, false);
+	map_anonymous(&memory[ANON_2M], most, true);
+	map_anonymous(&memory[ANON_4K], most, false);
+	errno = -io_uring_queue_init(1, &ring, 0);
 	need(!errno, "io_uring");
-	for (int r = 0; r < rounds; r++)
-		for (int i = 0; i < KINDS; i++)
-			if (kinds[i].buf)
-				kinds[i].us[r] = measure(&a.ring[0], &kinds[i]);
-	report(rounds);
-	act_fini(&a);
+	if (argc > 3)
+		open_rdma(argv[3]);
+
+	print_head();
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (rows[i].size > most)
+			printf("%-7s %-26s no room\n", rows[i].size_name, rows[i].by->phase_names[BEGIN]);
+		else if (rows[i].by == &rdma && !pd)
+			printf("%-7s %-26s no device\n", rows[i].size_name, rows[i].by->phase_names[BEGIN]);
+		else
+			run(&rows[i], rounds);
+	}
 	return 0;
 }
