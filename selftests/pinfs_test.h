@@ -233,6 +233,19 @@ static void __attribute__((constructor(KSELFTEST_PRIO_XFAIL + 1))) stretch_limit
 			t->timeout = scaled_ms(t->timeout * 1000L) / 1000;
 }
 
+/* No page stays pinned: another process truncates at once. */
+static inline void check_nothing_pinned(struct __test_metadata *_metadata, const char *path, struct peer *other)
+{
+	char id[64], bad[512] = "";
+	struct pin_line line;
+	long begin = now_ms();
+
+	locks_id(path, id, sizeof(id));
+	EXPECT_EQ(0, pins_of(id, &line, 1, bad, sizeof(bad)));
+	EXPECT_EQ(0, peer_call(other, act_truncate, 0));
+	EXPECT_GE(scaled_ms(PROMPT_MS), now_ms() - begin);
+}
+
 #define FILE_PAGES	16
 #define FILE_SIZE	(FILE_PAGES * PAGE)
 #define FILE_SEED	0x5eed

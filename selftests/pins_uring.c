@@ -22,20 +22,6 @@ static long act_prepare(struct actor *a, long len)
 	return ret;
 }
 
-/* No page stays pinned: another process truncates at once. */
-static void check_nothing_pinned(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self,
-				 struct peer *other)
-{
-	char id[64], bad[512] = "";
-	struct pin_line line;
-	long begin = now_ms();
-
-	locks_id(self->path, id, sizeof(id));
-	EXPECT_EQ(0, pins_of(id, &line, 1, bad, sizeof(bad)));
-	EXPECT_EQ(0, peer_call(other, act_truncate, 0));
-	EXPECT_GE(scaled_ms(PROMPT_MS), now_ms() - begin);
-}
-
 TEST_F(pinfs, P1_without_a_lease)
 {
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
@@ -44,7 +30,7 @@ TEST_F(pinfs, P1_without_a_lease)
 	/* Faulted in or not makes no difference. */
 	memset(self->me.map, 1, FILE_SIZE);
 	EXPECT_EQ(-EOPNOTSUPP, act_pin(&self->me, 0));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
 TEST_F(pinfs, P1_with_a_breakable_lease_only)
@@ -54,7 +40,7 @@ TEST_F(pinfs, P1_with_a_breakable_lease_only)
 	ASSERT_EQ(0, act_lease(&self->me, F_LAYOUT));
 	EXPECT_EQ(-EOPNOTSUPP, act_pin(&self->me, 0));
 	ASSERT_EQ(0, act_lease(&self->me, F_UNLCK));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
 TEST_F(pinfs, P1_after_the_lease_was_given_back)
@@ -64,7 +50,7 @@ TEST_F(pinfs, P1_after_the_lease_was_given_back)
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
 	ASSERT_EQ(0, act_lease(&self->me, F_UNLCK));
 	EXPECT_EQ(-EOPNOTSUPP, act_pin(&self->me, 0));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
 TEST_F(pinfs, P2_with_an_exclusive_lease)
@@ -337,7 +323,7 @@ TEST_F(pinfs, P6_unregister)
 	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
 	EXPECT_EQ(0, act_unpin(&self->me, 0));
 	EXPECT_EQ(0, act_lease(&self->me, F_UNLCK));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
 TEST_F(pinfs, P6_close_of_the_ring)
@@ -393,7 +379,7 @@ static void check_two_rings(struct __test_metadata *_metadata, FIXTURE_DATA(pinf
 	EXPECT_EQ(-EBUSY, act_lease(&self->me, F_UNLCK));
 	EXPECT_EQ(0, act_unpin(&self->me, 1));
 	EXPECT_EQ(0, act_lease(&self->me, F_UNLCK));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
 TEST_F(pinfs, P6_two_rings_one_unregisters)
@@ -430,7 +416,7 @@ TEST_F(pinfs, P6_two_rings_one_goes_by_SIGKILL)
 	EXPECT_EQ(-ETXTBSY, peer_call(&self->a, act_truncate, 0));
 	EXPECT_EQ(0, act_unpin(&self->me, 0));
 	EXPECT_EQ(0, act_lease(&self->me, F_UNLCK));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
 /* ---- P7: other ways to register, and other rings ---- */
@@ -473,7 +459,7 @@ TEST_F(pinfs, P7_sparse_table_filled_and_emptied)
 	EXPECT_EQ(-EBUSY, act_lease(&self->me, F_UNLCK));
 	EXPECT_EQ(1, act_empty_slot(ring, 3));
 	EXPECT_EQ(0, act_lease(&self->me, F_UNLCK));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
 /*
@@ -505,7 +491,7 @@ static void check_clone(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *
 	EXPECT_EQ(0, memcmp(buf, self->me.map, PAGE));
 	EXPECT_EQ(0, act_unpin(&self->me, 1));
 	EXPECT_TRUE(EVENTUALLY(act_lease(&self->me, F_UNLCK) == 0, 1000));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 	close(out);
 }
 
@@ -547,7 +533,7 @@ TEST_F(pinfs, P6_P7_ring_that_is_polled_by_the_kernel)
 	io_uring_queue_exit(&ring);
 	EXPECT_TRUE(EVENTUALLY(pins_of(id, &line, 1, bad, sizeof(bad)) == 0, 1000));
 	EXPECT_EQ(0, act_lease(&self->me, F_UNLCK));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 	close(other);
 }
 
@@ -586,86 +572,6 @@ TEST_F(pinfs, P8_pins_survive_close_and_munmap)
 	close(out);
 }
 
-TEST_F(pinfs, P10_O_DIRECT_of_another_file_without_a_lease)
-{
-	char name[] = "/var/tmp/pinfs-direct.XXXXXX";
-	int disk = disk_file(name);
-
-	if (disk < 0)
-		SKIP(return, "/var/tmp does no O_DIRECT: %s", strerror(errno));
-	ASSERT_EQ(0, peer_start(&self->a, self->path));
-	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
-	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
-	/* Out of the mapping ... */
-	EXPECT_EQ(FILE_SIZE, ERR(pwrite(disk, self->me.map, FILE_SIZE, 0)));
-	/* ... and into it. */
-	memset(self->me.map, 0, FILE_SIZE);
-	EXPECT_EQ(FILE_SIZE, ERR(pread(disk, self->me.map, FILE_SIZE, 0)));
-	EXPECT_TRUE(filled(self->me.map, FILE_SIZE, FILE_SEED));
-	close(disk);
-	check_nothing_pinned(_metadata, self, &self->a);
-}
-
-TEST_F(pinfs, P10_O_DIRECT_within_pinfs_without_a_lease)
-{
-	char path[PATH_MAX];
-	int fd;
-
-	snprintf(path, sizeof(path), "%.4000s/direct", self->dir);
-	ASSERT_EQ(0, make_file(path, FILE_PAGES, 5));
-	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (fd < 0 && errno == EINVAL)
-		SKIP(return, "this form of pinfs has no O_DIRECT");
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
-	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
-	EXPECT_EQ(FILE_SIZE, ERR(pread(fd, self->me.map, FILE_SIZE, 0)));
-	EXPECT_TRUE(filled(self->me.map, FILE_SIZE, 5));
-	close(fd);
-	/* The same file at another offset. */
-	fd = open(self->path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	ASSERT_LE(0, fd);
-	EXPECT_EQ(2 * PAGE, ERR(pwrite(fd, self->me.map, 2 * PAGE, 8 * PAGE)));
-	EXPECT_EQ(0, memcmp(self->me.map, self->me.map + 8 * PAGE, 2 * PAGE));
-	close(fd);
-}
-
-TEST_F(pinfs, P10_vmsplice_without_a_lease)
-{
-	char buf[PAGE];
-
-	ASSERT_EQ(0, peer_start(&self->a, self->path));
-	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
-	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
-	EXPECT_EQ(PAGE, act_vmsplice(&self->me, 0));
-	EXPECT_EQ(PAGE, ERR(read(self->me.pipe[0], buf, PAGE)));
-	EXPECT_TRUE(filled(buf, PAGE, FILE_SEED));
-	check_nothing_pinned(_metadata, self, &self->a);
-}
-
-static char *remote_map;
-
-static long act_peek(struct actor *a, long pid)
-{
-	char buf[PAGE];
-	struct iovec here = { buf, PAGE }, there = { remote_map, PAGE };
-	long ret = ERR(process_vm_readv(pid, &here, 1, &there, 1, 0));
-
-	(void)a;
-	if (ret != PAGE)
-		return ret < 0 ? ret : -EIO;
-	return filled(buf, PAGE, FILE_SEED) ? 0 : -EBADMSG;
-}
-
-TEST_F(pinfs, P10_process_vm_readv_without_a_lease)
-{
-	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
-	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
-	remote_map = self->me.map;
-	ASSERT_EQ(0, peer_start(&self->a, self->path));
-	EXPECT_EQ(0, peer_call(&self->a, act_peek, getpid()));
-}
-
 /* Also with long-term pins on the same pages: the two must not be mixed up. */
 TEST_F(pinfs, P6_P10_transient_pins_beside_long_term_ones)
 {
@@ -691,7 +597,7 @@ TEST_F(pinfs, P6_P10_transient_pins_beside_long_term_ones)
 	EXPECT_EQ(-ETXTBSY, peer_call(&self->a, act_truncate, 0));
 	EXPECT_EQ(0, act_unpin(&self->me, 0));
 	EXPECT_EQ(0, act_lease(&self->me, F_UNLCK));
-	check_nothing_pinned(_metadata, self, &self->a);
+	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
 /*

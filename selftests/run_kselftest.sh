@@ -16,7 +16,7 @@ set -uo pipefail
 MOUNTED=(
 	fs_basic fs_names fs_xattr fs_ioctl fs_io fs_full fs_limits
 	leases lease_kinds lease_ranges lease_storm layout_ops layout_paths layout_states evict torture
-	pins_uring pins_rdma pins_xdp pins_contexts pins_kernel pins_model pins_scale proc_pins
+	pins_uring pins_transient pins_input pins_rdma pins_xdp pins_contexts pins_kernel pins_model pins_scale proc_pins
 	random_calls trace_events
 )
 # ... and those that mount for themselves. The last are what others have written to judge file systems.
