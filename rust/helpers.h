@@ -163,6 +163,7 @@ unsigned long pinfs_helper_pages_left_in_folio(struct page *page);
 int pinfs_helper_syscall_fd(void);
 struct file *pinfs_helper_caller_file(void);
 const struct file *pinfs_helper_caller_file_id(void);
+struct file *pinfs_helper_clone_source(const void __user *arg);
 struct mm_struct *pinfs_helper_acting_mm(void);
 int pinfs_helper_mmap_read_lock_killable(struct mm_struct *mm);
 void pinfs_helper_mmap_read_unlock(struct mm_struct *mm);

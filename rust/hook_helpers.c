@@ -359,6 +359,22 @@ const struct file *pinfs_helper_caller_file_id(void)
 	}
 }
 
+/* uring.rs */
+
+/* The ring that buffers are to be cloned from, with a reference, or NULL. */
+struct file *pinfs_helper_clone_source(const void __user *arg)
+{
+	struct io_uring_clone_buffers buf;
+	struct file *file;
+
+	if (copy_from_user(&buf, arg, sizeof(buf)))
+		return NULL;
+	if (!(buf.flags & IORING_REGISTER_SRC_REGISTERED))
+		return fget(buf.src_fd);
+	file = registered_ring(buf.src_fd);
+	return file ? get_file(file) : NULL;
+}
+
 /* work.rs */
 
 void pinfs_helper_queue_delayed_work(struct delayed_work *work,

@@ -40,6 +40,9 @@ impl InodeId {
 pub(crate) struct FileId(usize);
 
 impl FileId {
+    /// Not above any file's.
+    pub(crate) const FIRST: Self = Self(0);
+
     /// Returns a number that differs between most files.
     pub(crate) fn hash(self) -> u32 {
         // The golden ratio, which spreads addresses that differ in a few middle bits.

@@ -462,9 +462,25 @@ TEST_F(pinfs, P7_sparse_table_filled_and_emptied)
 	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
+/* Whether this process's file_pins has the file under a ring's descriptor. */
+static bool ring_shows(const struct io_uring *ring, const char *path)
+{
+	char text[8192], head[64], *line;
+
+	if (read_text("/proc/self/file_pins", text, sizeof(text)) < 0)
+		return false;
+	snprintf(head, sizeof(head), "%d: anon_inode:[io_uring]\n\t", ring->ring_fd);
+	line = strstr(text, head);
+	/* Not within another number. */
+	if (!line || (line != text && line[-1] != '\n'))
+		return false;
+	line += strlen(head);
+	return !strncmp(line, path, strlen(path)) && line[strlen(path)] == '\n';
+}
+
 /*
  * A ring that clones another's buffers shares its pins. They stay on record, as
- * the first ring's, until the last of the two has let go.
+ * the first ring's, until the last of the two has let go; both are listed.
  */
 static void check_clone(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self, act_fn let_go)
 {
@@ -479,11 +495,15 @@ static void check_clone(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *
 	ASSERT_EQ(0, act_ring(&self->me, 1));
 	ASSERT_EQ(0, io_uring_clone_buffers(&self->me.ring[1], &self->me.ring[0]));
 	EXPECT_EQ(1, pins_of(id, line, 2, bad, sizeof(bad)));
+	EXPECT_TRUE(ring_shows(&self->me.ring[0], self->path));
+	EXPECT_TRUE(ring_shows(&self->me.ring[1], self->path));
 	EXPECT_EQ(0, let_go(&self->me, 0));
 	/* Time for deferred work to do something wrong. */
 	nap_ms(scaled_ms(50));
 	ASSERT_EQ(1, pins_of(id, line, 2, bad, sizeof(bad)));
 	EXPECT_EQ(FILE_PAGES, line[0].pages);
+	EXPECT_TRUE(pids_have(line[0].pids, getpid()));
+	EXPECT_TRUE(ring_shows(&self->me.ring[1], self->path));
 	EXPECT_EQ(-EBUSY, act_lease(&self->me, F_UNLCK));
 	EXPECT_EQ(-ETXTBSY, peer_call(&self->a, act_truncate, 0));
 	EXPECT_EQ(PAGE, ring_write_fixed(&self->me.ring[1], out, self->me.map, PAGE));
@@ -503,6 +523,41 @@ TEST_F(pinfs, P6_P7_clone_outlives_unregistration)
 TEST_F(pinfs, P6_P7_clone_outlives_its_source)
 {
 	check_clone(_metadata, self, act_ring_close);
+}
+
+/* A clone of a clone, in another process, is all that is left: killing that frees the file. */
+TEST_F(pinfs, F6_clone_of_a_clone_is_found_and_killed)
+{
+	struct io_uring third, *first = &self->me.ring[0], *second = &self->me.ring[1];
+	char id[64], bad[512];
+	struct pin_line line[2];
+
+	locks_id(self->path, id, sizeof(id));
+	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
+	ASSERT_EQ(0, act_ring(&self->me, 1));
+	ASSERT_EQ(0, io_uring_queue_init(8, &third, 0));
+	/* Nothing to clone yet, and then something in the way of it. */
+	EXPECT_EQ(-ENXIO, io_uring_clone_buffers(second, &third));
+	ASSERT_EQ(0, io_uring_clone_buffers(second, first));
+	EXPECT_EQ(-EBUSY, io_uring_clone_buffers(second, first));
+	EXPECT_FALSE(ring_shows(&third, self->path));
+	ASSERT_EQ(0, io_uring_clone_buffers(&third, second));
+	EXPECT_TRUE(ring_shows(first, self->path));
+	EXPECT_TRUE(ring_shows(second, self->path));
+	EXPECT_TRUE(ring_shows(&third, self->path));
+
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, peer_call(&self->a, act_take_ring, (long)getpid() << 16 | third.ring_fd));
+	io_uring_queue_exit(&third);
+	ASSERT_EQ(0, act_ring_close(&self->me, 0));
+	ASSERT_EQ(0, act_ring_close(&self->me, 1));
+	ASSERT_EQ(1, pins_of(id, line, 2, bad, sizeof(bad)));
+	EXPECT_TRUE(pids_have(line[0].pids, self->a.pid));
+	EXPECT_FALSE(pids_have(line[0].pids, getpid()));
+	EXPECT_EQ(-EBUSY, act_lease(&self->me, F_UNLCK));
+	EXPECT_LE(0, peer_kill(&self->a));
+	EXPECT_TRUE(EVENTUALLY(pins_of(id, line, 2, bad, sizeof(bad)) == 0, 1000));
+	EXPECT_EQ(0, act_lease(&self->me, F_UNLCK));
 }
 
 TEST_F(pinfs, P6_P7_ring_that_is_polled_by_the_kernel)

@@ -58,6 +58,8 @@ mod task;
 mod trace;
 #[path = "../rust/uapi.rs"]
 mod uapi;
+#[path = "../rust/uring.rs"]
+mod uring;
 #[path = "../rust/vfs/mod.rs"]
 mod vfs;
 #[path = "../rust/work.rs"]

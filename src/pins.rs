@@ -4,7 +4,7 @@
 //!
 //! * [`grant`]: the leases, as far as pins depend on them, with their state machine; [`cover`]:
 //!   of which ranges.
-//! * [`context`]: what owns a pin.
+//! * [`context`]: what owns a pin; [`share`]: what has a part in it.
 //! * [`registry`]: the tables, and the one lock over all of them; [`runs`]: which pages;
 //!   [`stock`]: memory for both.
 //! * [`longterm`] and [`pin`]: how a pin comes onto the record.
@@ -25,7 +25,8 @@ use crate::{
         self,
         Hook, //
     },
-    proc, //
+    proc,
+    uring, //
 };
 use kernel::{
     prelude::*,
@@ -40,6 +41,7 @@ mod pin;
 pub(crate) mod reaper;
 pub(crate) mod registry;
 mod runs;
+mod share;
 mod stock;
 mod unpin;
 mod view;
@@ -49,6 +51,7 @@ mod watch;
 pub(crate) struct Pins {
     /// Comes first, so that no pin is taken when the rest goes.
     longterm: Option<Pin<KBox<Hook<gup::Longterm<longterm::Longterm>>>>>,
+    _clones: Option<Pin<KBox<Hook<uring::Cloned<share::Shares>>>>>,
     file_pins: Option<proc::PidDirectory<view::FilePins>>,
     _all_pins: proc::Directory,
     _jobs: reaper::Jobs,
@@ -76,9 +79,14 @@ impl Pins {
             Some(_) => hook::optional(Hook::new(), "long-term pins are")?,
             None => None,
         };
+        let clones = match longterm {
+            Some(_) => hook::optional(Hook::new(), "who clones buffers of io_uring is")?,
+            None => None,
+        };
         let file_pins = hook::optional(proc::PidDirectory::new(), "/proc/PID/file_pins is")?;
         Ok(Self {
             longterm,
+            _clones: clones,
             file_pins,
             _all_pins: all_pins,
             _jobs: jobs,

@@ -69,6 +69,25 @@ fn files(owner: Owner) -> Option<&'static Atomic<u32>> {
     }
 }
 
+/// Says whether a file may be a context, or share the pins of one.
+pub(super) fn may_be(file: FileId) -> bool {
+    files(Owner::File(file)).is_some_and(|files| files.load(Relaxed) != 0)
+}
+
+/// Has a file looked for, in the same way as those that are contexts.
+pub(super) fn count_file(file: FileId) {
+    if let Some(files) = files(Owner::File(file)) {
+        files.add(1, Relaxed);
+    }
+}
+
+/// Takes back what [`count_file`] counted.
+pub(super) fn uncount_file(file: FileId) {
+    if let Some(files) = files(Owner::File(file)) {
+        files.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Registry {
     /// Makes a context known by its owner.
     pub(super) fn insert_owner(&mut self, node: RBTreeNode<Owner, ContextId>, owner: Owner) {
@@ -95,10 +114,11 @@ impl Registry {
 /// A context is entered while a system call holds the file, and the file comes here after that
 /// call has let go of it; so the count is not overlooked.
 pub(super) fn close(file: FileId) {
-    if files(Owner::File(file)).is_some_and(|files| files.load(Relaxed) == 0) {
+    if !may_be(file) {
         return;
     }
     if let Some(registry) = registry::lock().as_mut() {
+        registry.end_shares(file, |_, _| true);
         if let Some(node) = registry.remove_owner(Owner::File(file)) {
             let (_, id) = node.to_key_value();
             if let Some(context) = registry.contexts.get_mut(&id) {

@@ -28,6 +28,7 @@ use super::{
         Pool,
         Runs, //
     },
+    share::ShareKey,
     stock::Stock,
     watch::Unpin, //
 };
@@ -191,6 +192,8 @@ pub(crate) struct Registry {
     pub(super) owners: RBTree<Owner, ContextId>,
     pub(super) holdings: RBTree<HoldingKey, Holding>,
     pub(super) by_context: RBTree<ContextKey, ()>,
+    /// Who else has a part in the pins of a context.
+    pub(super) shares: RBTree<ShareKey, ()>,
     /// Pins on their way.
     pub(super) reservations: RBTree<ReservationKey, Reserved>,
     pub(super) dead: Dead,
@@ -218,6 +221,7 @@ impl Registry {
             owners: RBTree::new(),
             holdings: RBTree::new(),
             by_context: RBTree::new(),
+            shares: RBTree::new(),
             reservations: RBTree::new(),
             dead: Dead { first: NONE },
             doubts: Doubts::new(),

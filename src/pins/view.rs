@@ -22,6 +22,7 @@ use super::{
         HoldingKey,
         Registry, //
     },
+    share::for_each_context,
     unpin::reconcile_holding, //
 };
 use crate::{
@@ -55,11 +56,8 @@ impl PidFile for FilePins {
             return Ok(());
         }
         process.for_each_file(|fd, id, file| {
-            let Some(context) = context_of(Owner::File(id)) else {
-                return;
-            };
             let mut is_first = true;
-            for_each_pinned(context, |path| {
+            let mut print = |path: &PathRef| {
                 if is_first {
                     seq.print(fmt!("{fd}: "));
                     seq.file_path(file);
@@ -69,7 +67,8 @@ impl PidFile for FilePins {
                 seq.print(fmt!("\t"));
                 seq.path(path);
                 seq.print(fmt!("\n"));
-            });
+            };
+            for_each_context(id, |context| for_each_pinned(context, &mut print));
         });
         if let Some(context) = context_of(Owner::Mm(process.mm())) {
             for_each_pinned(context, |path| {
@@ -187,18 +186,18 @@ fn holders(seq: &Seq<'_>) -> Result<KVVec<(ContextId, i32)>> {
     let mut holders = KVVec::new();
     let mut result = Ok(());
     for_each_process(seq.pid_namespace(), |pid, process| {
-        let mut add = |owner| {
-            if let Some(context) = context_of(owner) {
-                // Several descriptors of one file are one holder.
-                if holders.last() != Some(&(context, pid)) && !holders.contains(&(context, pid)) {
-                    if let Err(err) = holders.push((context, pid), GFP_KERNEL) {
-                        result = Err(err);
-                    }
+        let mut add = |context| {
+            // Several descriptors of one file are one holder.
+            if holders.last() != Some(&(context, pid)) && !holders.contains(&(context, pid)) {
+                if let Err(err) = holders.push((context, pid), GFP_KERNEL) {
+                    result = Err(err);
                 }
             }
         };
-        process.for_each_file(|_, id, _| add(Owner::File(id)));
-        add(Owner::Mm(process.mm()));
+        process.for_each_file(|_, id, _| for_each_context(id, &mut add));
+        if let Some(context) = context_of(Owner::Mm(process.mm())) {
+            add(context);
+        }
     });
     result?;
     Ok(holders)

@@ -66,9 +66,14 @@ fn observer() -> Option<Arc<Unpin>> {
 pub(super) fn stop_if_idle() {
     let idle = || {
         USERS.fetch_add(0, Full) == 0
-            && registry::lock()
-                .as_ref()
-                .is_none_or(|registry| registry.holdings.is_empty())
+            && registry::lock().as_mut().is_none_or(|registry| {
+                let is_idle = registry.holdings.is_empty();
+                if is_idle {
+                    // The ends of files are not seen from now on either.
+                    registry.end_all_shares();
+                }
+                is_idle
+            })
     };
     if let Some(observer) = observer() {
         observer.disable_if(idle);
