@@ -224,8 +224,6 @@ TEST_F(pinfs, B13_B8_unlink_close_and_munmap_with_a_live_ring)
 
 /* ---- umount ---- */
 
-static const char *mnt, *dev;
-
 static const char *fs_type(void)
 {
 	const char *type = getenv("PINFS_ANY_FS");
@@ -236,18 +234,18 @@ static const char *fs_type(void)
 static long act_umount(struct actor *a, long flags)
 {
 	(void)a;
-	return ERR(umount2(mnt, flags));
+	return ERR(umount2(test_mnt, flags));
 }
 
 static long mount_again(void)
 {
-	return ERR(mount(dev, mnt, fs_type(), 0, "dax=always"));
+	return ERR(mount(test_dev, test_mnt, fs_type(), 0, "dax=always"));
 }
 
 /* True if nobody, the file system included, has the device. */
 static bool device_is_free(void)
 {
-	int fd = open(dev, O_RDWR | O_EXCL | O_CLOEXEC);
+	int fd = open(test_dev, O_RDWR | O_EXCL | O_CLOEXEC);
 
 	if (fd < 0)
 		return false;
@@ -260,19 +258,10 @@ static long quarantined(const char *what)
 	char path[PATH_MAX], text[64];
 	long ret;
 
-	snprintf(path, sizeof(path), "/sys/fs/pinfs/%s/quarantined_%s", strrchr(dev, '/') + 1, what);
+	snprintf(path, sizeof(path), "/sys/fs/pinfs/%s/quarantined_%s", strrchr(test_dev, '/') + 1, what);
 	ret = read_text(path, text, sizeof(text));
 	return ret < 0 ? ret : atol(text);
 }
-
-#define NEED_DEVICE()								\
-do {										\
-	mnt = getenv("PINFS_MNT");						\
-	dev = getenv("PINFS_DEV");						\
-	if (!dev)								\
-		SKIP(return, "PINFS_DEV is not set: no device to mount again");	\
-	ASSERT_EQ(0, chdir("/"));						\
-} while (0)
 
 /*
  * A file that keeps its name.  Whoever unmounts does not wait; the device is
@@ -280,7 +269,7 @@ do {										\
  */
 TEST_F(pinfs, B13_umount_with_a_page_in_a_pipe)
 {
-	NEED_DEVICE();
+	NEED_MOUNT();
 	hold_by_a_pipe_only(_metadata, self);
 	ASSERT_EQ(0, peer_call(&self->b, act_umount, 0)) {
 		TH_LOG("it waits for a page in somebody's pipe");
@@ -297,7 +286,7 @@ TEST_F(pinfs, B13_umount_with_a_page_in_a_pipe)
 
 TEST_F(pinfs, B13_mount_again_while_a_page_is_in_a_pipe)
 {
-	NEED_DEVICE();
+	NEED_MOUNT();
 	hold_by_a_pipe_only(_metadata, self);
 	ASSERT_EQ(0, peer_call(&self->b, act_umount, 0));
 	/* The same file system, as if it had never been gone. */
@@ -325,7 +314,7 @@ TEST_F(pinfs, B13_mount_again_while_a_page_is_in_a_pipe)
 
 TEST_F(pinfs, B9_B13_lazy_umount_with_a_page_in_a_pipe)
 {
-	NEED_DEVICE();
+	NEED_MOUNT();
 	hold_by_a_pipe_only(_metadata, self);
 	ASSERT_EQ(0, peer_call(&self->b, act_open, O_RDWR));
 	ASSERT_EQ(0, act_umount(NULL, MNT_DETACH));
@@ -343,7 +332,7 @@ TEST_F(pinfs, B11_B13_umount_with_a_page_of_an_unlinked_file_in_a_pipe)
 {
 	long before;
 
-	NEED_DEVICE();
+	NEED_MOUNT();
 	before = blocks_free_at_rest(self->dir);
 	hold_by_a_pipe_only(_metadata, self);
 	ASSERT_EQ(0, peer_call(&self->b, act_unlink, 0));
@@ -400,7 +389,7 @@ TEST_F(pinfs, B13_what_was_stored_is_flushed_before_such_a_umount_returns)
 	char path[PATH_MAX];
 	long ret;
 
-	NEED_DEVICE();
+	NEED_MOUNT();
 	if (trace_flushes())
 		SKIP(return, "no tracepoint fs_dax:dax_writeback_one");
 	snprintf(path, sizeof(path), "%.4000s/other", self->dir);
@@ -532,7 +521,7 @@ TEST_F(pinfs, B13_references_come_and_go_at_once)
 {
 	pthread_t thread[4];
 
-	NEED_DEVICE();
+	NEED_MOUNT();
 	for (size_t i = 0; i < ARRAY_SIZE(thread); i++)
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, come_and_go, self->path));
 	for (size_t i = 0; i < ARRAY_SIZE(thread); i++) {

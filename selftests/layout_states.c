@@ -16,27 +16,16 @@
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 
-static const char *mnt, *dev;
-
-#define NEED_DEVICE()								\
-do {										\
-	mnt = getenv("PINFS_MNT");						\
-	dev = getenv("PINFS_DEV");						\
-	if (!dev)								\
-		SKIP(return, "PINFS_DEV is not set: no device to mount again");	\
-	ASSERT_EQ(0, chdir("/"));						\
-} while (0)
-
 static long remount(unsigned long flags)
 {
-	return ERR(mount(NULL, mnt, NULL, MS_REMOUNT | flags, NULL));
+	return ERR(mount(NULL, test_mnt, NULL, MS_REMOUNT | flags, NULL));
 }
 
 static bool is_read_only(void)
 {
 	struct statvfs fs;
 
-	return !statvfs(mnt, &fs) && fs.f_flag & ST_RDONLY;
+	return !statvfs(test_mnt, &fs) && fs.f_flag & ST_RDONLY;
 }
 
 /* A page in a pipe, and nothing else left of the file. */
@@ -66,7 +55,7 @@ static long act_take_lease(struct actor *a, long kind)
 /* Of the mount: whoever opens a file of it would count as its user. */
 static long control(unsigned long cmd)
 {
-	int fd = open(mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(test_mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	long ret = ERR(fd < 0 ? -1 : ioctl(fd, cmd, 0));
 
 	if (fd >= 0)
@@ -78,7 +67,7 @@ static long act_statfs(struct actor *a, long unused)
 {
 	(void)a;
 	(void)unused;
-	return blocks_free(mnt);
+	return blocks_free(test_mnt);
 }
 
 /* ---- remount ---- */
@@ -86,7 +75,7 @@ static long act_statfs(struct actor *a, long unused)
 /* What a device writes has to be flushed, and a read-only file system flushes nothing. */
 TEST_F(pinfs, B9_M7_read_only_remount_with_pins_is_EBUSY)
 {
-	NEED_DEVICE();
+	NEED_MOUNT();
 	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
 	EXPECT_EQ(-EBUSY, remount(MS_RDONLY));
 	ASSERT_EQ(0, act_close(&self->me, 0));
@@ -105,7 +94,7 @@ TEST_F(pinfs, B9_M7_read_only_remount_with_pins_is_EBUSY)
 
 TEST_F(pinfs, L9_B9_read_only_remount_with_leases)
 {
-	NEED_DEVICE();
+	NEED_MOUNT();
 	ASSERT_EQ(0, act_take_lease(&self->me, EXCLUSIVE));
 	/* A strong lease takes a descriptor that can write. */
 	EXPECT_EQ(-EBUSY, remount(MS_RDONLY));
@@ -123,7 +112,7 @@ TEST_F(pinfs, L9_B9_read_only_remount_with_leases)
 
 TEST_F(pinfs, B13_read_only_remount_with_a_page_in_a_pipe)
 {
-	NEED_DEVICE();
+	NEED_MOUNT();
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_call(&self->a, act_splice, 0));
 	EXPECT_EQ(0, remount(MS_RDONLY));
@@ -137,8 +126,8 @@ TEST_F(pinfs, B8_B13_read_only_remount_with_an_unlinked_file_in_quarantine)
 {
 	long before;
 
-	NEED_DEVICE();
-	before = blocks_free_at_rest(mnt);
+	NEED_MOUNT();
+	before = blocks_free_at_rest(test_mnt);
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_call(&self->a, act_splice, 1));
 	EXPECT_EQ(-EBUSY, remount(MS_RDONLY)) {
@@ -146,7 +135,7 @@ TEST_F(pinfs, B8_B13_read_only_remount_with_an_unlinked_file_in_quarantine)
 	}
 	EXPECT_EQ(PAGE, peer_call(&self->a, act_drain, 0));
 	EXPECT_TRUE(EVENTUALLY(!remount(MS_RDONLY), 2000));
-	EXPECT_LE(before + FILE_PAGES, blocks_free(mnt));
+	EXPECT_LE(before + FILE_PAGES, blocks_free(test_mnt));
 	EXPECT_EQ(0, remount(0));
 }
 
@@ -154,13 +143,13 @@ TEST_F(pinfs, B8_B13_read_only_remount_with_an_unlinked_file_in_quarantine)
 
 TEST_F(pinfs, B9_umount_with_a_lease_is_EBUSY)
 {
-	NEED_DEVICE();
+	NEED_MOUNT();
 	ASSERT_EQ(0, act_take_lease(&self->me, EXCLUSIVE));
-	EXPECT_EQ(-EBUSY, ERR(umount2(mnt, 0)));
+	EXPECT_EQ(-EBUSY, ERR(umount2(test_mnt, 0)));
 	EXPECT_EQ(EXCLUSIVE, act_getlease(&self->me, 0));
 	ASSERT_EQ(0, act_close(&self->me, 0));
-	ASSERT_EQ(0, ERR(umount2(mnt, 0)));
-	ASSERT_EQ(0, ERR(mount(dev, mnt, "pinfs", 0, NULL)));
+	ASSERT_EQ(0, ERR(umount2(test_mnt, 0)));
+	ASSERT_EQ(0, ERR(mount(test_dev, test_mnt, "pinfs", 0, NULL)));
 	EXPECT_EQ(FILE_SIZE, act_stat_size(&self->me, 0));
 }
 
@@ -175,10 +164,10 @@ TEST_F(pinfs, B5_B13_leases_pins_and_quarantine_on_a_frozen_file_system)
 	char path[PATH_MAX];
 	long before, frozen;
 
-	NEED_DEVICE();
+	NEED_MOUNT();
 	snprintf(path, sizeof(path), "%.4000s/other", self->dir);
 	ASSERT_EQ(0, make_file(path, FILE_PAGES, 3));
-	before = blocks_free_at_rest(mnt);
+	before = blocks_free_at_rest(test_mnt);
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_start(&self->b, path));
 	ASSERT_EQ(0, peer_start(&self->c, self->path));
@@ -208,8 +197,8 @@ TEST_F(pinfs, B5_B13_leases_pins_and_quarantine_on_a_frozen_file_system)
 	EXPECT_EQ(0, control(FITHAW));
 	EXPECT_EQ(0, peer_answer(&self->a, REPLY_MS));
 	EXPECT_EQ(0, peer_answer(&self->c, REPLY_MS));
-	EXPECT_TRUE(EVENTUALLY(blocks_free(mnt) >= before + FILE_PAGES, 2000)) {
-		TH_LOG("%ld blocks were free before, %ld are after it", before, blocks_free(mnt));
+	EXPECT_TRUE(EVENTUALLY(blocks_free(test_mnt) >= before + FILE_PAGES, 2000)) {
+		TH_LOG("%ld blocks were free before, %ld are after it", before, blocks_free(test_mnt));
 	}
 }
 
@@ -253,7 +242,7 @@ TEST_F(pinfs, B13_a_freeze_while_statfs_waits)
 	char path[PATH_MAX];
 	long end;
 
-	NEED_DEVICE();
+	NEED_MOUNT();
 	counts = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, (void *)counts);
 	snprintf(path, sizeof(path), "%.4000s/storm", self->dir);
@@ -294,7 +283,7 @@ TEST_F(pinfs, B13_a_freeze_while_statfs_waits)
 static long shut_down(void)
 {
 	unsigned int flags = SHUTDOWN_NOLOGFLUSH;
-	int fd = open(mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(test_mnt, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	long ret = ERR(fd < 0 ? -1 : ioctl(fd, _IOR('X', 125, uint32_t), &flags));
 
 	if (fd >= 0)
@@ -308,13 +297,13 @@ TEST_F(pinfs, B9_B13_shutdown_with_leases_pins_and_quarantine)
 	char path[PATH_MAX], gone[PATH_MAX];
 	long before;
 
-	NEED_DEVICE();
+	NEED_MOUNT();
 	snprintf(path, sizeof(path), "%.4000s/leased", self->dir);
 	ASSERT_EQ(0, make_file(path, FILE_PAGES, 3));
 	snprintf(gone, sizeof(gone), "%.4000s/gone", self->dir);
 	ASSERT_EQ(0, make_file(gone, FILE_PAGES, 3));
 	sync();
-	before = blocks_free_at_rest(mnt);
+	before = blocks_free_at_rest(test_mnt);
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	ASSERT_EQ(0, peer_start(&self->b, path));
 	ASSERT_EQ(0, peer_start(&self->c, gone));
@@ -324,7 +313,7 @@ TEST_F(pinfs, B9_B13_shutdown_with_leases_pins_and_quarantine)
 
 	ASSERT_EQ(0, shut_down());
 	EXPECT_EQ(-EIO, peer_call(&self->b, act_ftruncate, 0));
-	EXPECT_EQ(-EBUSY, ERR(umount2(mnt, 0)));
+	EXPECT_EQ(-EBUSY, ERR(umount2(test_mnt, 0)));
 	EXPECT_EQ(EXCLUSIVE, peer_call(&self->b, act_getlease, 0));
 	EXPECT_EQ(0, peer_call(&self->b, act_lease, F_UNLCK));
 	EXPECT_LE(0, peer_kill(&self->b));
@@ -333,18 +322,18 @@ TEST_F(pinfs, B9_B13_shutdown_with_leases_pins_and_quarantine)
 	EXPECT_EQ(0, peer_call(&self->a, act_unmap, 0));
 	EXPECT_EQ(0, peer_call(&self->a, act_close, 0));
 
-	ASSERT_TRUE(EVENTUALLY(!umount2(mnt, 0), 2000));
+	ASSERT_TRUE(EVENTUALLY(!umount2(test_mnt, 0), 2000));
 	/* The page in the pipe keeps what was shut down, which is of no use to a new mount. */
-	EXPECT_EQ(-EBUSY, ERR(mount(dev, mnt, "pinfs", 0, NULL))) {
-		umount2(mnt, 0);
+	EXPECT_EQ(-EBUSY, ERR(mount(test_dev, test_mnt, "pinfs", 0, NULL))) {
+		umount2(test_mnt, 0);
 	}
 	EXPECT_EQ(PAGE, peer_call(&self->c, act_drain, 0));
-	ASSERT_TRUE(EVENTUALLY(!mount(dev, mnt, "pinfs", 0, NULL) && access(self->path, F_OK) == 0, 2000));
+	ASSERT_TRUE(EVENTUALLY(!mount(test_dev, test_mnt, "pinfs", 0, NULL) && access(self->path, F_OK) == 0, 2000));
 	EXPECT_EQ(FILE_SIZE, act_stat_size(&self->me, 0));
 	EXPECT_EQ(-1, access(gone, F_OK));
 	/* The next mount has freed what could not be freed any more. */
-	EXPECT_TRUE(EVENTUALLY(blocks_free(mnt) >= before + FILE_PAGES, 1000)) {
-		TH_LOG("%ld blocks were free before, %ld are now", before, blocks_free(mnt));
+	EXPECT_TRUE(EVENTUALLY(blocks_free(test_mnt) >= before + FILE_PAGES, 1000)) {
+		TH_LOG("%ld blocks were free before, %ld are now", before, blocks_free(test_mnt));
 	}
 }
 

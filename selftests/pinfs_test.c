@@ -867,6 +867,15 @@ const char *test_dir(char *dir, size_t size)
 	return mkdtemp(dir) ? NULL : "no directory can be made in PINFS_MNT";
 }
 
+const char *test_mnt, *test_dev;
+
+bool test_device(void)
+{
+	test_mnt = getenv("PINFS_MNT");
+	test_dev = getenv("PINFS_DEV");
+	return test_mnt && test_dev;
+}
+
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
 	(void)st;

@@ -218,6 +218,13 @@ long make_file(const char *path, long pages, unsigned int seed);
 
 /* mkdtemp() under $PINFS_MNT into dir, or why the tests cannot run there. */
 const char *test_dir(char *dir, size_t size);
+
+/*
+ * The mount point and the device behind it, for tests that unmount and mount
+ * again; set by test_device(), which is false if they are not known.
+ */
+extern const char *test_mnt, *test_dev;
+bool test_device(void);
 void remove_tree(const char *dir);
 
 /* ---- the fixture ---- */
@@ -263,6 +270,14 @@ FIXTURE(pinfs) {
 	struct actor me;
 	struct peer a, b, c;
 };
+
+/* For what unmounts the file system and mounts it again: its paths, or a skip. */
+#define NEED_MOUNT()									\
+do {											\
+	if (!test_device())								\
+		SKIP(return, "PINFS_DEV is not set: no device to mount again");		\
+	ASSERT_EQ(0, chdir("/"));							\
+} while (0)
 
 FIXTURE_SETUP(pinfs) {
 	const char *why = test_dir(self->dir, sizeof(self->dir));
