@@ -451,6 +451,7 @@ impl<T: Operations> Thunks<T> {
     const VM: bindings::vm_operations_struct = bindings::vm_operations_struct {
         fault: Some(Self::fault),
         huge_fault: Some(Self::huge_fault),
+        map_pages: Some(Self::map_pages),
         page_mkwrite: Some(Self::fault),
         pfn_mkwrite: Some(Self::fault),
         ..pin_init::zeroed()
@@ -689,6 +690,21 @@ impl<T: Operations> Thunks<T> {
             (*desc).vm_ops = &Self::VM;
             bindings::pinfs_helper_vma_desc_set_hugepage(desc);
         }
+        0
+    }
+
+    /// Maps no pages around a fault: there are none in memory to be mapped. That this function is
+    /// there says that page faults need no more than the lock of the VMA. Without it the kernel
+    /// begins each anew under the mmap lock.
+    ///
+    /// # Safety
+    ///
+    /// None; the kernel's type wants it unsafe.
+    unsafe extern "C" fn map_pages(
+        _vmf: *mut bindings::vm_fault,
+        _first: usize,
+        _last: usize,
+    ) -> bindings::vm_fault_t {
         0
     }
 
