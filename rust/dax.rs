@@ -242,7 +242,7 @@ fn last_byte(range: &Range<u64>) -> i64 {
 }
 
 /// Bytes that one entry of a page middle directory maps.
-const HUGE_PAGE_SIZE: u64 = 2 << 20;
+pub(crate) const HUGE_PAGE_SIZE: u64 = 2 << 20;
 
 /// A page of a file that something other than a mapping references.
 pub(crate) struct BusyPage(NonNull<bindings::page>);

@@ -336,6 +336,10 @@ impl SpaceMut<'_> {
         while at < end {
             let group = at / GROUP_BLOCKS;
             let stop = cmp::min(end, (group + 1) * GROUP_BLOCKS);
+            if stop - at == GROUP_BLOCKS && self.turn(group, used) {
+                at = stop;
+                continue;
+            }
             let mut changed = 0;
             for word in at / BITS..stop.div_ceil(BITS) {
                 let bits = mask(word, at..stop);
@@ -356,15 +360,50 @@ impl SpaceMut<'_> {
         }
     }
 
+    /// Marks a whole group used or free, if all of it is the other, and returns whether it was.
+    fn turn(&mut self, group: u64, used: bool) -> bool {
+        let free = self.group(group);
+        if free != if used { GROUP_BLOCKS } else { 0 } {
+            return false;
+        }
+        let first = self.index(Plane::Used, group * (GROUP_BLOCKS / BITS));
+        let words = self
+            .words
+            .get_mut(first..first + (GROUP_BLOCKS / BITS) as usize);
+        let Some(words) = words else {
+            return false;
+        };
+        words.fill(if used { !0 } else { 0 });
+        self.set_group(group, GROUP_BLOCKS - free);
+        if used {
+            self.map.free -= GROUP_BLOCKS;
+        } else {
+            self.map.free += GROUP_BLOCKS;
+        }
+        true
+    }
+
     /// Whether all of `run` is in use and can be freed.
     pub(super) fn all_used(&self, run: Run) -> bool {
         let end = run.start.saturating_add(run.len);
-        run.start >= self.map.data_start
-            && end <= self.map.data_end
-            && (run.start / BITS..end.div_ceil(BITS)).all(|word| {
-                let bits = mask(word, run.start..end);
-                self.word(Plane::Used, word) & bits == bits
-            })
+        if run.start < self.map.data_start || end > self.map.data_end {
+            return false;
+        }
+        let mut at = run.start;
+        while at < end {
+            let group = at / GROUP_BLOCKS;
+            if self.group(group) == 0 {
+                at = (group + 1) * GROUP_BLOCKS;
+                continue;
+            }
+            let word = at / BITS;
+            let bits = mask(word, at..end);
+            if self.word(Plane::Used, word) & bits != bits {
+                return false;
+            }
+            at = (word + 1) * BITS;
+        }
+        true
     }
 
     /// Makes a run allocatable.

@@ -280,8 +280,9 @@ fn break_layouts(lock: &mut LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result
     if let Broken::Again = layout::break_layouts(lock, range.clone())? {
         return Ok(Broken::Again);
     }
-    for edge in [range.start, range.end.saturating_sub(1)] {
-        if edge < lock.inode().size() {
+    for edge in [range.start, range.end] {
+        // No page reaches over a multiple of the size of a huge one.
+        if edge < lock.inode().size() && edge % dax::HUGE_PAGE_SIZE != 0 {
             dax::write_and_wait(lock.inode(), &(edge..edge + 1))?;
         }
     }
