@@ -25,6 +25,7 @@
 #include <linux/uaccess.h>
 #include <linux/unaligned.h>
 #include <linux/wait_bit.h>
+#include <linux/writeback.h>
 
 #include "helpers.h"
 
@@ -141,6 +142,19 @@ void pinfs_helper_tag_dirty(struct inode *inode, pgoff_t first, pgoff_t last)
 	if (xas_find(&xas, last))
 		xas_set_mark(&xas, PAGECACHE_TAG_DIRTY);
 	xas_unlock_irqrestore(&xas, flags);
+}
+
+int pinfs_helper_dax_flush_range(struct inode *inode, struct dax_device *dax_dev,
+				 loff_t start, loff_t end)
+{
+	struct writeback_control wbc = {
+		.sync_mode = WB_SYNC_ALL,
+		.nr_to_write = LONG_MAX,
+		.range_start = start,
+		.range_end = end,
+	};
+
+	return dax_writeback_mapping_range(inode->i_mapping, dax_dev, &wbc);
 }
 
 struct dentry *pinfs_helper_file_dentry(const struct file *file)

@@ -181,10 +181,23 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
         to_result(unsafe { bindings::file_modified(self.inner.as_ptr()) })
     }
 
-    /// Writes the file's dirty pages in a range and waits (`file_write_and_wait_range()`).
-    pub(crate) fn write_and_wait(&self, start: i64, end: i64) -> Result {
-        // SAFETY: By the type's invariant.
-        to_result(unsafe { bindings::file_write_and_wait_range(self.inner.as_ptr(), start, end) })
+    /// Flushes the file's dirty pages in a range, whose end is inclusive, and reports what went
+    /// wrong earlier (`dax_writeback_mapping_range()`, `file_check_and_advance_wb_err()`).
+    ///
+    /// Unlike `file_write_and_wait_range()` this does not call `write_back`, which is for those who
+    /// do not know the file system.
+    pub(crate) fn flush_pages(&self, start: i64, end: i64) -> Result {
+        // SAFETY: By the type's invariant; the superblock's DAX device is there as long as it is.
+        let (flushed, earlier) = unsafe {
+            let inode = (*self.inner.as_ptr()).f_inode;
+            let dax = self.inode().super_block().dax();
+            (
+                bindings::pinfs_helper_dax_flush_range(inode, dax.as_ptr(), start, end),
+                bindings::file_check_and_advance_wb_err(self.inner.as_ptr()),
+            )
+        };
+        to_result(flushed)?;
+        to_result(earlier)
     }
 }
 

@@ -1004,7 +1004,7 @@ impl Operations for OpenFileOps {
     }
 
     fn fsync(file: &OpenFile<'_, Pinfs>, start: i64, end: i64, _datasync: bool) -> Result {
-        file.write_and_wait(start, end)?;
+        file.flush_pages(start, end)?;
         let start = u64::try_from(start).map_err(|_| EINVAL)?;
         let end = u64::try_from(end).map_err(|_| EINVAL)?;
         flush_device_writes(file.inode(), &(start..end.saturating_add(1)))?;
