@@ -13,6 +13,7 @@
 //! faults and writeback come without `i_rwsem`. The engine's *journal lock* is the mutex in
 //! [`Super`]. The order of all locks is at the head of [`crate::lock`].
 
+mod copy;
 mod dir;
 mod export;
 mod file;
