@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What long-term pins cost: memory of pinfs in huge and in small pages, beside
- * anonymous memory in either, registered and unregistered.
+ * anonymous memory in either, registered and unregistered; and how fast data
+ * goes to and from it then.
  *
  *	bench_pin DIR [ROUNDS [RDMADEVICE]]
  *
@@ -11,6 +12,7 @@
  * as the median and the range that holds 80 % of the rounds.
  */
 #include "pinfs_test.h"
+#include "rdma_test.h"
 
 #include <infiniband/verbs.h>
 #include <stdio.h>
@@ -21,6 +23,7 @@
 #include <time.h>
 
 #define ROUNDS_MAX	1000
+#define TRANSFER	MIB	/* at most, by RDMA */
 
 enum { PINFS_2M, PINFS_4K, ANON_2M, ANON_4K, KINDS };
 
@@ -34,12 +37,17 @@ struct memory {
 
 enum { BEGIN, END, PHASES };
 
-/* Who pins.  A call may fail only if the whole consumer is not there. */
+/*
+ * Who pins, and then unpins; or, with what goes around it, who uses memory that
+ * is pinned.  A call may fail only if the whole consumer is not there.
+ */
 struct consumer {
 	const char *phase_names[PHASES];
-	void (*pin)(const struct memory *m, size_t size);
-	void (*unpin)(const struct memory *m);
+	void (*begin)(const struct memory *m, size_t size);
+	void (*end)(const struct memory *m);
 	bool leases;		/* and takes the lease itself */
+	void (*before)(const struct memory *m, size_t size);
+	void (*after)(const struct memory *m);
 };
 
 struct row {
@@ -54,6 +62,15 @@ static struct memory memory[KINDS];
 static struct io_uring ring;
 static struct ibv_pd *pd;
 static struct ibv_mr *mr;
+
+/* The other side of transfers: a file in memory, and a region behind a queue pair. */
+static int file;
+static struct {
+	struct ibv_cq *cq;
+	struct ibv_qp *qp[2];
+	struct ibv_mr *mr;
+} other;
+static size_t transfer;
 static double us[PHASES][KINDS][ROUNDS_MAX];
 
 static void need(bool good, const char *what)
@@ -125,6 +142,12 @@ static void lease_pin(const struct memory *m, size_t size)
 	uring_pin(m, size);
 }
 
+/* A request that is over may hold its buffer a little longer, in a worker. */
+static void release(const struct memory *m)
+{
+	need(EVENTUALLY(!fcntl(m->fd, F_SETLEASE, F_UNLCK), REPLY_MS), "F_SETLEASE F_UNLCK");
+}
+
 static void lease_unpin(const struct memory *m)
 {
 	uring_unpin(m);
@@ -145,18 +168,75 @@ static void mr_unpin(const struct memory *m)
 	need(!errno, "ibv_dereg_mr");
 }
 
+/* Between a file in memory and a registered buffer. */
+static void fixed_in(const struct memory *m, size_t size)
+{
+	transfer = size;
+	need(ring_read_fixed(&ring, file, m->buf, size) == (long)size, "IORING_OP_READ_FIXED");
+}
+
+static void fixed_out(const struct memory *m)
+{
+	need(ring_write_fixed(&ring, file, m->buf, transfer) == (long)transfer, "IORING_OP_WRITE_FIXED");
+}
+
+/* Between a memory region and one that is registered all the time, from a queue pair to its peer. */
+static void rdma_transfer(const struct memory *m, enum ibv_wr_opcode opcode)
+{
+	struct ibv_sge sge = { (uint64_t)other.mr->addr, transfer, other.mr->lkey };
+	struct ibv_send_wr *bad, wr = {
+		.sg_list = &sge,
+		.num_sge = 1,
+		.opcode = opcode,
+		.send_flags = IBV_SEND_SIGNALED,
+		.wr.rdma = { .remote_addr = (uint64_t)m->buf, .rkey = mr->rkey },
+	};
+	struct ibv_wc wc;
+	int n;
+
+	errno = ibv_post_send(other.qp[0], &wr, &bad);
+	need(!errno, "ibv_post_send");
+	while (!(n = ibv_poll_cq(other.cq, 1, &wc)))
+		;
+	need(n == 1 && wc.status == IBV_WC_SUCCESS, ibv_wc_status_str(wc.status));
+}
+
+static void rdma_in(const struct memory *m, size_t size)
+{
+	transfer = size;
+	rdma_transfer(m, IBV_WR_RDMA_WRITE);
+}
+
+static void rdma_out(const struct memory *m)
+{
+	rdma_transfer(m, IBV_WR_RDMA_READ);
+}
+
+static void mr_pin_for_all(const struct memory *m, size_t size)
+{
+	mr = ibv_reg_mr(pd, m->buf, size, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ);
+	need(mr, "ibv_reg_mr");
+}
+
 static const struct consumer uring = {
-	{ "io_uring: register", "io_uring: unregister" }, uring_pin, uring_unpin, false
+	{ "io_uring: register", "io_uring: unregister" }, uring_pin, uring_unpin, false, NULL, NULL
 };
 static const struct consumer leased = {
-	{ "lease, io_uring: register", "unregister, unlock" }, lease_pin, lease_unpin, true
+	{ "lease, io_uring: register", "unregister, unlock" }, lease_pin, lease_unpin, true, NULL, NULL
 };
 static const struct consumer rdma = {
-	{ "RDMA: ibv_reg_mr", "RDMA: ibv_dereg_mr" }, mr_pin, mr_unpin, false
+	{ "RDMA: ibv_reg_mr", "RDMA: ibv_dereg_mr" }, mr_pin, mr_unpin, false, NULL, NULL
+};
+static const struct consumer uring_io = {
+	{ "io_uring: READ_FIXED", "io_uring: WRITE_FIXED" }, fixed_in, fixed_out, false, uring_pin, uring_unpin
+};
+static const struct consumer rdma_io = {
+	{ "RDMA: write into it", "RDMA: read out of it" }, rdma_in, rdma_out, false, mr_pin_for_all, mr_unpin
 };
 
-static void open_rdma(const char *name)
+static void open_rdma(const char *name, size_t size)
 {
+	char *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int n = 0;
 	struct ibv_device **list = ibv_get_device_list(&n);
 	struct ibv_context *context = NULL;
@@ -165,9 +245,22 @@ static void open_rdma(const char *name)
 		if (!strcmp(ibv_get_device_name(list[i]), name))
 			context = ibv_open_device(list[i]);
 	need(context, name);
+	need(room != MAP_FAILED, "mmap");
 	ibv_free_device_list(list);
 	pd = ibv_alloc_pd(context);
 	need(pd, "ibv_alloc_pd");
+	other.cq = ibv_create_cq(context, 8, NULL, NULL, 0);
+	need(other.cq, "ibv_create_cq");
+	for (int i = 0; i < 2; i++) {
+		other.qp[i] = make_qp(pd, other.cq);
+		need(other.qp[i], "ibv_create_qp");
+	}
+	for (int i = 0; i < 2; i++) {
+		errno = -connect_qp(other.qp[i], other.qp[!i]->qp_num);
+		need(!errno, "ibv_modify_qp");
+	}
+	other.mr = ibv_reg_mr(pd, room, size, IBV_ACCESS_LOCAL_WRITE);
+	need(other.mr, "ibv_reg_mr");
 }
 
 /* ---- measuring ---- */
@@ -188,11 +281,13 @@ static void measure(const struct row *row, int kind, int round)
 	/* Who does not measure leases has one around it all. */
 	if (m->fd >= 0 && !row->by->leases)
 		need(!fcntl(m->fd, F_SETLEASE, EXCLUSIVE), "F_SETLEASE");
+	if (row->by->before)
+		row->by->before(m, row->size);
 	for (int i = -1; i < row->per_round; i++) {
 		begin = now_us();
-		row->by->pin(m, row->size);
+		row->by->begin(m, row->size);
 		middle = now_us();
-		row->by->unpin(m);
+		row->by->end(m);
 		end = now_us();
 		/* The first time is for caches to fill. */
 		if (i >= 0) {
@@ -200,8 +295,10 @@ static void measure(const struct row *row, int kind, int round)
 			unpins += end - middle;
 		}
 	}
+	if (row->by->after)
+		row->by->after(m);
 	if (m->fd >= 0 && !row->by->leases)
-		need(!fcntl(m->fd, F_SETLEASE, F_UNLCK), "F_SETLEASE F_UNLCK");
+		release(m);
 	us[BEGIN][kind][round] = pins / row->per_round;
 	us[END][kind][round] = unpins / row->per_round;
 }
@@ -295,6 +392,10 @@ int main(int argc, char **argv)
 		{ &uring, "1 GiB", 1024 * MIB, 1, 10 },
 		{ &rdma, "1 MiB", MIB, 10, 1 },
 		{ &rdma, "64 MiB", 64 * MIB, 2, 3 },
+		{ &uring_io, "4 KiB", PAGE, 50, 1 },
+		{ &uring_io, "1 MiB", MIB, 5, 1 },
+		{ &rdma_io, "4 KiB", PAGE, 20, 1 },
+		{ &rdma_io, "1 MiB", TRANSFER, 2, 3 },
 	};
 	int rounds = argc > 2 ? atoi(argv[2]) : 30;
 	size_t most = 64 * MIB;
@@ -312,14 +413,16 @@ int main(int argc, char **argv)
 	map_anonymous(&memory[ANON_4K], most, false);
 	errno = -io_uring_queue_init(1, &ring, 0);
 	need(!errno, "io_uring");
+	file = memfd_create("transfers", MFD_CLOEXEC);
+	need(file >= 0 && !fallocate(file, 0, 0, MIB), "memfd");
 	if (argc > 3)
-		open_rdma(argv[3]);
+		open_rdma(argv[3], TRANSFER);
 
 	print_head();
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		if (rows[i].size > most)
 			printf("%-7s %-26s no room\n", rows[i].size_name, rows[i].by->phase_names[BEGIN]);
-		else if (rows[i].by == &rdma && !pd)
+		else if ((rows[i].by == &rdma || rows[i].by == &rdma_io) && !pd)
 			printf("%-7s %-26s no device\n", rows[i].size_name, rows[i].by->phase_names[BEGIN]);
 		else
 			run(&rows[i], rounds);

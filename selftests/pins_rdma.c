@@ -9,6 +9,7 @@
 #include "kselftest_harness.h"
 
 #include "pinfs_test.h"
+#include "rdma_test.h"
 
 #include <arpa/inet.h>
 #include <infiniband/verbs.h>
@@ -21,7 +22,6 @@
 			 IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC)
 #define READ_ONLY	IBV_ACCESS_REMOTE_READ
 #define MRS		4
-#define PORT		1
 
 /* The end of an RDMA connection that a process has. */
 static struct {
@@ -188,85 +188,18 @@ static long act_rdma_hold(struct actor *a, long access)
 
 /* ---- queue pairs ---- */
 
-/* The entry of the GID table that holds the link's IPv4 address. */
-static int gid_index(union ibv_gid *gid)
-{
-	struct ibv_gid_entry entry;
-
-	for (int i = 0; i < 16; i++) {
-		if (ibv_query_gid_ex(end.ctx, PORT, i, &entry, 0))
-			continue;
-		if (entry.gid_type == IBV_GID_TYPE_ROCE_V2 &&
-		    IN6_IS_ADDR_V4MAPPED((struct in6_addr *)entry.gid.raw)) {
-			*gid = entry.gid;
-			return i;
-		}
-	}
-	return -1;
-}
-
 static long act_qp(struct actor *a, long unused)
 {
-	struct ibv_qp_init_attr init = {
-		.send_cq = NULL,
-		.cap = { .max_send_wr = 4, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1 },
-		.qp_type = IBV_QPT_RC,
-	};
-
 	(void)a;
 	(void)unused;
-	init.send_cq = end.cq;
-	init.recv_cq = end.cq;
-	end.qp = ibv_create_qp(end.pd, &init);
+	end.qp = make_qp(end.pd, end.cq);
 	return end.qp ? (long)end.qp->qp_num : -errno;
 }
 
 static long act_connect(struct actor *a, long qp_num)
 {
-	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT,
-		.port_num = PORT,
-		.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |
-				   IBV_ACCESS_REMOTE_ATOMIC,
-	};
-	union ibv_gid gid;
-	int ret, index = gid_index(&gid);
-
 	(void)a;
-	if (index < 0)
-		return -ENXIO;
-	ret = ibv_modify_qp(end.qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-			    IBV_QP_ACCESS_FLAGS);
-	if (ret)
-		return -ret;
-	attr = (struct ibv_qp_attr){
-		.qp_state = IBV_QPS_RTR,
-		.path_mtu = IBV_MTU_1024,
-		.dest_qp_num = qp_num,
-		.max_dest_rd_atomic = 1,
-		.min_rnr_timer = 12,
-		.ah_attr = {
-			.is_global = 1,
-			.port_num = PORT,
-			.grh = { .dgid = gid, .sgid_index = index, .hop_limit = 1 },
-		},
-	};
-	ret = ibv_modify_qp(end.qp, &attr, IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
-			    IBV_QP_DEST_QPN | IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
-			    IBV_QP_MIN_RNR_TIMER);
-	if (ret)
-		return -ret;
-	attr = (struct ibv_qp_attr){
-		.qp_state = IBV_QPS_RTS,
-		/* 4.096 us * 2^18, about a second: an emulated machine is slow to acknowledge. */
-		.timeout = 18,
-		.retry_cnt = 7,
-		.rnr_retry = 7,
-		.max_rd_atomic = 1,
-	};
-	ret = ibv_modify_qp(end.qp, &attr, IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-			    IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
-	return -ret;
+	return connect_qp(end.qp, qp_num);
 }
 
 static long act_local(struct actor *a, long unused)
