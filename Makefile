@@ -9,7 +9,12 @@ SHELL := /bin/bash
 
 top := $(patsubst %/,%,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
 # With DEBUG=1, all is for the debug kernel, and beside the rest.
-build := $(top)/build$(if $(DEBUG),-debug)
+# With PLANT=, it has an ordering bug, and is beside the rest, too.
+build := $(top)/build$(if $(DEBUG),-debug)$(if $(PLANT),/planted)
+ifneq ($(PLANT),)
+export PINFS_PLANT := $(PLANT)
+endif
+cargo := $(top)/build$(if $(PLANT),/planted)/cargo
 vm := $(top)/qemu/vm run $(if $(DEBUG),--debug)
 jobs := -j$(shell nproc)
 
@@ -40,6 +45,8 @@ help: ## list the targets
 .PHONY: module
 module: ## build build/pinfs.ko
 	@mkdir -p $(build)/$(objects)
+	@# What the compiler finds in its environment, make does not see change.
+	@$(if $(PLANT),rm -f $(build)/$(objects)/src/pinfs_main.o)
 	@+$(kbuild) MO=$(build)/$(objects) modules
 	@# Without the debug information, which is ten times the rest and which insmod would have to read.
 	@$(enter) strip --strip-debug -o $(build)/pinfs.ko $(build)/$(objects)/pinfs.ko
@@ -72,11 +79,11 @@ selftests: module ## build the test programs that run in the guest
 
 .PHONY: tools
 tools: ## build mkfs.pinfs and its like into build/bin
-	@$(enter) cargo build --release --workspace --manifest-path $(top)/tools/Cargo.toml --target-dir $(top)/build/cargo
+	@$(enter) cargo build --release --workspace --manifest-path $(top)/tools/Cargo.toml --target-dir $(cargo)
 	@mkdir -p $(build)/bin
 	@# A crate's programs cannot have a dot in their names, which mkfs(8) wants.
-	@find $(top)/build/cargo/release -maxdepth 1 -type f -executable ! -name '*.so' -printf '%f\n' | while read -r name; do \
-		cp -u $(top)/build/cargo/release/$$name $(build)/bin/$${name/%-pinfs/.pinfs}; done
+	@find $(cargo)/release -maxdepth 1 -type f -executable ! -name '*.so' -printf '%f\n' | while read -r name; do \
+		cp -u $(cargo)/release/$$name $(build)/bin/$${name/%-pinfs/.pinfs}; done
 
 .PHONY: judges
 judges: ## build the outside judges that come from crates.io into build/judges

@@ -5,12 +5,15 @@
  *	powerloss DEVICE MOUNTPOINT seq1 [EVERY]
  *	powerloss DEVICE MOUNTPOINT seq2 COUNT [SEED]
  *	powerloss DEVICE MOUNTPOINT pins
+ *	powerloss DEVICE MOUNTPOINT device
  *	powerloss DEVICE MOUNTPOINT whole
+ *	powerloss DEVICE MOUNTPOINT ops OPERATION...
  *	powerloss DEVICE MOUNTPOINT tree
  *
  * Makes a file system and works on it in small pieces, after ACE, the workload
  * generator of CrashMonkey: a known tree, one or two operations, and a call
  * that makes things durable.  EVERY leaves out all but one of so many pieces.
+ * OPERATIONs, which need quotes for their words, are one piece.
  * The last form only mounts what is there, and prints the tree.
  *
  * Tells who records by marks, which are the instruction CPUID with a leaf that
@@ -667,6 +670,16 @@ static void by_device(void)
 	close(from);
 }
 
+/* What the caller asks for. */
+static void ops(char **list, int count)
+{
+	if (!start("operations"))
+		return;
+	go();
+	for (int i = 0; i < count; i++)
+		run_op(list[i]);
+}
+
 static void pins(void)
 {
 	static const char *const ops[] = {
@@ -789,7 +802,8 @@ int main(int argc, char **argv)
 	long ret;
 
 	if (argc < 4) {
-		fprintf(stderr, "usage: powerloss DEVICE MOUNTPOINT seq1 [EVERY] | seq2 COUNT [SEED] | pins | whole | tree\n");
+		fprintf(stderr, "usage: powerloss DEVICE MOUNTPOINT "
+			"seq1 [EVERY] | seq2 COUNT [SEED] | pins | device | whole | ops OPERATION... | tree\n");
 		return 2;
 	}
 	device = argv[1];
@@ -811,6 +825,10 @@ int main(int argc, char **argv)
 		seq2(argc > 4 ? atoi(argv[4]) : 100, argc > 5 ? atoi(argv[5]) : 1);
 	} else if (!strcmp(what, "pins")) {
 		pins();
+	} else if (!strcmp(what, "device")) {
+		by_device();
+	} else if (!strcmp(what, "ops")) {
+		ops(argv + 4, argc - 4);
 	} else if (!strcmp(what, "whole")) {
 		whole();
 	} else {

@@ -90,6 +90,7 @@ pub mod name;
 pub mod namespace;
 pub mod orphan;
 pub mod persist;
+pub mod planted;
 pub mod space;
 pub mod superblock;
 pub mod symlink;

@@ -63,6 +63,10 @@ use super::{
         Log,
         Stored, //
     },
+    planted::{
+        planted,
+        Bug, //
+    },
     space::Run,
     Error,
     Geometry,
@@ -474,7 +478,11 @@ impl<'v, M: Medium> Writer<'v, M> {
         let mut sums = Sums::new(volume);
         entries.chunks(PIECE).for_each(|piece| sums.add(piece));
         header.seal(sums);
-        volume.medium().stream(base, record)?;
+        if planted(Bug::RecordNotFlushed) {
+            volume.medium().write(base, record)?;
+        } else {
+            volume.medium().stream(base, record)?;
+        }
         Ok(Written {
             volume,
             entries: record.get(HEADER as usize..).unwrap_or(&[]),
@@ -494,7 +502,7 @@ pub(super) struct Written<'v, M: Medium> {
 impl<'v, M: Medium> Written<'v, M> {
     /// Makes the record durable, and stores what it says in its places.
     pub(super) fn apply(self) -> Result<Flushed<'v, M, Home>> {
-        let log = self.flushed.fence();
+        let log = self.flushed.fence_unless(Bug::RecordUnfenced);
         apply_entries(self.volume, log, self.entries)
     }
 }
@@ -510,7 +518,9 @@ fn apply_entries<'v, M: Medium>(
         let (entry, behind) = EntryHead::ref_from_prefix(rest).map_err(|_| Error::TxFull)?;
         let data = behind.split_at_checked(entry.len.get() as usize);
         let (data, behind) = data.ok_or(Error::TxFull)?;
-        if entry.kind.get() == BYTES {
+        if entry.kind.get() == BYTES && planted(Bug::HomesNotFlushed) {
+            volume.medium().write(entry.start.get(), data)?;
+        } else if entry.kind.get() == BYTES {
             volume.medium().store(entry.start.get(), data)?;
         } else {
             apply_bits(volume, entry)?;
@@ -684,7 +694,7 @@ pub fn recover<M: Medium>(volume: &Volume<M>) -> Result<Recovered> {
     let log = Stored::new(volume.medium(), base, HEADER + len)
         .flush()?
         .fence();
-    let _home = apply(volume, log)?.fence();
+    let _home = apply(volume, log)?.fence_unless(Bug::ReplayUnfenced);
     erase(volume)?;
     Ok(Recovered::Replayed(len))
 }

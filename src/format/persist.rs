@@ -16,6 +16,10 @@
 use core::marker::PhantomData;
 
 use super::{
+    planted::{
+        planted,
+        Bug, //
+    },
     Medium,
     Result, //
 };
@@ -82,6 +86,14 @@ impl<'m, M: Medium, W> Flushed<'m, M, W> {
     pub(super) fn fence(self) -> Durable<W> {
         self.medium.fence();
         Durable { what: PhantomData }
+    }
+
+    /// [`Flushed::fence`], which `bug` leaves out.
+    pub(super) fn fence_unless(self, bug: Bug) -> Durable<W> {
+        if planted(bug) {
+            return Durable { what: PhantomData };
+        }
+        self.fence()
     }
 }
 

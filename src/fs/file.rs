@@ -20,6 +20,10 @@ use crate::{
         },
         inode::Stamp,
         orphan,
+        planted::{
+            planted,
+            Bug, //
+        },
         space::Run,
         Medium,
         BLOCK_SIZE, //
@@ -193,22 +197,41 @@ fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64) -> Result<Map
                     unwritten: false,
                     ..unwritten
                 };
-                tx.zero_blocks(run(&written))?;
+                if !planted(Bug::ZeroesLate) {
+                    tx.zero_blocks(run(&written))?;
+                }
                 map::mark_written(tx, ino, first, written.end())?;
                 (written, true)
             }
             Mapping::Hole { len } => {
                 let extent = map::reserve(tx, ino, first, len.min(wanted))?;
-                tx.zero_blocks(run(&extent))?;
+                if !planted(Bug::ZeroesLate) {
+                    tx.zero_blocks(run(&extent))?;
+                }
                 map::insert(tx, ino, extent)?;
                 (extent, true)
             }
         };
         Ok((extent, new, Usage::of(tx.inode(ino)?).sectors))
     })?;
+    if planted(Bug::ZeroesLate) && new {
+        zero_now(inode, &extent)?;
+    }
     inode.set_sectors(sectors);
     map.made(&lock, extent);
     Ok(to_map(extent, new))
+}
+
+/// Zeroes what a file has already, for [`Bug::ZeroesLate`].
+fn zero_now(inode: &INode<Pinfs>, extent: &map::Extent) -> Result {
+    let sb = inode.super_block();
+    let medium = sb.data().medium();
+    let (start, len) = (extent.block * BLOCK_SIZE, extent.len * BLOCK_SIZE);
+    let zeroed = medium
+        .zero(start, len)
+        .and_then(|()| medium.flush(start, len));
+    medium.fence();
+    zeroed.map_err(|err| sb.report(err))
 }
 
 /// Does the same without page faults, and takes what they have shown of the holes out of page
@@ -266,7 +289,9 @@ fn zero_behind_end(lock: &impl ExclusiveInode<Fs = Pinfs>, until: u64) -> Result
         return Ok(());
     }
     dax::zero_range(lock, inode.size()..until, MAP)?;
-    inode.super_block().data().medium().fence();
+    if !planted(Bug::BehindEndUnfenced) {
+        inode.super_block().data().medium().fence();
+    }
     Ok(())
 }
 
@@ -353,10 +378,14 @@ pub(super) fn resize(locked: &mut impl ExclusiveInode<Fs = Pinfs>, size: u64) ->
         zero_behind_end(&lock, size)?;
     }
     lock.inode().touch();
+    let tail = size..size.next_multiple_of(BLOCK_SIZE);
+    if planted(Bug::TailZeroedEarly) {
+        dax::zero_range(&lock, tail.clone(), MAP)?;
+    }
     cut_off(&lock, size)?;
     // A mapping of the last page shows zeroes behind the end. Only now: after a crash before the
     // new size was durable, the file has its old bytes.
-    dax::zero_range(&lock, size..size.next_multiple_of(BLOCK_SIZE), MAP)
+    dax::zero_range(&lock, tail, MAP)
 }
 
 /// Frees the whole blocks of a range and zeroes the rest of it.
@@ -621,7 +650,7 @@ pub(super) fn flush_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) -> R
         let writes = inode.data().device_writes.lock();
         (writes.range.clone(), writes.notes)
     };
-    if known.is_empty() {
+    if known.is_empty() || planted(Bug::DeviceNotFlushed) {
         return Ok(());
     }
     let dirty = known.start.max(range.start)..known.end.min(range.end);
@@ -792,7 +821,9 @@ impl Operations for OpenFileOps {
     }
 
     fn fsync(file: &OpenFile<'_, Pinfs>, start: i64, end: i64, _datasync: bool) -> Result {
-        file.flush_pages(start, end)?;
+        if !planted(Bug::MappedNotFlushed) {
+            file.flush_pages(start, end)?;
+        }
         let start = u64::try_from(start).map_err(|_| EINVAL)?;
         let end = u64::try_from(end).map_err(|_| EINVAL)?;
         flush_device_writes(file.inode(), &(start..end.saturating_add(1)))?;

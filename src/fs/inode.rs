@@ -20,6 +20,10 @@ use crate::{
             Stamp, //
         },
         orphan,
+        planted::{
+            planted,
+            Bug, //
+        },
         symlink, //
     },
     lock::{
@@ -479,7 +483,13 @@ pub(super) fn evict(inode: &INode<Pinfs>) {
     }
     let map = inode.data().map.write();
     let freed = loop {
-        match sb.transact(&map, |tx| orphan::reap(tx, inode.ino())) {
+        let reaped = sb.transact(&map, |tx| {
+            if planted(Bug::OrphanLate) {
+                orphan::add(tx, inode.ino())?;
+            }
+            orphan::reap(tx, inode.ino())
+        });
+        match reaped {
             Ok(false) => continue,
             Ok(true) => break Ok(()),
             Err(err) => break Err(err),

@@ -73,6 +73,10 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 1000)]
         odds: u64,
 
+        /// Failures after which to give up
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        failures: u64,
+
         /// Files that the plugin has written; without one, tells what has been done
         #[arg(value_name = "TRACE")]
         traces: Vec<PathBuf>,
@@ -129,10 +133,12 @@ fn main() -> ExitCode {
             keep,
             sample,
             odds,
+            failures,
             traces,
         } => {
             let options = Options {
                 keep,
+                failures: failures.max(1),
                 sample: sample.map(|dir| (dir, odds.max(1))),
                 ..amount.options()
             };
