@@ -5,7 +5,7 @@
 #
 #	hostile.sh [COUNT [SEED]]
 #
-# COUNT images (100, or 3000 if PINFS_AMOUNT is full), of the ways to damage
+# COUNT images (100, or 5000 if PINFS_AMOUNT is full), of the ways to damage
 # one that pinfs-corrupt lists for SEED (1): each is mounted, walked, changed
 # and unmounted. Every mount must be refused or end in errors or go well; the
 # kernel must report no fault.
@@ -14,7 +14,7 @@ set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
 . "$(dirname "$0")/outside_lib.sh"
 
-count=$(amount_of 100 3000 "${1:-}")
+count=$(amount_of 100 5000 "${1:-}")
 seed=${2:-1}
 CORRUPT=${PINFS_CORRUPT:-/pinfs/bin/pinfs-corrupt}
 

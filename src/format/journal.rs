@@ -475,9 +475,7 @@ impl<'v, M: Medium> Writer<'v, M> {
         header.sequence.set(state.sequence);
         header.len.set(entries.len() as u64);
         header.reserved = [0; 32];
-        let mut sums = Sums::new(volume);
-        entries.chunks(PIECE).for_each(|piece| sums.add(piece));
-        header.seal(sums);
+        seal(volume, record)?;
         if planted(Bug::RecordNotFlushed) {
             volume.medium().write(base, record)?;
         } else {
@@ -582,6 +580,17 @@ impl Header {
         right.seal(entries);
         self.crc == right.crc && self.hash == right.hash
     }
+}
+
+/// Gives a record in memory the checksums that belong to it.
+pub fn seal<M: Medium>(volume: &Volume<M>, record: &mut [u8]) -> Result {
+    let (header, entries) = Header::mut_from_prefix(record).map_err(|_| Error::Invalid)?;
+    let len = cmp::min(header.len.get(), entries.len() as u64);
+    let mut sums = Sums::new(volume);
+    let pieces = entries.get(..len as usize).unwrap_or(&[]).chunks(PIECE);
+    pieces.for_each(|piece| sums.add(piece));
+    header.seal(sums);
+    Ok(())
 }
 
 /// Applies the record that is in the journal.

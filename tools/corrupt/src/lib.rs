@@ -14,11 +14,14 @@ mod base;
 
 pub use base::base;
 
+use std::collections::BTreeMap;
+
 use pinfs_format::{
     crash::Random,
     crc,
     dir::Leaf,
     inode::InodeHead,
+    journal,
     memory::Memory,
     mount::{
         Status,
@@ -113,6 +116,12 @@ struct Place {
     /// Bytes from its start in which fields stand; what follows is more of the same.
     fields: u64,
 }
+
+/// Bytes of a fuzzer that make one change: place, field, how, and a number.
+const STEP: usize = 14;
+
+/// Changes in one image: more hide each other.
+const STEPS_MAX: usize = 12;
 
 /// The ways to damage an image.
 pub struct Corpus {
@@ -240,6 +249,71 @@ impl Corpus {
             1 => self.transplant(index, random),
             _ => self.field(index, random),
         }
+    }
+
+    /// The damage that the bytes of a fuzzer stand for: changes of fields, as many as there are bytes
+    /// for. Every input is one, and a small change of it is a small change of the image.
+    pub fn decode(&self, input: &[u8]) -> Damage {
+        let mut changed: BTreeMap<u64, (Place, Vec<u8>, bool)> = BTreeMap::new();
+        for step in input.chunks_exact(STEP).take(STEPS_MAX) {
+            let word = |at: usize| u16::from_le_bytes([step[at], step[at + 1]]);
+            let number = u64::from_le_bytes(step[6..14].try_into().unwrap_or_default());
+            let place = self.places[usize::from(word(0)) % self.places.len()];
+            let (_, bytes, sealed) = changed.entry(place.off).or_insert_with(|| {
+                let bytes = self.bytes(place.off, place.len.max(place.fields));
+                (place, bytes, true)
+            });
+            // Most of the meaning is where the fields are.
+            let range = if step[4] & 0x80 == 0 {
+                place.fields
+            } else {
+                bytes.len() as u64
+            };
+            let width = 1 << (step[4] & 3);
+            let at = (u64::from(word(2)) % (range / width) * width) as usize;
+            let field = &mut bytes[at..at + width as usize];
+            let mut old = [0; 8];
+            old[..field.len()].copy_from_slice(field);
+            let old = u64::from_le_bytes(old);
+            let which = number as usize;
+            let new = match step[5] % 8 {
+                0 | 1 => number,
+                2 => old.wrapping_add(number),
+                3 => old ^ 1 << (number % (width * 8)),
+                4 | 5 => self.pointers[which % self.pointers.len()],
+                6 => place.off / BLOCK_SIZE,
+                _ => {
+                    let from = self.places[which % self.places.len()];
+                    self.word(from.off + (number >> 32) % (from.fields / 8) * 8, 8)
+                }
+            };
+            field.copy_from_slice(&new.to_le_bytes()[..width as usize]);
+            *sealed &= step[4] & 0x70 != 0x70;
+        }
+        let patches = changed
+            .into_values()
+            .flat_map(|(place, bytes, sealed)| self.finish(place, bytes, sealed))
+            .collect();
+        Damage {
+            name: "decoded".to_owned(),
+            patches,
+        }
+    }
+
+    /// The bytes for a fuzzer to begin with that stand for a change of each kind of structure.
+    pub fn seeds(&self) -> Vec<Vec<u8>> {
+        let mut kinds: Vec<Kind> = Vec::new();
+        let mut seeds = Vec::new();
+        for (index, place) in self.places.iter().enumerate() {
+            if kinds.contains(&place.kind) {
+                continue;
+            }
+            kinds.push(place.kind);
+            let mut seed = (index as u16).to_le_bytes().to_vec();
+            seed.resize(STEP, 0);
+            seeds.push(seed);
+        }
+        seeds
     }
 
     fn choose(&self, random: &mut Random) -> Place {
@@ -390,14 +464,11 @@ impl Corpus {
     }
 
     fn seal_journal(&self, off: u64, bytes: &mut [u8]) {
-        const HEADER: usize = 64;
-        let len = u64::from_le_bytes(bytes[16..24].try_into().unwrap_or_default());
         let mut all = self.image[off as usize..].to_vec();
         all[..bytes.len()].copy_from_slice(bytes);
-        let end = HEADER.saturating_add(len as usize).min(all.len());
-        let crc = crc::update(self.volume.crc_start(off), &all[HEADER..end]);
-        let crc = crc::update(crc, &all[8..HEADER]);
-        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        // It cannot fail: there is room for a header.
+        let _ = journal::seal(&self.volume, &mut all);
+        bytes.copy_from_slice(&all[..bytes.len()]);
     }
 
     /// The checksum of a line of a bitmap, in the table.

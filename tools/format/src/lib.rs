@@ -17,6 +17,7 @@ mod kernel_module {
 pub mod check;
 pub mod crash;
 pub mod device;
+pub mod exercise;
 pub mod memory;
 
 pub use kernel_module::format::*;

@@ -680,22 +680,26 @@ impl<M: Medium> Checker<'_, M> {
         if self.info.remove(&ino).is_none() {
             return Ok(());
         }
-        let runs = match self.remake.remove(&ino) {
-            Some(Remake {
-                content: Content::File(extents),
-                ..
-            }) => extents
-                .iter()
-                .map(|extent| Run {
+        let inode: Inode = self.volume.plain(inode_offset(ino))?;
+        let plan = examine::examine(self.volume, inode, true)?;
+        let runs: Vec<Run> = match self.remake.remove(&ino) {
+            Some(remake) => {
+                let extents = match remake.content {
+                    Content::File(extents) => extents,
+                    _ => Vec::new(),
+                };
+                let contents = extents.iter().map(|extent| Run {
                     start: extent.block,
                     len: extent.len,
-                })
-                .collect(),
-            Some(_) => Vec::new(),
-            None => {
-                let inode: Inode = self.volume.plain(inode_offset(ino))?;
-                Self::runs(&examine::examine(self.volume, inode, true)?)
+                });
+                // Attributes stay where they are when the rest is made anew.
+                let attributes = plan.attribute_blocks.iter();
+                let attributes = attributes.take(remake.attribute_blocks as usize);
+                contents
+                    .chain(attributes.map(|&start| Run { start, len: 1 }))
+                    .collect()
             }
+            None => Self::runs(&plan),
         };
         for run in runs {
             (run.start..run.start + run.len).for_each(|block| self.used.put(block, false));

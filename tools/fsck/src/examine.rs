@@ -321,13 +321,17 @@ fn fields(plan: &mut Plan, off: u64) {
         plan.trouble(off, false, "not a directory, but has a parent; cleared");
         plan.inode.parent.set(0);
     }
-    if kind != S_IFDIR && plan.inode.size.get() > SIZE_MAX {
-        plan.trouble(
-            off,
-            true,
-            "size is too large; set to the end of the last extent",
-        );
-        plan.inode.size.set(u64::MAX);
+    match (kind, plan.inode.size.get()) {
+        (S_IFREG | S_IFLNK, size) if size > SIZE_MAX => {
+            let what = "size is too large; set to the end of the last extent";
+            plan.trouble(off, true, what);
+            plan.inode.size.set(u64::MAX);
+        }
+        (S_IFDIR | S_IFREG | S_IFLNK, _) | (_, 0) => {}
+        _ => {
+            plan.trouble(off, false, "a special file has a size; cleared");
+            plan.inode.size.set(0);
+        }
     }
     if plan.inode.nlink.get() > LINK_MAX {
         plan.trouble(off, false, "link count is too large; counted anew");
@@ -344,7 +348,8 @@ fn fields(plan: &mut Plan, off: u64) {
         plan.inode.orphan_prev.set(0);
     }
     let short = kind == S_IFLNK && plan.inode.flags.get() & INLINE_TARGET != 0;
-    if !plan.inode.root.is_tidy() || (short && !plan.inode.root.is_empty()) {
+    let bare = plan.inode.root.is_empty() && plan.inode.root.level() == 0;
+    if !plan.inode.root.is_tidy() || (short && !bare) {
         plan.trouble(
             off,
             false,

@@ -3,6 +3,11 @@
 //! Every damaged image is repaired in one go: the second check finds nothing, and neither does the
 //! checker that the format's own tests use.
 
+use std::{
+    fs,
+    path::Path, //
+};
+
 use pinfs_corrupt::{
     base,
     Corpus,
@@ -10,6 +15,7 @@ use pinfs_corrupt::{
 };
 use pinfs_format::{
     check as contents,
+    exercise::exercise,
     inode::{
         settable,
         S_IFCHR,
@@ -109,6 +115,63 @@ fn the_corpus_is_what_it_says() {
     different.sort_by_key(|patches| format!("{patches:?}"));
     different.dedup();
     assert!(different.len() >= 2000, "{}", different.len());
+}
+
+/// The files that tools/fuzz keeps for one of its programs.
+fn inputs(program: &str) -> Vec<Vec<u8>> {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let dirs = ["found", "corpus"].map(|dir| fuzz.join(dir).join(program));
+    let files = dirs.iter().flat_map(|dir| dir.read_dir().expect("there"));
+    files
+        .map(|file| fs::read(file.expect("listed").path()).expect("readable"))
+        .collect()
+}
+
+/// What the fuzzer has found, and what it goes on from.
+#[test]
+fn inputs_of_the_fuzzer() {
+    let image = base(640).expect("base");
+    let corpus = Corpus::new(image.clone()).expect("corpus");
+    let mut repaired = 0;
+    for input in inputs("fsck") {
+        repaired += u32::from(try_damage(&image, &corpus.decode(&input)));
+    }
+    assert!(repaired > 0);
+    let mut answered = 0;
+    for input in inputs("mount") {
+        let mut damaged = image.clone();
+        corpus.decode(&input).apply(&mut damaged);
+        answered += exercise(Memory::new(damaged), 8).unwrap_or(0);
+    }
+    assert!(answered > 1000);
+}
+
+/// Damage to the journal that is to get behind its checksums does.
+#[test]
+fn sealed_records_are_taken() {
+    let image = base(640).expect("base");
+    let list = Corpus::new(image.clone()).expect("corpus").list(1, 4000);
+    let mut looks = 0;
+    for damage in list {
+        // NUMBER-Journal@PLACE+OFFSET-WIDTH-WHAT-sealed
+        let rest = damage.name.split_once("-Journal@").map(|(_, rest)| rest);
+        let at = rest.and_then(|rest| rest.split(['+', '-']).nth(1)?.parse::<u64>().ok());
+        let sealed = damage.name.ends_with("-sealed");
+        if !sealed || damage.name.contains("-in-") || at.is_none_or(|at| at < 64) {
+            continue;
+        }
+        let mut damaged = image.clone();
+        damage.apply(&mut damaged);
+        let volume = Volume::open(Memory::new(damaged)).expect("superblock");
+        assert_ne!(
+            journal::needs_recovery(&volume),
+            Ok(false),
+            "{}",
+            damage.name
+        );
+        looks += 1;
+    }
+    assert!(looks > 30, "{looks}");
 }
 
 /// Users' flags are checked by the type of the file, one by one.
