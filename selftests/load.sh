@@ -47,12 +47,58 @@ load_and_mount() {
 	{ is_loaded || insmod "$PINFS_KO"; } && mount -t pinfs "$PINFS_DEV" "$MNT"
 }
 
+# Opens, leases, pins and lets go of a file of the file system, while it is
+# mounted. Its directory is not there under the mount.
+pin_and_go() {
+	ask "open $MNT/users/$1" "lease exclusive" map ring register unregister ringclose unmap close
+}
+
+# Unmounts, which may fail with EBUSY only, and counts how often it did.
+umount_not_lazily() {
+	local error
+	error=$(error_of umount "$MNT")
+	case $error in
+	0) return 0 ;;
+	EBUSY) busy=$((busy + 1)) ;;
+	*) problem="umount says $error" ;;
+	esac
+	[[ $problem ]]
+}
+
+# within, in this shell: what is called sets variables.
+keep_trying() {
+	local end=$((SECONDS + $1 + 1))
+	shift
+	until "$@"; do
+		((SECONDS < end)) || return 1
+		sleep 0.02
+	done
+}
+
+start_storm() {
+	PINFS_MNT=$MNT PINFS_TORTURE_SECS=600 "$HERE/torture" >/tmp/pinfs-load.log 2>&1 </dev/null &
+	storm=$!
+	within 30 eval "compgen -G '$MNT/test.*/storm-*'" || problem="no storm in round $rounds"
+}
+
+# A case is a group of processes of its own. Who has started it would start the
+# next one when it ends, so it is stopped first.
+end_storm() {
+	local pid
+	kill -STOP "$storm"
+	for pid in $(pgrep -P "$storm"); do
+		kill -9 -- "-$pid"
+	done
+	kill -9 "$storm"
+	wait "$storm" 2>/dev/null
+}
+
 # True once neither a mount nor what is left of one has the device.
 device_is_free() {
 	"$PINFS_MKFS" -f "$PINFS_DEV"
 }
 
-plan 5
+plan 7
 
 # ---- the module comes and goes ----
 elsewhere=$(mktemp /var/tmp/pinfs-load.XXXXXX)
@@ -93,22 +139,60 @@ diag "$rounds rounds"
 users_end
 rm "$elsewhere"
 
+# ---- a file system is unmounted whenever it is free for a moment ----
+"$PINFS_MKFS" -f "$PINFS_DEV" >/dev/null
+load_and_mount && mkdir "$MNT/users" && head -c 256k /dev/zero >"$MNT/users/1" && cp "$MNT/users/1" "$MNT/users/2"
+umount "$MNT"
+repeat pin_and_go 1
+repeat pin_and_go 2
+rounds=0 busy=0 problem=''
+end=$((SECONDS + SECS))
+while [[ ! $problem ]] && ((SECONDS < end || rounds == 0)); do
+	load_and_mount || problem="mount in round $rounds"
+	# Let them use it.
+	sleep 0.3
+	keep_trying 60 umount_not_lazily || problem="umount in round $rounds"
+	rounds=$((rounds + 1))
+done
+users_end
+# What has been killed may have a mount in use for a moment.
+mountpoint -q "$MNT" && within 30 umount "$MNT"
+[[ $problem ]] || "$PINFS_FSCK" -n "$PINFS_DEV" >/dev/null || problem="fsck after $rounds rounds"
+is "B9 umount, not lazy, between the uses of others" '' "$problem"
+diag "$rounds rounds, EBUSY $busy times"
+
+# ---- and as soon as a load on it has ended ----
+rounds=0 problem=''
+end=$((SECONDS + SECS))
+while [[ ! $problem ]] && ((SECONDS < end || rounds == 0)); do
+	load_and_mount || problem="mount in round $rounds"
+	start_storm
+	# The load alone might have nothing open for a moment.
+	exec {used}<"$MNT"
+	for _ in {1..20}; do
+		[[ $(error_of umount "$MNT") == EBUSY ]] || problem="umount while in use in round $rounds"
+		sleep 0.05
+	done
+	exec {used}<&-
+	end_storm
+	within 60 umount "$MNT" || problem="umount after the load in round $rounds"
+	# A page that a dying process had in a pipe may claim it a moment longer.
+	[[ $problem ]] || within 60 device_is_free || problem="the device is still claimed in round $rounds"
+	rounds=$((rounds + 1))
+done
+is "B9 umount, not lazy: EBUSY under load, and done after it" '' "$problem"
+diag "$rounds rounds"
+
 # ---- a file system is taken away from under those who use it ----
 rounds=0 problem=''
 end=$((SECONDS + SECS))
 while [[ ! $problem ]] && ((SECONDS < end || rounds == 0)); do
 	load_and_mount || problem="mount in round $rounds"
-	PINFS_MNT=$MNT PINFS_TORTURE_SECS=600 "$HERE/torture" >/tmp/pinfs-load.log 2>&1 </dev/null &
-	storm=$!
-	within 30 eval "compgen -G '$MNT/test.*/storm-*'" || problem="no storm in round $rounds"
+	start_storm
 	sleep 1
 	[[ $(error_of umount "$MNT") == EBUSY ]] || problem="umount while in use in round $rounds"
 	umount -l "$MNT" || problem="lazy umount in round $rounds"
-	# The cases are processes of their own, in the harness's group.
-	for pid in $(pgrep -P "$storm") "$storm"; do
-		kill -9 "$pid" 2>/dev/null
-	done
-	wait "$storm" 2>/dev/null
+	end_storm
 	within 60 device_is_free || problem="the device is still claimed in round $rounds"
 	rounds=$((rounds + 1))
 done
