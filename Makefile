@@ -107,6 +107,10 @@ rows: ## list the cases that show each row of the contract, and bring the table 
 	@$(top)/tools/row-table --list
 	@$(top)/tools/row-table --update
 
+.PHONY: proof
+proof: ## bring the page in README.md about what the long searches did up to date, from results-long/
+	@$(top)/tools/proof-table --update
+
 .PHONY: run
 run: module tools selftests ## show the main job in a guest
 	@$(vm) -- sh /pinfs/selftests/demo.sh
