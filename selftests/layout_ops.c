@@ -603,6 +603,22 @@ TEST_F(pinfs, B7_truncate_up_writes_its_own_bytes_only)
 	EXPECT_TRUE(filled(buf, PAGE, FILE_SEED));
 }
 
+/* What a mapping of the last page shows behind the end. */
+TEST_F(pinfs, B7_truncate_down_zeroes_the_rest_of_the_last_page)
+{
+	const long size = 2 * PAGE + 100;
+	unsigned char *map;
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	map = (unsigned char *)self->me.map;
+	memset(map + 2 * PAGE, 0xa5, PAGE);
+	ASSERT_EQ(0, act_ftruncate(&self->me, size));
+	EXPECT_EQ(0xa5, map[size - 1]);
+	for (long at = size; at < 3 * PAGE; at++)
+		ASSERT_EQ(0, map[at]);
+}
+
 TEST_F(pinfs, B7_truncate_down_covers_blocks_past_the_end)
 {
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
