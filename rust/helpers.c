@@ -849,6 +849,26 @@ void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
 }
 
 /*
+ * procfs answers ENOENT also if it has no memory for an inode.  What is really
+ * not there is not there the next time either.
+ */
+static int pid_file_lookup(struct vfsmount *mnt, const char *name)
+{
+	struct path path;
+	int tries, ret;
+
+	for (tries = 0; tries < 3; tries++) {
+		ret = vfs_path_lookup(mnt->mnt_root, mnt, name, LOOKUP_FOLLOW,
+				      &path);
+		if (!ret)
+			path_put(&path);
+		if (ret != -ENOENT)
+			break;
+	}
+	return ret;
+}
+
+/*
  * Looks the file up in /proc/self and /proc/thread-self, in an instance of
  * procfs of our own: the caller's may not have one.
  */
@@ -858,7 +878,6 @@ int pinfs_helper_pid_file_probe(const char *name)
 	struct file_system_type *type = get_fs_type("proc");
 	struct vfsmount *mnt;
 	char path_name[64];
-	struct path path;
 	int ret = 0;
 	int i;
 
@@ -871,10 +890,7 @@ int pinfs_helper_pid_file_probe(const char *name)
 	WRITE_ONCE(pinfs_pid_file_prober, current);
 	for (i = 0; !ret && i < ARRAY_SIZE(dirs); i++) {
 		scnprintf(path_name, sizeof(path_name), "%s/%s", dirs[i], name);
-		ret = vfs_path_lookup(mnt->mnt_root, mnt, path_name,
-				      LOOKUP_FOLLOW, &path);
-		if (!ret)
-			path_put(&path);
+		ret = pid_file_lookup(mnt, path_name);
 	}
 	WRITE_ONCE(pinfs_pid_file_prober, NULL);
 	kern_unmount(mnt);
