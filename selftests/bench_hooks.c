@@ -11,17 +11,14 @@
  * round, and given as the median and the range that holds 80 % of the rounds.
  */
 #include "pinfs_test.h"
+#include "bench.h"
 
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #define ROUNDS_MAX	1000
 #define CALLS		400	/* of each kind in a round */
@@ -39,22 +36,6 @@ static int raw;			/* OTHER */
 static char name[] = "/tmp/bench-hooks-XXXXXX";
 static int file;
 static char *buf;
-
-static void need(bool good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "bench_hooks: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static double now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
-}
 
 /* ---- what is measured ---- */
 
@@ -164,13 +145,6 @@ static void measure_all(int round)
 }
 
 /* ---- report ---- */
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
 
 /* Sorts, and returns a value that so many in ten are below of. */
 static double tenth(double *values, int n, int tenths)

@@ -9,14 +9,11 @@
  * 80 % of the rounds.
  */
 #include "pinfs_test.h"
+#include "bench.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #define PER_ROUND	50
 #define ROUNDS_MAX	1000
@@ -30,29 +27,6 @@
 #define RINGS		5
 
 static int rounds;
-
-static void need(bool good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "bench_lease: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static double now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
 
 /* Runs an operation many times and prints what one takes. */
 static void measure(const char *name, void (*op)(int fd, long arg), int fd, long arg)

@@ -12,15 +12,12 @@
  * as the median and the range that holds 80 % of the rounds.
  */
 #include "pinfs_test.h"
+#include "bench.h"
 #include "rdma_test.h"
 
 #include <infiniband/verbs.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #define ROUNDS_MAX	1000
 #define TRANSFER	MIB	/* at most, by RDMA */
@@ -72,14 +69,6 @@ static struct {
 } other;
 static size_t transfer;
 static double us[PHASES][KINDS][ROUNDS_MAX];
-
-static void need(bool good, const char *what)
-{
-	if (good)
-		return;
-	fprintf(stderr, "bench_pin: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 /* ---- memory ---- */
 
@@ -265,14 +254,6 @@ static void open_rdma(const char *name, size_t size)
 
 /* ---- measuring ---- */
 
-static double now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
-}
-
 static void measure(const struct row *row, int kind, int round)
 {
 	const struct memory *m = &memory[kind];
@@ -301,13 +282,6 @@ static void measure(const struct row *row, int kind, int round)
 		release(m);
 	us[BEGIN][kind][round] = pins / row->per_round;
 	us[END][kind][round] = unpins / row->per_round;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
 }
 
 static double quantile(const double *sorted, int n, double q)
