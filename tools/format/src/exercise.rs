@@ -48,7 +48,8 @@ use crate::{
     INODE_SLOTS, //
 };
 
-fn attributes(mode: u32) -> Attributes {
+/// Attributes of a new object of type and mode `mode`.
+pub fn attributes(mode: u32) -> Attributes {
     Attributes {
         mode,
         uid: 1000,

@@ -7,7 +7,6 @@ use pinfs_format::{
         self,
         Contents, //
     },
-    inode::Attributes,
     journal::{
         self,
         Recovered, //
@@ -28,6 +27,8 @@ use pinfs_format::{
     Volume, //
 };
 
+pub use pinfs_format::exercise::attributes;
+
 /// What blocks hold that nobody has stored to.
 pub const JUNK: u8 = 0xaa;
 
@@ -39,17 +40,6 @@ pub const OPTIONS: mkfs::Options = mkfs::Options {
     uid: 0,
     gid: 0,
 };
-
-pub fn attributes(mode: u32) -> Attributes {
-    Attributes {
-        mode,
-        uid: 1000,
-        gid: 100,
-        rdev: 0,
-        generation: 7,
-        now: Time { sec: 10, nsec: 20 },
-    }
-}
 
 pub fn name(bytes: &[u8]) -> Name<'_> {
     Name::new(bytes).expect("a valid name")
