@@ -30,6 +30,7 @@ use kernel::{
 mod bindings;
 #[path = "../rust/dax.rs"]
 mod dax;
+#[forbid(unsafe_code)]
 #[path = "../rust/few.rs"]
 mod few;
 #[path = "../rust/gup.rs"]
