@@ -35,6 +35,29 @@ key() {
 	printf '%s\n' "$@" | sha256sum | cut -c1-16
 }
 
+# README.md with what is read from stdin between its marks NAME, as `update_readme NAME` puts it there.
+readme_with() {
+	awk -v begin="<!-- $1: " -v end="<!-- end of $1 -->" '
+		index($0, begin) == 1 {
+			print $0 "\n"
+			while ((getline line <"-") > 0)
+				print line
+			print ""
+			inside = 1
+		}
+		$0 == end { inside = 0; ended = 1 }
+		!inside
+		END { exit !ended }' "$top/README.md" || die "README.md has no marks for '$1'"
+}
+
+update_readme() {
+	local new
+	new=$(mktemp)
+	readme_with "$1" >"$new"
+	cat -- "$new" >"$top/README.md"
+	rm -- "$new"
+}
+
 # Runs a slow command with its output in a log file, tells every ten seconds that it is still at work, and shows the end
 # of the log when it fails. The command has a process namespace of its own that ends with this script, however that dies:
 # without it, the children of a killed run would go on writing for minutes.
