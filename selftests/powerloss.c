@@ -4,6 +4,7 @@
  *
  *	powerloss DEVICE MOUNTPOINT seq1 [EVERY]
  *	powerloss DEVICE MOUNTPOINT seq2 COUNT [SEED]
+ *	powerloss DEVICE MOUNTPOINT ace
  *	powerloss DEVICE MOUNTPOINT pins
  *	powerloss DEVICE MOUNTPOINT device
  *	powerloss DEVICE MOUNTPOINT whole
@@ -12,7 +13,8 @@
  *
  * Makes a file system and works on it in small pieces, after ACE, the workload
  * generator of CrashMonkey: a known tree, one or two operations, and a call
- * that makes things durable.  EVERY leaves out all but one of so many pieces.
+ * that makes things durable.  `ace` is what ACE itself makes of one operation.
+ * EVERY leaves out all but one of so many pieces.
  * OPERATIONs, which need quotes for their words, are one piece.
  * The last form only mounts what is there, and prints the tree.
  *
@@ -28,6 +30,7 @@
  *	finish		all is done
  */
 #include "pinfs_test.h"
+#include "powerloss_ace.h"
 
 #include <dirent.h>
 #include <linux/falloc.h>
@@ -417,6 +420,8 @@ static long run_words(const char *op, char **w)
 		return CALL(op, unlink(full(w[1])));
 	if (IS("unlinkopen"))
 		return op_unlink_open(op, w);
+	if (IS("remove"))
+		return CALL(op, remove(full(w[1])));
 	if (IS("rmdir"))
 		return CALL(op, rmdir(full(w[1])));
 	if (IS("rename"))
@@ -492,14 +497,22 @@ static void must(long result, const char *what)
 	}
 }
 
-/* Begins a piece, unless it is one of those that are left out. */
-static bool start(const char *name)
+/* Begins a piece with an empty file system, unless it is one of those that are left out. */
+static bool start_empty(const char *name)
 {
 	counts = false;
 	if (pieces++ % every)
 		return false;
 	mark("piece %s", name);
 	remove_tree(mnt);
+	must(run_op("sync"), "sync");
+	return true;
+}
+
+static bool start(const char *name)
+{
+	if (!start_empty(name))
+		return false;
 	for (size_t i = 0; i < sizeof(before) / sizeof(*before); i++)
 		must(run_op(before[i]), before[i]);
 	return true;
@@ -614,6 +627,21 @@ static void seq2(unsigned int count, unsigned int seed)
 
 		piece(one->op, two->op, persist(two, rand_r(&seed) % PERSISTS));
 	}
+}
+
+static void ace_piece(const struct ace_piece *piece)
+{
+	char name[ACE_STEPS * (ACE_STEP + 2)] = "";
+
+	for (int i = 0; i < piece->count; i++) {
+		strcat(name, i ? "; " : "");
+		strcat(name, piece->steps[i]);
+	}
+	if (!start_empty(name))
+		return;
+	go();
+	for (int i = 0; i < piece->count; i++)
+		run_op(piece->steps[i]);
 }
 
 /*
@@ -803,7 +831,7 @@ int main(int argc, char **argv)
 
 	if (argc < 4) {
 		fprintf(stderr, "usage: powerloss DEVICE MOUNTPOINT "
-			"seq1 [EVERY] | seq2 COUNT [SEED] | pins | device | whole | ops OPERATION... | tree\n");
+			"seq1 [EVERY] | seq2 COUNT [SEED] | ace | pins | device | whole | ops OPERATION... | tree\n");
 		return 2;
 	}
 	device = argv[1];
@@ -823,6 +851,8 @@ int main(int argc, char **argv)
 		seq1();
 	} else if (!strcmp(what, "seq2")) {
 		seq2(argc > 4 ? atoi(argv[4]) : 100, argc > 5 ? atoi(argv[5]) : 1);
+	} else if (!strcmp(what, "ace")) {
+		ace_each(ace_piece);
 	} else if (!strcmp(what, "pins")) {
 		pins();
 	} else if (!strcmp(what, "device")) {
