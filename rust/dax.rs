@@ -241,8 +241,45 @@ fn last_byte(range: &Range<u64>) -> i64 {
     }
 }
 
-/// Bytes that one entry of a page middle directory maps.
-pub(crate) const HUGE_PAGE_SIZE: u64 = 2 << 20;
+/// A page of a file, of whatever size, that is in page tables or was.
+pub(crate) struct Page {
+    /// Its bytes of the file.
+    pub(crate) range: Range<u64>,
+    /// It may have been stored to since it was flushed.
+    pub(crate) is_dirty: bool,
+}
+
+/// Returns the page that holds the byte at `pos`, if it was ever faulted in. It stays as it is while
+/// the lock is held, but that it may be flushed.
+fn page_at<F: FileSystem>(lock: &LayoutLock<'_, F>, pos: u64) -> Option<Page> {
+    let (mut first, mut is_dirty) = (0, false);
+    // SAFETY: The inode is initialised; the places for the answers are valid.
+    let pages = unsafe {
+        bindings::pinfs_helper_dax_entry(
+            lock.inode().as_ptr(),
+            (pos >> bindings::PAGE_SHIFT) as usize,
+            &mut first,
+            &mut is_dirty,
+        )
+    };
+    let start = (first as u64) << bindings::PAGE_SHIFT;
+    let len = (pages as u64) << bindings::PAGE_SHIFT;
+    (pages > 0).then(|| Page {
+        range: start..start.saturating_add(len),
+        is_dirty,
+    })
+}
+
+/// Returns the pages that reach out of a range (bytes, not empty; up to `u64::MAX` for all that
+/// follows) at its start and at its end. It may be the same one.
+pub(crate) fn pages_at_edges<F: FileSystem>(
+    lock: &LayoutLock<'_, F>,
+    range: &Range<u64>,
+) -> [Option<Page>; 2] {
+    let first = page_at(lock, range.start).filter(|page| page.range.start < range.start);
+    let last = page_at(lock, range.end - 1).filter(|page| page.range.end > range.end);
+    [first, last]
+}
 
 /// A page of a file that something other than a mapping references.
 pub(crate) struct BusyPage(NonNull<bindings::page>);
@@ -332,21 +369,19 @@ pub(crate) fn layout_busy_page_range<F: FileSystem>(
     lock: &LayoutLock<'_, F>,
     range: &Range<u64>,
 ) -> Option<BusyPage> {
-    let start = i64::try_from(range.start).ok()?;
     // A huge page that reaches out of the range is busy or idle as a whole, and leaves the mapping
     // as a whole; so what of it lies outside is unmapped too.
-    let huge = range.start & !(HUGE_PAGE_SIZE - 1)
-        ..range
-            .end
-            .checked_next_multiple_of(HUGE_PAGE_SIZE)
-            .unwrap_or(u64::MAX);
-    unmap(lock.inode(), &huge);
+    let mut whole = range.clone();
+    for page in pages_at_edges(lock, range).into_iter().flatten() {
+        whole = whole.start.min(page.range.start)..whole.end.max(page.range.end);
+    }
+    let start = i64::try_from(whole.start).ok()?;
     // SAFETY: The layout is locked, as the argument shows.
     let page = unsafe {
         bindings::dax_layout_busy_page_range(
             (*lock.inode().as_ptr()).i_mapping,
             start,
-            last_byte(range),
+            last_byte(&whole),
         )
     };
     NonNull::new(page).map(BusyPage)
@@ -391,20 +426,4 @@ pub(crate) fn forget_holes(lock: &NoFaults<'_>, range: &Range<u64>) -> Result {
             (last >> bindings::PAGE_SHIFT) as usize,
         )
     })
-}
-
-/// Takes the whole pages of a range of a file (bytes) out of all page tables, so that their next
-/// access faults.
-fn unmap(inode: &Inode, range: &Range<u64>) {
-    let first = range.start >> bindings::PAGE_SHIFT;
-    let pages = (range.end >> bindings::PAGE_SHIFT).saturating_sub(first);
-    // SAFETY: The inode is initialised. Private copies of the pages stay as they are.
-    unsafe {
-        bindings::unmap_mapping_pages(
-            (*inode.as_ptr()).i_mapping,
-            first as usize,
-            pages as usize,
-            false,
-        )
-    };
 }

@@ -144,6 +144,30 @@ void pinfs_helper_tag_dirty(struct inode *inode, pgoff_t first, pgoff_t last)
 	xas_unlock_irqrestore(&xas, flags);
 }
 
+/*
+ * Finds the page of a mapping that holds an index: its first index and its
+ * number of pages, 0 if there is none.  Page faults change that, so they must be
+ * kept out for the answer to last.
+ */
+unsigned long pinfs_helper_dax_entry(struct inode *inode, pgoff_t index, pgoff_t *first,
+				     bool *dirty)
+{
+	XA_STATE(xas, &inode->i_mapping->i_pages, index);
+	unsigned long pages = 0;
+	unsigned long flags;
+
+	if (mapping_empty(inode->i_mapping))
+		return 0;
+	xas_lock_irqsave(&xas, flags);
+	if (xas_load(&xas)) {
+		pages = 1UL << xas_get_order(&xas);
+		*first = index & ~(pages - 1);
+		*dirty = xas_get_mark(&xas, PAGECACHE_TAG_DIRTY);
+	}
+	xas_unlock_irqrestore(&xas, flags);
+	return pages;
+}
+
 int pinfs_helper_dax_flush_range(struct inode *inode, struct dax_device *dax_dev,
 				 loff_t start, loff_t end)
 {

@@ -50,6 +50,8 @@ void pinfs_helper_inode_set_atime(struct inode *inode, struct timespec64 ts);
 void pinfs_helper_inode_set_mtime(struct inode *inode, struct timespec64 ts);
 bool pinfs_helper_inode_is_new(struct inode *inode);
 void pinfs_helper_tag_dirty(struct inode *inode, pgoff_t first, pgoff_t last);
+unsigned long pinfs_helper_dax_entry(struct inode *inode, pgoff_t index, pgoff_t *first,
+				     bool *dirty);
 int pinfs_helper_dax_flush_range(struct inode *inode, struct dax_device *dax_dev,
 				 loff_t start, loff_t end);
 u32 pinfs_helper_new_encode_dev(dev_t dev);

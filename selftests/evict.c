@@ -503,6 +503,153 @@ TEST_F(pinfs, M7_fsync_flushes_what_a_device_wrote)
 	close(from);
 }
 
+/* ---- pages that the mapping forgets while something else in them is dirty ---- */
+
+#define HUGE_FILE	(3 * PMD)
+
+/* Three dirty pages of 2 MiB; false if the device has none to give. */
+static bool dirty_huge_pages(struct actor *a)
+{
+	char *room = mmap(NULL, HUGE_FILE + PMD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *start = (char *)(((unsigned long)room + PMD - 1) & ~(PMD - 1));
+
+	if (room == MAP_FAILED || munmap(room, HUGE_FILE + PMD))
+		return false;
+	a->map = mmap(start, HUGE_FILE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
+		      a->fd, 0);
+	if (a->map == MAP_FAILED)
+		return false;
+	a->map_len = HUGE_FILE;
+	memset(a->map, 'd', HUGE_FILE);
+	return huge_bytes(a->map, HUGE_FILE) == HUGE_FILE;
+}
+
+static long act_syncfs(struct actor *a, long unused)
+{
+	(void)unused;
+	return ERR(syncfs(a->fd));
+}
+
+static long act_sync_punched(struct actor *a, long unused)
+{
+	(void)unused;
+	return ERR(msync(a->map, HUGE_FILE, MS_SYNC));
+}
+
+#define WRITEBACK	"/proc/sys/vm/dirty_writeback_centisecs"
+#define EXPIRE		"/proc/sys/vm/dirty_expire_centisecs"
+
+/* Whether something of that length has been flushed. */
+static bool was_flushed(long len)
+{
+	FILE *trace = fopen(TRACE "/trace", "r");
+	char line[512], *at;
+	bool seen = false;
+
+	while (trace && fgets(line, sizeof(line), trace)) {
+		at = strstr(line, " len=");
+		seen |= at && atol(at + 5) == len;
+	}
+	if (trace)
+		fclose(trace);
+	return seen;
+}
+
+/* Nobody asks for it; the kernel does it when the inode has been dirty for long. */
+static long act_wait_for_writeback(struct actor *a, long unused)
+{
+	bool seen;
+
+	(void)a;
+	(void)unused;
+	if (write_text(EXPIRE, "1") || write_text(WRITEBACK, "10"))
+		return -EPERM;
+	seen = EVENTUALLY(was_flushed(PMD - PAGE), 20000);
+	write_text(EXPIRE, "3000");
+	write_text(WRITEBACK, "500");
+	return seen ? 0 : -ETIMEDOUT;
+}
+
+/*
+ * Takes a part of dirty pages away, and looks for what is left of them in what
+ * is flushed until the file is durable: all of it, whoever does that.
+ */
+static void check_rest_is_flushed(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self,
+				  act_fn take, long arg, long left, act_fn sync)
+{
+	long flushed;
+
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	ASSERT_EQ(0, ERR(fallocate(self->me.fd, 0, 0, HUGE_FILE)));
+	if (!dirty_huge_pages(&self->me)) {
+		act_unmap(&self->me, 0);
+		SKIP(return, "no 2 MiB pages");
+	}
+	/* All but the page that loses something is clean. */
+	ASSERT_EQ(0, act_fsync(&self->me, 0));
+	self->me.map[PMD] = 'e';
+	ASSERT_LE(0, flushed_bytes());
+	ASSERT_EQ(0, take(&self->me, arg));
+	ASSERT_EQ(0, sync(&self->me, 0));
+	flushed = flushed_bytes();
+	EXPECT_LE(left, flushed) {
+		TH_LOG("the rest of a page that was dirty is not flushed: %ld of %ld bytes", flushed, left);
+	}
+	EXPECT_GE(left + 2 * PAGE, flushed) {
+		TH_LOG("more is flushed than was dirty: %ld bytes, not %ld", flushed, left);
+	}
+	/* Once. */
+	EXPECT_EQ(0, act_fsync(&self->me, 0));
+	EXPECT_EQ(0, flushed_bytes());
+	EXPECT_EQ('d', act_read_byte(&self->me, PMD + 8 * PAGE));
+	act_unmap(&self->me, 0);
+}
+
+TEST_F(pinfs, M7_S3_rest_of_a_punched_page_is_flushed)
+{
+	const long first = PMD / PAGE;
+
+	if (probe_flushes())
+		SKIP(return, "no kprobe at arch_wb_cache_pmem");
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	check_rest_is_flushed(_metadata, self, act_punch, RANGE(first + 5, 1), PMD - PAGE, act_fsync);
+	check_rest_is_flushed(_metadata, self, act_punch, RANGE(first + 5, 1), PMD - PAGE, act_syncfs);
+	check_rest_is_flushed(_metadata, self, act_punch, RANGE(first + 5, 1), PMD - PAGE, act_sync_punched);
+	check_rest_is_flushed(_metadata, self, act_punch, RANGE(first + 511, 1), PMD - PAGE, act_fsync);
+	check_rest_is_flushed(_metadata, self, act_ftruncate, 2 * PMD - PAGE, PMD - PAGE, act_fsync);
+	check_rest_is_flushed(_metadata, self, act_punch, RANGE(first, 1), PMD - PAGE, act_wait_for_writeback);
+	probe_end();
+}
+
+/* The file system has room to remember one range for each file; others are flushed at once. */
+TEST_F(pinfs, M7_S3_punches_far_apart)
+{
+	long flushed;
+
+	if (probe_flushes())
+		SKIP(return, "no kprobe at arch_wb_cache_pmem");
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	ASSERT_EQ(0, ERR(fallocate(self->me.fd, 0, 0, HUGE_FILE)));
+	if (!dirty_huge_pages(&self->me)) {
+		probe_end();
+		SKIP(return, "no 2 MiB pages");
+	}
+	ASSERT_LE(0, flushed_bytes());
+	ASSERT_EQ(0, act_punch(&self->me, RANGE(0, 1)));
+	ASSERT_EQ(0, act_punch(&self->me, RANGE(3 * PMD / PAGE - 1, 1)));
+	ASSERT_EQ(0, act_fsync(&self->me, 0));
+	flushed = flushed_bytes();
+	EXPECT_LE(HUGE_FILE - 2 * PAGE, flushed);
+	EXPECT_GE(HUGE_FILE + 2 * PAGE, flushed) {
+		TH_LOG("something is flushed twice: %ld bytes", flushed);
+	}
+	EXPECT_EQ(0, act_fsync(&self->me, 0));
+	EXPECT_EQ(0, flushed_bytes());
+	act_unmap(&self->me, 0);
+	probe_end();
+}
+
 /* ---- letting go against coming in ---- */
 
 #define STORM_MS	1500

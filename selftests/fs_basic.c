@@ -528,31 +528,6 @@ static char *map_aligned(int fd, long len)
 	return start == MAP_FAILED ? NULL : start;
 }
 
-/* How many bytes of a range are mapped by 2 MiB pages; negative errno. */
-static long huge_bytes(const char *start, long len)
-{
-	struct page_region regions[16];
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.start = (unsigned long)start,
-		.end = (unsigned long)start + len,
-		.vec = (unsigned long)regions,
-		.vec_len = ARRAY_SIZE(regions),
-		.category_mask = PAGE_IS_HUGE | PAGE_IS_PRESENT,
-		.return_mask = PAGE_IS_HUGE | PAGE_IS_PRESENT,
-	};
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	long count, sum = 0;
-
-	if (fd < 0)
-		return -errno;
-	count = ERR(ioctl(fd, PAGEMAP_SCAN, &arg));
-	close(fd);
-	for (long i = 0; i < count; i++)
-		sum += regions[i].end - regions[i].start;
-	return count < 0 ? count : sum;
-}
-
 TEST_F(pinfs, M5_two_mebibyte_faults)
 {
 	char *map;

@@ -4,11 +4,13 @@
 
 #include <dirent.h>
 #include <ftw.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -847,6 +849,43 @@ long make_file(const char *path, long pages, unsigned int seed)
 	if (ret < 0)
 		return ret;
 	return ret == pages * PAGE ? 0 : -ENOSPC;
+}
+
+/* How many bytes of a range of memory are in pages that are all of what is asked for. */
+static long bytes_of(const char *start, long len, unsigned long categories)
+{
+	struct page_region region;
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = (unsigned long)start,
+		.end = (unsigned long)start + len,
+		.vec = (unsigned long)&region,
+		.vec_len = 1,
+		.category_mask = categories,
+		.return_mask = categories,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	long found, sum = 0;
+
+	if (fd < 0)
+		return -errno;
+	/* One region at a time, until none is left. */
+	while ((found = ERR(ioctl(fd, PAGEMAP_SCAN, &arg))) > 0) {
+		sum += region.end - region.start;
+		arg.start = arg.walk_end;
+	}
+	close(fd);
+	return found < 0 ? found : sum;
+}
+
+long mapped_bytes(const char *start, long len)
+{
+	return bytes_of(start, len, PAGE_IS_PRESENT);
+}
+
+long huge_bytes(const char *start, long len)
+{
+	return bytes_of(start, len, PAGE_IS_HUGE | PAGE_IS_PRESENT);
 }
 
 const char *test_dir(char *dir, size_t size)

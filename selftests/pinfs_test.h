@@ -215,6 +215,9 @@ bool filled(const void *buf, size_t len, unsigned int seed);
 bool all_zero(const void *buf, size_t len);
 /* A file of that many pages, filled with seed; negative errno on failure. */
 long make_file(const char *path, long pages, unsigned int seed);
+/* How many bytes of a range of memory page tables map, and by 2 MiB pages; negative errno. */
+long mapped_bytes(const char *start, long len);
+long huge_bytes(const char *start, long len);
 
 /* mkdtemp() under $PINFS_MNT into dir, or why the tests cannot run there. */
 const char *test_dir(char *dir, size_t size);

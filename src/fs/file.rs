@@ -298,23 +298,37 @@ fn zero_behind_end(lock: &impl ExclusiveInode<Fs = Pinfs>, until: u64) -> Result
 /// Breaks leases and waits for pages so that the blocks of `range` (bytes) may be freed, and takes
 /// the pages out of the mapping.
 ///
-/// What else is in the pages at the edges of the range, and in a huge page that reaches out of it,
-/// is flushed first: the mapping forgets with a page that it is dirty.
-///
 /// [`Broken::Again`] means that the locks were dropped: whatever the caller has found out about
 /// the file has to be found out again.
 fn break_layouts(lock: &mut LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result<Broken> {
     if let Broken::Again = layout::break_layouts(lock, range.clone())? {
         return Ok(Broken::Again);
     }
-    for edge in [range.start, range.end] {
-        // No page reaches over a multiple of the size of a huge one.
-        if edge < lock.inode().size() && edge % dax::HUGE_PAGE_SIZE != 0 {
-            dax::write_and_wait(lock.inode(), &(edge..edge + 1))?;
-        }
-    }
+    keep_dirty(lock, range)?;
     dax::delete_mapping_range(lock, range);
     Ok(Broken::Ready)
+}
+
+/// Sees to it that what is dirty of the pages that reach out of a range stays on record, before the
+/// mapping forgets these pages. They are out of page tables already, so nothing more is stored.
+///
+/// Whoever syncs the file flushes what was noted: to do so here would make a punch of 4 KiB flush
+/// 2 MiB. But the note has room for one range. A page that is nowhere near what it has is flushed,
+/// so that nobody has to flush all that lies between.
+///
+/// The note comes before the mapping forgets, and fsync(2) looks at them the other way round: it
+/// finds at least one of them.
+fn keep_dirty(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
+    let inode = lock.inode();
+    let edges = dax::pages_at_edges(lock, range).into_iter().flatten();
+    for page in edges.filter(|page| page.is_dirty) {
+        let noted = inode.data().untracked.lock().note_beside(&page.range);
+        match noted {
+            Some(all) => inode.mark_pages_dirty(&all),
+            None => dax::write_and_wait(inode, &page.range)?,
+        }
+    }
+    Ok(())
 }
 
 /// Cuts a file off at `size`: from the first transaction on it has that size, and what lies behind
@@ -410,7 +424,7 @@ fn break_layouts_to_move(lock: &mut LayoutLock<'_, Pinfs>, start: u64) -> Result
         return Ok(Broken::Again);
     }
     dax::write_and_wait(lock.inode(), &moving)?;
-    flush_device_writes(lock.inode(), &moving)?;
+    flush_untracked(lock.inode(), &moving)?;
     dax::delete_mapping_range(lock, &moving);
     Ok(Broken::Ready)
 }
@@ -607,21 +621,23 @@ pub(super) fn allocate_for_pin(inode: &INode<Pinfs>, range: Range<u64>) -> Resul
 ///
 /// The file system's own stores and those of programs are known to the kernel as dirty pages, but
 /// not those of a device: a page may be flushed, and written to again with no page fault. So
-/// pinned ranges are on record here, as one range for each file, and flushed whenever the file is.
+/// pinned ranges are on record here, and flushed whenever the file is.
 pub(super) fn expect_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) {
-    let all = inode.data().device_writes.lock().note(range);
+    let all = inode.data().untracked.lock().note(range);
     inode.mark_pages_dirty(&all);
 }
 
-/// Bytes of a file that a device may have written since they were flushed.
+/// Bytes of a file that may have been written since they were flushed without the mapping's knowing:
+/// those that a device may write to, and of pages that the mapping had to forget. One range for each
+/// file.
 #[derive(Default)]
-pub(super) struct DeviceWrites {
+pub(super) struct Untracked {
     range: Range<u64>,
-    /// Counts the calls of [`DeviceWrites::note`].
+    /// Counts the calls of [`Untracked::note`].
     notes: u64,
 }
 
-impl DeviceWrites {
+impl Untracked {
     /// Adds a range, and returns all of it.
     fn note(&mut self, range: &Range<u64>) -> Range<u64> {
         self.range = if self.range.is_empty() {
@@ -632,9 +648,17 @@ impl DeviceWrites {
         self.notes += 1;
         self.range.clone()
     }
+
+    /// The same, unless there is a gap between.
+    fn note_beside(&mut self, range: &Range<u64>) -> Option<Range<u64>> {
+        let beside = self.range.is_empty()
+            || (range.start <= self.range.end && self.range.start <= range.end);
+        beside.then(|| self.note(range))
+    }
 }
 
-/// Flushes what devices may have written to a range, and forgets it where no pin is left.
+/// Flushes what may have been written to a range without the mapping's knowing, and forgets it where
+/// no pin is left. What the mapping knows to be dirty must have been flushed before.
 ///
 /// The pins are asked before the flush. If there are none, a pin that comes later notes its range
 /// later, too, as it is reserved before, and then nothing is forgotten; and a pin that was there
@@ -645,9 +669,9 @@ impl DeviceWrites {
 /// that keeps blocks where they are, forgets the range; a range before it is collapsed out of the
 /// file, which finds nothing to flush and moves the blocks; fsync(2) looks for them at their old
 /// offset, and reports as durable what nobody has flushed.
-pub(super) fn flush_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
+pub(super) fn flush_untracked(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
     let (known, notes) = {
-        let writes = inode.data().device_writes.lock();
+        let writes = inode.data().untracked.lock();
         (writes.range.clone(), writes.notes)
     };
     if known.is_empty() || planted(Bug::DeviceNotFlushed) {
@@ -657,7 +681,7 @@ pub(super) fn flush_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) -> R
     let done = dirty == known && !layout::is_pinned(inode, &known);
     let flushed = flush_blocks(inode, &dirty);
     let left = {
-        let mut writes = inode.data().device_writes.lock();
+        let mut writes = inode.data().untracked.lock();
         if done && flushed.is_ok() && writes.notes == notes {
             writes.range = 0..0;
         }
@@ -806,13 +830,12 @@ impl Operations for OpenFileOps {
     }
 
     fn write_back(inode: &INode<Pinfs>, range: &Range<u64>, wait: bool) -> Result {
-        if wait {
-            return flush_device_writes(inode, range);
+        let left = inode.data().untracked.lock().range.clone();
+        // The inode can only stay dirty if a page of the range is there, as those are that are pinned.
+        if wait || !layout::is_pinned(inode, &left) {
+            return flush_untracked(inode, range);
         }
-        let left = inode.data().device_writes.lock().range.clone();
-        if !left.is_empty() {
-            inode.mark_pages_dirty(&left);
-        }
+        inode.mark_pages_dirty(&left);
         Ok(())
     }
 
@@ -826,7 +849,7 @@ impl Operations for OpenFileOps {
         }
         let start = u64::try_from(start).map_err(|_| EINVAL)?;
         let end = u64::try_from(end).map_err(|_| EINVAL)?;
-        flush_device_writes(file.inode(), &(start..end.saturating_add(1)))?;
+        flush_untracked(file.inode(), &(start..end.saturating_add(1)))?;
         sync_inode(file.inode())
     }
 }

@@ -6,7 +6,7 @@ use super::{
     dir,
     file::{
         self,
-        DeviceWrites, //
+        Untracked, //
     },
     super_block::Pinfs, //
 };
@@ -76,10 +76,9 @@ pub(crate) struct Data {
     /// The map lock: the inode and its tree on the device.
     #[pin]
     pub(super) map: MapLock,
-    /// Bytes that a device may have written since they were flushed; see
-    /// [`file::expect_device_writes`]. A leaf.
+    /// Bytes that may have been written since they were flushed without the mapping's knowing. A leaf.
     #[pin]
-    pub(super) device_writes: SpinLock<DeviceWrites>,
+    pub(super) untracked: SpinLock<Untracked>,
 }
 
 impl Data {
@@ -87,7 +86,7 @@ impl Data {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             map <- MapLock::new(),
-            device_writes <- new_spinlock!(DeviceWrites::default(), "pinfs_device_writes"),
+            untracked <- new_spinlock!(Untracked::default(), "pinfs_untracked"),
         })
     }
 }
