@@ -273,6 +273,7 @@ pub fn same_hash(a: u64, b: u64) -> bool {
     base(a) == base(b)
 }
 
+const DISORDER: Error = Error::Corrupt("directory entries out of order");
 const BAD_SLOT: Error = Error::Corrupt("directory leaf has a bad slot");
 
 impl Leaf {
@@ -282,6 +283,12 @@ impl Leaf {
             Some(end) if end <= BODY => Ok(at..end),
             _ => Err(BAD_SLOT),
         }
+    }
+
+    /// Takes bytes, whatever is in them, for a place to copy leaves to. `None` if they are too few or
+    /// too many.
+    pub fn in_bytes(bytes: &mut [u8]) -> Option<&mut Self> {
+        Self::mut_from_bytes(bytes).ok()
     }
 
     /// Names in it.
@@ -555,6 +562,16 @@ impl<M: Medium> Volume<M> {
         self.plain::<LeafHead>(offset_of(block))?.count(owner)
     }
 
+    /// Copies a leaf of directory `owner`.
+    fn copy_leaf(&self, block: u64, owner: u64, to: &mut Leaf) -> Result {
+        if !self.geometry().in_data(block, 1) {
+            return Err(Error::Corrupt(Leaf::DAMAGED));
+        }
+        self.medium().read(offset_of(block), to.as_mut_bytes())?;
+        self.verify_copy::<Leaf>(offset_of(block), to.as_bytes())?;
+        to.head.count(owner).map(drop)
+    }
+
     /// Bytes from the body of a leaf that [`Volume::leaf`] has checked.
     fn leaf_bytes(&self, block: u64, at: usize, buf: &mut [u8]) -> Result {
         Leaf::check_range(at, buf.len())?;
@@ -648,44 +665,64 @@ pub(super) fn lookup_tx<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>)
     Ok(find(tx, dir, name)?.found)
 }
 
-/// Calls `emit` with the entries at or behind position `from`, in the order of their cookies, until
-/// it returns false. To go on later, pass the cookie of the last entry taken plus one. Names that
-/// are added or removed meanwhile do not disturb the others. `.` and `..` are the caller's.
-pub fn read<M: Medium>(
+/// Some entries of a directory: those of one leaf that are at or behind a position.
+pub struct Part<'l> {
+    leaf: &'l Leaf,
+    slots: Range<usize>,
+    /// The positions that its entries may have.
+    from: u64,
+    end: u64,
+    /// Where the next part begins, if there is one.
+    pub next: Option<u64>,
+}
+
+impl<'l> Part<'l> {
+    /// The entries, in the order of their cookies. To go on later behind one, begin with its cookie
+    /// plus one.
+    pub fn entries(&self) -> impl Iterator<Item = Result<(Found, &'l [u8])>> {
+        let (leaf, end, mut from) = (self.leaf, self.end, self.from);
+        self.slots.clone().map(move |index| {
+            let (found, name) = leaf.name(index)?;
+            // A reader that starts again behind this one must always get on.
+            if found.cookie < from || found.cookie >= end {
+                return Err(DISORDER);
+            }
+            from = found.cookie + 1;
+            Ok((found, name))
+        })
+    }
+}
+
+/// Copies the next entries of a directory from position `from` on, if there are any, into `leaf`. The
+/// part may be empty and not the last one. Names that are added or removed meanwhile do not disturb
+/// the others. `.` and `..` are the caller's.
+pub fn read<'l, M: Medium>(
     volume: &Volume<M>,
     dir: &Inode,
     from: u64,
-    mut emit: impl FnMut(&Found, &[u8]) -> bool,
-) -> Result {
+    leaf: &'l mut Leaf,
+) -> Result<Part<'l>> {
     dir.check_dir()?;
-    let mut from = core::cmp::max(from, FIRST);
-    let mut name = [0u8; NAME_MAX];
-    while from <= COOKIE_MAX {
-        let (leaf, above) = tree::floor(&mut &*volume, dir.ino(), &dir.root, from)?;
-        if let Some(leaf) = leaf {
-            let count = volume.leaf(leaf.value, dir.ino())?;
-            for index in volume.search(leaf.value, count, from)?..count {
-                let (head, at) = volume.name_at(leaf.value, index)?;
-                let name = name.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
-                volume.leaf_bytes(leaf.value, at + NAME_HEAD, name)?;
-                let found = head.found();
-                // A reader that starts again behind this one must always get on.
-                if found.cookie < from || found.cookie > COOKIE_MAX {
-                    return Err(Error::Corrupt("directory entries out of order"));
-                }
-                from = found.cookie + 1;
-                if !emit(&found, name) {
-                    return Ok(());
-                }
-            }
-        }
-        match above {
-            Some(above) if above >= from => from = above,
-            Some(_) => return Err(Error::Corrupt("directory entries out of order")),
-            None => break,
-        }
+    let from = core::cmp::max(from, FIRST);
+    let (entry, next) = tree::floor(&mut &*volume, dir.ino(), &dir.root, from)?;
+    let end = next.unwrap_or(COOKIE_MAX + 1);
+    if next.is_some_and(|next| next <= from) || end > COOKIE_MAX + 1 {
+        return Err(DISORDER);
     }
-    Ok(())
+    let slots = match entry {
+        Some(entry) => {
+            volume.copy_leaf(entry.value, dir.ino(), leaf)?;
+            leaf.search(from)?..leaf.len()
+        }
+        None => 0..0,
+    };
+    Ok(Part {
+        leaf,
+        slots,
+        from,
+        end,
+        next,
+    })
 }
 
 /// Whether an entry with this cookie can have this name.
@@ -708,7 +745,7 @@ pub(super) fn read_leaf<M: Medium>(
         volume.leaf_bytes(block, at + NAME_HEAD, name)?;
         let found = head.found();
         if found.cookie <= last {
-            return Err(Error::Corrupt("directory entries out of order"));
+            return Err(DISORDER);
         }
         last = found.cookie;
         emit(&found, name);

@@ -362,90 +362,19 @@ impl Operations for DirInode {
     }
 }
 
-/// Some entries of a directory, copied out of it.
+/// Copies the next entries of a directory.
 ///
 /// The names go to user memory, which may fault and wait for anything, so the map lock is not held
 /// while they do.
-struct Batch {
-    names: KVec<u8>,
-    heads: KVec<Head>,
-}
-
-/// An entry of a [`Batch`]; the name is where the one before ends.
-struct Head {
-    ino: u64,
-    cookie: u64,
-    kind: u8,
-    len: u8,
-}
-
-/// An entry as it is emitted.
-struct Entry<'a> {
-    name: &'a [u8],
-    ino: u64,
-    cookie: u64,
-    kind: u8,
-}
-
-impl Batch {
-    const ENTRIES: usize = 64;
-
-    fn new() -> Result<Self> {
-        Ok(Self {
-            names: KVec::with_capacity(Self::ENTRIES * 32, GFP_KERNEL)?,
-            heads: KVec::with_capacity(Self::ENTRIES, GFP_KERNEL)?,
-        })
-    }
-
-    /// Takes the entries at or behind position `from`. Returns false if there are none.
-    fn fill(&mut self, dir: &INode<Pinfs>, from: u64) -> Result<bool> {
-        self.names.clear();
-        self.heads.clear();
-        let sb = dir.super_block();
-        sb.check_readable()?;
-        let mut result = Ok(());
-        {
-            let map = dir.data().map.read();
-            let volume = sb.data().volume(&map);
-            volume
-                .inode(dir.ino())
-                .and_then(|disk| {
-                    dir::read(volume, &disk, from, |found, name| {
-                        result = self.push(found, name);
-                        result.is_ok() && self.heads.len() < Self::ENTRIES
-                    })
-                })
-                .map_err(|err| sb.report(err))?;
-        }
-        result?;
-        Ok(!self.heads.is_empty())
-    }
-
-    fn push(&mut self, found: &dir::Found, name: &[u8]) -> Result {
-        self.names.extend_from_slice(name, GFP_KERNEL)?;
-        let head = Head {
-            ino: found.ino,
-            cookie: found.cookie,
-            kind: found.kind,
-            len: name.len() as u8,
-        };
-        self.heads.push(head, GFP_KERNEL)?;
-        Ok(())
-    }
-
-    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        let mut names = self.names.as_slice();
-        self.heads.iter().filter_map(move |head| {
-            let (name, rest) = names.split_at_checked(head.len.into())?;
-            names = rest;
-            Some(Entry {
-                name,
-                ino: head.ino,
-                cookie: head.cookie,
-                kind: head.kind,
-            })
-        })
-    }
+fn next_part<'l>(dir: &INode<Pinfs>, from: u64, leaf: &'l mut dir::Leaf) -> Result<dir::Part<'l>> {
+    let sb = dir.super_block();
+    sb.check_readable()?;
+    let map = dir.data().map.read();
+    let volume = sb.data().volume(&map);
+    volume
+        .inode(dir.ino())
+        .and_then(|disk| dir::read(volume, &disk, from, leaf))
+        .map_err(|err| sb.report(err))
 }
 
 struct OpenDir;
@@ -468,17 +397,24 @@ impl file::Operations for OpenDir {
         if !emitter.emit_dots() {
             return Ok(());
         }
-        let mut batch = Batch::new()?;
-        while batch.fill(emitter.inode(), emitter.position())? {
-            for entry in batch.entries() {
-                emitter.set_position(entry.cookie);
-                if !emitter.emit(entry.name, entry.ino, entry.kind) {
+        let dir = emitter.inode();
+        let mut copy = KVec::from_elem(0u8, size_of::<dir::Leaf>(), GFP_KERNEL)?;
+        let leaf = dir::Leaf::in_bytes(&mut copy).ok_or(EINVAL)?;
+        loop {
+            let part = next_part(dir, emitter.position(), leaf)?;
+            for entry in part.entries() {
+                let (found, name) = entry.map_err(|err| dir.super_block().report(err))?;
+                emitter.set_position(found.cookie);
+                if !emitter.emit(name, found.ino, found.kind) {
                     return Ok(());
                 }
-                emitter.set_position(entry.cookie + 1);
+                emitter.set_position(found.cookie + 1);
+            }
+            match part.next {
+                Some(next) => emitter.set_position(next),
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 
     fn fsync(file: &OpenFile<'_, Pinfs>, _start: i64, _end: i64, _datasync: bool) -> Result {

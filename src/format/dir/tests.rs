@@ -21,6 +21,7 @@ use crate::{
     memory::Memory,
     mkfs,
     name::WEAK,
+    names,
     namespace,
     space,
     Journal,
@@ -90,7 +91,7 @@ impl Root {
         let root = self.volume.inode(self.volume.geometry().root_ino);
         let root = root.expect("root");
         let mut cookies = BTreeMap::new();
-        read(&self.volume, &root, 0, |found, name| {
+        names::read(&self.volume, &root, 0, |found, name| {
             let name = String::from_utf8(name.into()).expect("text");
             cookies.insert(name, found.cookie);
             true

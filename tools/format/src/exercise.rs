@@ -20,6 +20,7 @@ use crate::{
         S_IFREG, //
     },
     journal,
+    names,
     namespace::{
         self,
         IfExists, //
@@ -126,7 +127,7 @@ impl<M: Medium> Mounted<'_, M> {
         let mut names = Names::default();
         if inode.is_dir() {
             let mut last = 0;
-            let _ = dir::read(volume, inode, 0, |found, name| {
+            let _ = names::read(volume, inode, 0, |found, name| {
                 // Or a reader that goes on behind the last one would never come to an end.
                 assert!(found.cookie > last, "{last} before {}", found.cookie);
                 last = found.cookie;

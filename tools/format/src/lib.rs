@@ -19,5 +19,6 @@ pub mod crash;
 pub mod device;
 pub mod exercise;
 pub mod memory;
+pub mod names;
 
 pub use kernel_module::format::*;

@@ -9,7 +9,6 @@ use std::{
 };
 
 use pinfs_format::{
-    dir,
     file::{
         self,
         Mapping, //
@@ -20,6 +19,7 @@ use pinfs_format::{
         S_IFMT,
         S_IFREG, //
     },
+    names,
     offset_of,
     symlink,
     xattr,
@@ -144,7 +144,7 @@ fn add<M: Medium>(
     let inode = volume.inode(ino)?;
     if inode.is_dir() {
         let mut names = Vec::new();
-        dir::read(volume, &inode, 0, |found, name| {
+        names::read(volume, &inode, 0, |found, name| {
             names.push((found.ino, String::from_utf8_lossy(name).into_owned()));
             true
         })?;

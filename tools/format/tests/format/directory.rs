@@ -12,6 +12,7 @@ use pinfs_format::{
     },
     inode::S_IFIFO,
     memory::Memory,
+    names,
     namespace::{
         self,
         IfExists, //
@@ -35,7 +36,7 @@ const NOW: Time = Time { sec: 9, nsec: 9 };
 fn list(fs: &Fs<Memory>, from: u64, limit: usize) -> Vec<(Found, Vec<u8>)> {
     let dir = fs.inode(fs.root());
     let mut list = Vec::new();
-    dir::read(&fs.volume, &dir, from, |found, name| {
+    names::read(&fs.volume, &dir, from, |found, name| {
         list.push((*found, name.to_vec()));
         list.len() < limit
     })

@@ -15,6 +15,7 @@ use pinfs_format::{
     inode::S_IFREG,
     memory::Memory,
     mkfs,
+    names,
     namespace,
     orphan,
     Medium,
@@ -112,7 +113,7 @@ fn names(count: u64, blocks: u64) {
     println!("{blocks} blocks for {least} blocks of names");
     assert!((least..2 * least).contains(&blocks));
     let mut listed = 0;
-    dir::read(&fs.volume, &dir, 0, |_, _| {
+    names::read(&fs.volume, &dir, 0, |_, _| {
         listed += 1;
         true
     })
