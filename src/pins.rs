@@ -18,6 +18,9 @@
 //!    is held nothing sleeps, no other lock is taken, and nothing is dropped whose destructor could
 //!    do either. It is also taken under `flc_lock` (lease code) and under whatever callers of
 //!    `unpin_*()` hold.
+//!
+//! `tools/pins` has models of what happens at the same time, on the host, and copies of these files
+//! with one thing changed that the models must fail with.
 
 use crate::{
     gup,

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Makes broken copies of the sources: each has one order of things changed that a model is about.
+//!
+//! They are modules of the test program, beside the sources as they are, with a test each: that the
+//! model finds something.
+
+use std::{
+    env,
+    fmt::Write,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// A copy, and the model that must find what is wrong with it.
+struct Broken {
+    name: &'static str,
+    model: &'static str,
+    /// Changes of the text: file, what is there once, and what becomes of it.
+    changes: &'static [(&'static str, &'static str, &'static str)],
+}
+
+const BROKEN: &[Broken] = &[
+    // A pin in flight is nothing to who takes its lease away.
+    Broken {
+        name: "reservations_are_not_pins_under_a_lease",
+        model: "shrink_or_pin",
+        changes: &[(
+            "pins/registry.rs",
+            "holding.2 == grant && reserved.start < pages.end",
+            "false && holding.2 == grant && reserved.start < pages.end",
+        )],
+    },
+    // While a lease is given back, it can be pinned under still.
+    Broken {
+        name: "old_cover_permits_pins",
+        model: "unlock_or_pin",
+        changes: &[(
+            "pins/grant.rs",
+            "            && self.cover.holds(pages)\n            && self.previous.as_ref().is_none_or(|old| old.holds(pages))",
+            "            && self.previous.as_ref().unwrap_or(&self.cover).holds(pages)",
+        ), (
+            "pins/grant.rs",
+            "            Some(grant) if grant.uses != 0 => return Err(EBUSY),\n",
+            "",
+        )],
+    },
+    // The lease is looked for first, and the pin reserved later.
+    Broken {
+        name: "lease_is_looked_at_before",
+        model: "unlock_or_pin",
+        changes: &[(
+            "pins/pin.rs",
+            "        let context = match registry.owners.get(&owner) {",
+            "        drop(guard);\n        let mut guard = registry::lock();\n        let registry = guard.as_mut().ok_or(ENODEV)?;\n        \
+             let context = match registry.owners.get(&owner) {",
+        )],
+    },
+    // The file is closed as if a pin in flight were none.
+    Broken {
+        name: "reservations_do_not_use_the_lease",
+        model: "close_or_pin",
+        changes: &[(
+            "pins/pin.rs",
+            "        registry.use_grant(holding);\n        let key",
+            "        let key",
+        ), (
+            "pins/pin.rs",
+            "        registry.unuse_grant(self.holding);\n",
+            "",
+        )],
+    },
+    // The pin is not reserved any more when it comes onto the record.
+    Broken {
+        name: "reservations_end_before_the_commit",
+        model: "close_or_pin",
+        changes: &[(
+            "pins/pin.rs",
+            "    pub(super) fn commit(&self, runs: &[Run]) -> Result {",
+            "    pub(super) fn commit(&self, runs: &[Run]) -> Result {\n        \
+             if let Some(registry) = registry::lock().as_mut() {\n            registry.unuse_grant(self.holding);\n        }\n        \
+             let result = self.commit_late(runs);\n        \
+             if let Some(registry) = registry::lock().as_mut() {\n            registry.use_grant(self.holding);\n        }\n        \
+             result\n    }\n\n    fn commit_late(&self, runs: &[Run]) -> Result {",
+        )],
+    },
+    // Whether a lease has pins is looked at first, and the lease orphaned later.
+    Broken {
+        name: "orphaned_late",
+        model: "close_or_unpin",
+        changes: &[(
+            "pins/grant.rs",
+            "    let removed = match registry::lock().as_mut() {\n        Some(registry) => match registry.grant_of_file(inode, file) {\n            \
+             Some(grant) if grant.uses != 0 => {\n                grant.state",
+            "    let is_used = registry::lock().as_mut().is_some_and(|registry| {\n        \
+             registry.grant_of_file(inode, file).is_some_and(|grant| grant.uses != 0)\n    });\n    \
+             let removed = match registry::lock().as_mut() {\n        Some(registry) => match registry.grant_of_file(inode, file) {\n            \
+             Some(grant) if is_used => {\n                grant.state",
+        )],
+    },
+    // The other way round: the lease goes with the holding only if it was orphaned when the pin ended.
+    Broken {
+        name: "orphans_are_not_reaped",
+        model: "close_or_unpin",
+        changes: &[(
+            "pins/reaper.rs",
+            "        Some(entry) if !entry.is_alive() => registry.remove_grant(&(inode, grant)),\n",
+            "",
+        )],
+    },
+    // The page is idle when the locks are dropped, and taken for idle when they are back.
+    Broken {
+        name: "idle_without_locks",
+        model: "punch_or_pin_beside_another",
+        changes: &[(
+            "layout/busy.rs",
+            "        last = Some(page);\n        dropped = true;",
+            "        return Ok(Broken::Ready);",
+        )],
+    },
+    // Pins are asked about once, before the pages.
+    Broken {
+        name: "pins_are_asked_once",
+        model: "punch_or_pin",
+        changes: &[(
+            "layout/busy.rs",
+            "            check_pins(inode, &busy)?;\n",
+            "",
+        ), (
+            "layout/busy.rs",
+            "|| are_pinned(inode, &pages_busy)",
+            "|| false",
+        )],
+    },
+    // A truncate that waits does not hear of the pin.
+    Broken {
+        name: "nobody_is_woken",
+        model: "punch_or_pin_beside_another",
+        changes: &[(
+            "pins/longterm.rs",
+            "    dax::wake_waiters(folios.map(|folio| folio.pfn));\n",
+            "    drop(folios);\n",
+        ), (
+            "layout/busy.rs",
+            "|| are_pinned(inode, &pages_busy)",
+            "|| false",
+        )],
+    },
+    // An unpin that could not be told from another is not looked at again.
+    Broken {
+        name: "no_doubts",
+        model: "two_unpins",
+        changes: &[(
+            "pins/unpin.rs",
+            "        let doubtful = credited < due || due < refs;",
+            "        let doubtful = credited < due;",
+        )],
+    },
+    // What is given back is taken for what is on record.
+    Broken {
+        name: "any_unpin_is_credited",
+        model: "pin_beside_an_unpin",
+        changes: &[(
+            "pins/unpin.rs",
+            "        let due = recorded.refs.saturating_sub(left);\n        let credited",
+            "        let due = refs.min(recorded.refs.max(left));\n        let credited",
+        )],
+    },
+    // A pin counts itself when it has seen that unpins are observed.
+    Broken {
+        name: "watched_first",
+        model: "stop_watching_or_pin",
+        changes: &[(
+            "pins/watch.rs",
+            "        USERS.fetch_add(1, Full);\n        let watch = Self;\n        observer().ok_or(ENODEV)?.enable()?;\n        Ok(watch)",
+            "        observer().ok_or(ENODEV)?.enable()?;\n        USERS.fetch_add(1, Full);\n        Ok(Self)",
+        )],
+    },
+    // A pin is taken before it is reserved, for who stops the observer.
+    Broken {
+        name: "watched_until_reserved_only",
+        model: "stop_watching_or_pin",
+        changes: &[(
+            "pins/longterm.rs",
+            "    drop(watch);\n",
+            "",
+        ), (
+            "pins/longterm.rs",
+            "    let watch = Watch::new()?;\n",
+            "    drop(Watch::new()?);\n",
+        )],
+    },
+    // Conflicts are looked for first, and the lease granted later.
+    Broken {
+        name: "refused_too_early",
+        model: "two_takers",
+        changes: &[(
+            "pins/grant.rs",
+            "            return Err(EAGAIN);\n        }\n        let Some(id)",
+            "            return Err(EAGAIN);\n        }\n        drop(guard);\n        let mut guard = registry::lock();\n        \
+             let registry = guard.as_mut().ok_or(ENODEV)?;\n        let Some(id)",
+        )],
+    },
+    // Pins are noted as shared before they are cloned.
+    Broken {
+        name: "shared_before_cloned",
+        model: "clone_or_pin",
+        changes: &[(
+            "pins/share.rs",
+            "        let ret = original();\n        if ret != 0 || to == from {\n            return ret;\n        }\n",
+            "",
+        ), (
+            "pins/share.rs",
+            "        });\n        ret\n",
+            "        });\n        original()\n",
+        )],
+    },
+];
+
+/// What the sources import from the crate that they are in, beside each other.
+const WALLS: &str =
+    "dax, few, fs, gup, hook, identity, irq, lease, lock, proc, trace, uring, vfs, work";
+
+fn main() -> io::Result<()> {
+    let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
+    let src = here.join("../../src");
+    let mut files = vec![
+        PathBuf::from("pins.rs"),
+        "layout/busy.rs".into(),
+        "layout/lease.rs".into(),
+    ];
+    for entry in fs::read_dir(src.join("pins"))? {
+        files.push(Path::new("pins").join(entry?.file_name()));
+    }
+    for file in &files {
+        println!("cargo::rerun-if-changed={}", src.join(file).display());
+    }
+    println!("cargo::rerun-if-changed={}", src.join("pins").display());
+    println!("cargo::rerun-if-changed=build.rs");
+
+    let models = here.join("tests/models/models.rs");
+    let mut modules = String::new();
+    for broken in BROKEN {
+        let copy = out.join(broken.name);
+        for file in &files {
+            let text = broken.text(file, fs::read_to_string(src.join(file))?);
+            fs::create_dir_all(copy.join(file).parent().expect("it has one"))?;
+            fs::write(copy.join(file), text)?;
+        }
+        broken.write_module(&mut modules, &copy, &models);
+    }
+    fs::write(out.join("broken.rs"), modules)
+}
+
+impl Broken {
+    /// Changes the text of a file.
+    fn text(&self, file: &Path, mut text: String) -> String {
+        for (_, old, new) in self
+            .changes
+            .iter()
+            .filter(|(of, _, _)| Path::new(of) == file)
+        {
+            let found = text.matches(old).count();
+            assert!(
+                found == 1,
+                "{}: {file:?} has {found} times: {old}",
+                self.name
+            );
+            text = text.replace(old, new);
+        }
+        text.replace("crate::", &format!("crate::broken::{}::", self.name))
+    }
+
+    fn write_module(&self, modules: &mut String, copy: &Path, models: &Path) {
+        let Self { name, model, .. } = self;
+        write!(
+            modules,
+            "mod {name} {{
+                use crate::{{{WALLS}}};
+                #[path = {copy:?}]
+                mod kernel_module {{
+                    pub(crate) mod layout {{
+                        pub(crate) mod busy;
+                        pub(crate) mod lease;
+                    }}
+                    pub(crate) mod pins;
+                }}
+                use kernel_module::{{layout, pins}};
+                #[path = {models:?}]
+                mod models;
+                #[test]
+                fn {model}_finds_it() {{
+                    crate::must_fail(models::{model});
+                }}
+            }}\n"
+        )
+        .expect("a string takes all");
+    }
+}

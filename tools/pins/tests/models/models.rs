@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What threads do at the same time, and what must hold then.
+//!
+//! Compiled once with the module's sources and once with each broken copy of them, which `super` is.
+//! In the end of each model all pins and leases are given back, and nothing may be left of them.
+
+use super::{
+    layout::{
+        busy::{self, break_layouts, Broken},
+        lease::{closed, Fcntl},
+    },
+    pins::{
+        grant,
+        reaper,
+        registry,
+        Pins, //
+    },
+};
+use crate::{
+    gup::Request,
+    identity::{FileId, InodeId},
+    lease::{self, Leases, OpenFile, F_EXCLUSIVE, F_LAYOUT, F_UNBREAK, F_UNLCK},
+    lock::LayoutLock,
+    machine::{
+        self, become_process, free_blocks, get_page, machine, must, run_timers, spawn, syscall,
+        unpin_page, violation, INODE,
+    },
+    page::PAGE_SHIFT,
+    prelude::*,
+    proc::{Process, Seq},
+    vfs::FileSystem,
+};
+use std::{
+    ops::Range,
+    sync::{
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        Arc,
+    },
+};
+
+/// The process that has the lease, and another.
+const HOLDER: usize = 1;
+const OTHER: usize = 2;
+
+/// Open files with leases, of the two processes.
+const LEASED: FileId = FileId(10);
+const OTHERS: FileId = FileId(11);
+
+/// Rings of io_uring.
+const RING: FileId = FileId(20);
+const SECOND_RING: FileId = FileId(21);
+
+const EXCLUSIVE: i32 = F_LAYOUT | F_EXCLUSIVE;
+const SHARED: i32 = F_LAYOUT | F_UNBREAK;
+
+struct Pinfs;
+
+impl FileSystem for Pinfs {}
+
+/// Runs a model with all interleavings of so many preemptions at most.
+fn explore(model: fn()) {
+    let wanted = std::env::var("PINFS_PREEMPTIONS").map(|number| number.parse().unwrap());
+    let preemptions = wanted.unwrap_or(4);
+    let executions = Arc::new(AtomicUsize::new(0));
+    let counted = executions.clone();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        counted.fetch_add(1, SeqCst);
+        become_process(HOLDER);
+        let pins = Pins::new().unwrap();
+        model();
+        run_timers();
+        must(!registry::any(), "a lease is left");
+        must(!on_record(0..1), "a pin is left on record");
+        must(machine().paths.load(SeqCst) == 0, "a path is left");
+        drop(pins);
+        machine::verdict();
+    });
+    let executions = executions.load(SeqCst);
+    println!("{executions} executions with up to {preemptions} preemptions");
+    assert!(executions > 10, "nothing happens at the same time");
+}
+
+fn bytes(pages: Range<usize>) -> Range<u64> {
+    (pages.start as u64) << PAGE_SHIFT..(pages.end as u64) << PAGE_SHIFT
+}
+
+/// `fcntl(F_SETLEASE)`.
+fn set_lease(file: FileId, arg: i32) -> Result {
+    syscall(None, || Fcntl::set(OpenFile::of(file), 0, arg))
+}
+
+/// Gives some pages of a lease back, and keeps others, as `ioctl(PINFS_IOC_LEASE)` does.
+fn shrink(file: FileId, pages: Range<u64>) -> Result {
+    syscall(None, || {
+        let inode = InodeId::of(&INODE);
+        reaper::settle(inode);
+        grant::change(inode, file, &pages, None)?;
+        lease::update::<Fcntl>(OpenFile::of(file));
+        let _ = grant::settle(inode, file);
+        Ok(())
+    })
+}
+
+/// The last `close()` of a file.
+fn close(file: FileId) {
+    syscall(None, || {
+        if machine().observed.load(SeqCst) {
+            let closing = machine().hooks.lock().unwrap().closing;
+            if let Some(closing) = closing {
+                closing(file);
+            }
+        }
+        lease::forget(OpenFile::of(file));
+        closed(&INODE, file);
+    });
+}
+
+/// Pins pages for long, through a ring or by the address space, and returns their frames.
+fn pin(ring: Option<FileId>, pages: Range<usize>) -> Result<Vec<usize>> {
+    syscall(ring, || {
+        let mut frames = vec![None; pages.len()];
+        let hook = machine().hooks.lock().unwrap().longterm;
+        let (_, pin) = hook.filter(|(wanted, _)| wanted()).ok_or(EOPNOTSUPP)?;
+        let pinned = pin(&mut Request::new(pages.clone(), &mut frames))?;
+        must(pinned == pages.len(), "less is pinned than asked for");
+        Ok(frames.into_iter().flatten().collect())
+    })
+}
+
+/// Gives pages back.
+fn unpin(ring: Option<FileId>, frames: &[usize]) {
+    syscall(ring, || frames.iter().copied().for_each(unpin_page));
+}
+
+/// Takes the blocks of pages away from the file.
+fn punch(pages: Range<usize>) -> Result {
+    syscall(None, || {
+        let mut lock = LayoutLock::<Pinfs>::new();
+        while let Broken::Again = break_layouts(&mut lock, bytes(pages.clone()))? {}
+        free_blocks(pages);
+        Ok(())
+    })
+}
+
+/// Makes pages the file's own, and maps them.
+fn touch(page: usize) {
+    machine::put_page(get_page(page));
+}
+
+/// Says whether pages are pinned or about to be, for all that the registry knows.
+fn on_record(pages: Range<usize>) -> bool {
+    registry::any() && busy::is_pinned(&INODE, &bytes(pages))
+}
+
+/// Reads `/proc/fs/pinfs/pins`, without its first line, and looks at each line.
+fn all_pins() -> String {
+    let show = machine().hooks.lock().unwrap().all_pins.unwrap();
+    let seq = Seq::default();
+    must(syscall(None, || show(&seq)).is_ok(), "no pins are shown");
+    let text = seq.into_string();
+    let lines = text.split_once('\n').map_or("", |(_, lines)| lines);
+    for line in lines.lines() {
+        let kind = line.split(' ').nth(4);
+        must(kind != Some("-"), "a pin without a lease is shown");
+    }
+    lines.to_string()
+}
+
+/// Says whether `/proc/PID/file_pins` of a process with an open file has any pins.
+fn has_pins(file: FileId) -> bool {
+    let show = machine().hooks.lock().unwrap().file_pins.unwrap();
+    let seq = Seq::default();
+    let process = Process {
+        number: OTHER,
+        files: vec![file],
+    };
+    must(syscall(None, || show(&seq, &process)).is_ok(), "shown");
+    seq.into_string().contains("/file")
+}
+
+/// Checks a pin that was taken beside something else: on record, under a lease, with the page that
+/// the file has now.
+fn check_pin(frames: &[usize]) {
+    must(on_record(0..1), "a pin is not on record");
+    let lines = all_pins();
+    must(lines.lines().count() == 1, "a pin is not shown");
+    let block = machine().memory.lock().unwrap().blocks[0];
+    must(
+        frames == [block.unwrap_or(usize::MAX)],
+        "a pinned page is not the file's",
+    );
+}
+
+/// **Pin granted, or lease given back:** one of the two; never a pin without a lease.
+pub(crate) fn unlock_or_pin() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let pinner = spawn(HOLDER, || pin(None, 0..1));
+        let unlocked = set_lease(LEASED, F_UNLCK);
+        match (pinner.join().unwrap(), unlocked) {
+            (Ok(frames), Err(EBUSY)) => {
+                check_pin(&frames);
+                unpin(None, &frames);
+                must(set_lease(LEASED, F_UNLCK).is_ok(), "a lease is kept");
+            }
+            (Err(EOPNOTSUPP), Ok(())) => (),
+            _ => violation("a pin and the end of its lease both succeed, or fail"),
+        }
+    });
+}
+
+/// The same with a part of the lease, which the kernel is not asked about.
+pub(crate) fn shrink_or_pin() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let pinner = spawn(HOLDER, || pin(None, 0..1));
+        let shrunk = shrink(LEASED, 0..1);
+        match (pinner.join().unwrap(), shrunk) {
+            (Ok(frames), Err(EBUSY)) => {
+                check_pin(&frames);
+                unpin(None, &frames);
+            }
+            (Err(EOPNOTSUPP), Ok(())) => (),
+            _ => violation("a pin and the end of its lease both succeed, or fail"),
+        }
+        must(set_lease(LEASED, F_UNLCK).is_ok(), "a lease is kept");
+    });
+}
+
+/// **Pin granted, or its lease's file closed:** the lease is orphaned, or there is no pin. A lease that
+/// somebody else wants at the same time is there in the second case only.
+pub(crate) fn close_or_pin() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let pinner = spawn(HOLDER, || pin(None, 0..1));
+        let taker = spawn(OTHER, || set_lease(OTHERS, EXCLUSIVE));
+        close(LEASED);
+        let taken = taker.join().unwrap();
+        if let Ok(frames) = pinner.join().unwrap() {
+            check_pin(&frames);
+            must(taken.is_err(), "a lease is given beside an orphaned one");
+            must(punch(0..1) == Err(ETXTBSY), "a pinned range is punched");
+            unpin(None, &frames);
+        }
+        run_timers();
+        if taken.is_err() {
+            become_process(OTHER);
+            must(set_lease(OTHERS, EXCLUSIVE).is_ok(), "an orphan stays");
+        }
+        close(OTHERS);
+    });
+}
+
+/// **The last unpin, or the lease's file closed:** whichever is first, nothing is left of the lease,
+/// and who reads meanwhile sees no pin without one.
+pub(crate) fn close_or_unpin() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let frames = pin(None, 0..1).unwrap();
+        let unpinner = spawn(HOLDER, move || unpin(None, &frames));
+        let reader = spawn(OTHER, all_pins);
+        close(LEASED);
+        unpinner.join().unwrap();
+        reader.join().unwrap();
+        run_timers();
+        become_process(OTHER);
+        must(set_lease(OTHERS, EXCLUSIVE).is_ok(), "an orphan stays");
+        close(OTHERS);
+    });
+}
+
+/// **The check of a truncate, and a pin in flight:** either the pin gets what the file has afterwards, or
+/// the truncate fails, at once.
+pub(crate) fn punch_or_pin() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        touch(0);
+        let pinner = spawn(HOLDER, || pin(None, 0..1));
+        let punched = punch(0..1);
+        let frames = pinner.join().unwrap().unwrap();
+        must(matches!(punched, Ok(()) | Err(EDEADLK)), "a punch fails");
+        check_pin(&frames);
+        unpin(None, &frames);
+        close(LEASED);
+    });
+}
+
+/// The same with a short-lived reference, which is to be waited for, and a pin that would keep the page
+/// busy when that has gone.
+pub(crate) fn punch_or_pin_beside_another() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let transient = get_page(0);
+        let pinner = spawn(HOLDER, move || {
+            let frames = pin(None, 0..1);
+            unpin(None, &[transient]);
+            frames
+        });
+        let punched = punch(0..1);
+        let frames = pinner.join().unwrap().unwrap();
+        must(matches!(punched, Ok(()) | Err(EDEADLK)), "a punch fails");
+        check_pin(&frames);
+        unpin(None, &frames);
+        close(LEASED);
+    });
+}
+
+/// **Two unpins of one page at once:** each sees the other's reference; in the end none is on record.
+pub(crate) fn two_unpins() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let frames = [pin(None, 0..1).unwrap(), pin(None, 0..1).unwrap()].concat();
+        let (first, second) = (frames[0], frames[1]);
+        let unpinner = spawn(HOLDER, move || unpin(None, &[first]));
+        unpin(None, &[second]);
+        unpinner.join().unwrap();
+        run_timers();
+        must(!on_record(0..1), "ended pins are on record");
+        close(LEASED);
+    });
+}
+
+/// **A pin beside the end of somebody else's reference to the page:** the record is never too low.
+pub(crate) fn pin_beside_an_unpin() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let first = pin(None, 0..1).unwrap();
+        let transient = get_page(0);
+        let other = spawn(OTHER, move || unpin(None, &[transient]));
+        let second = pin(None, 0..1).unwrap();
+        other.join().unwrap();
+        unpin(None, &first);
+        run_timers();
+        check_pin(&second);
+        unpin(None, &second);
+        close(LEASED);
+    });
+}
+
+/// **The observer of unpins stopped, or a pin taken:** no pin on record is unobserved.
+pub(crate) fn stop_watching_or_pin() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let frames = pin(None, 0..1).unwrap();
+        unpin(None, &frames);
+        let worker = spawn(0, run_timers);
+        let frames = pin(None, 0..1).unwrap();
+        worker.join().unwrap();
+        unpin(None, &frames);
+        must(!on_record(0..1), "an unpin was not seen");
+        close(LEASED);
+    });
+}
+
+/// **Two processes that want a lease:** one gets it.
+pub(crate) fn two_takers() {
+    explore(|| {
+        let other = spawn(OTHER, || set_lease(OTHERS, SHARED));
+        let own = set_lease(LEASED, EXCLUSIVE);
+        let other = other.join().unwrap();
+        must(
+            own.is_ok() != other.is_ok(),
+            "an exclusive lease is not exclusive",
+        );
+        close(LEASED);
+        close(OTHERS);
+    });
+}
+
+/// **Buffers of a ring passed on, and registered meanwhile:** a ring that has got any is listed with them,
+/// also when the first ring is gone; until it is closed.
+pub(crate) fn clone_or_pin() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        // What is registered in the first ring, under its lock, and in the second one.
+        let ring = Arc::new(loom::sync::Mutex::new(Vec::new()));
+        let registered = ring.clone();
+        let pinner = spawn(HOLDER, move || {
+            let mut buffers = registered.lock().unwrap();
+            *buffers = pin(Some(RING), 0..1).unwrap();
+        });
+        let mut second = Vec::new();
+        let cloned = machine().hooks.lock().unwrap().cloned;
+        let (_, clone) = cloned.unwrap();
+        syscall(Some(SECOND_RING), || {
+            clone(SECOND_RING, RING, &mut || {
+                second = ring.lock().unwrap().clone();
+                0
+            })
+        });
+        pinner.join().unwrap();
+        must(has_pins(RING), "a ring with pins is not listed");
+        must(
+            second.is_empty() || has_pins(SECOND_RING),
+            "a ring with clones is not listed",
+        );
+        close(RING);
+        if second.is_empty() {
+            unpin(None, &ring.lock().unwrap());
+        } else {
+            must(has_pins(SECOND_RING), "a ring with clones is forgotten");
+            close(SECOND_RING);
+            unpin(None, &second);
+        }
+        must(!has_pins(SECOND_RING), "a closed ring is listed");
+        close(LEASED);
+    });
+}
