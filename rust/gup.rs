@@ -230,6 +230,8 @@ pub(crate) struct Request<'a> {
     pages: *mut *mut bindings::page,
     locked: *mut c_int,
     flags: c_uint,
+    /// How often the mappings had been changed when they were looked at, if that is known.
+    mappings_seen: Option<c_uint>,
 }
 
 impl Request<'_> {
@@ -257,7 +259,7 @@ impl Request<'_> {
     /// # Errors
     ///
     /// `EAGAIN` after a signal that ends the task, `ENOMEM`.
-    pub(crate) fn segments(&self, wanted: fn(&Inode) -> bool) -> Result<Few<Segment>> {
+    pub(crate) fn segments(&mut self, wanted: fn(&Inode) -> bool) -> Result<Few<Segment>> {
         // SAFETY: `locked` points at the caller's variable.
         let take = unsafe { *self.locked == 0 };
         // SAFETY: The address space is valid; nobody holds its lock for us.
@@ -265,6 +267,10 @@ impl Request<'_> {
             return Err(EAGAIN);
         }
         let segments = self.segments_locked(wanted);
+        let mut seq = 0;
+        // SAFETY: The address space is valid.
+        let is_known = unsafe { bindings::pinfs_helper_mmap_seq(self.mm, &mut seq) };
+        self.mappings_seen = is_known.then_some(seq);
         if take {
             // SAFETY: Taken above.
             unsafe { bindings::pinfs_helper_mmap_read_unlock(self.mm) };
@@ -400,13 +406,29 @@ impl Request<'_> {
         unsafe { Folio::of_page(*self.pages.wrapping_add(page), wanted) }
     }
 
+    /// Says whether no mapping of the address space was changed since [`Request::segments`] looked at
+    /// them.
+    fn has_same_mappings(&self) -> bool {
+        self.mappings_seen.is_some_and(|seq| {
+            // SAFETY: The address space is valid.
+            unsafe { !bindings::pinfs_helper_mmap_seq_changed(self.mm, seq) }
+        })
+    }
+
     /// Returns how many of the pages that this call has pinned lie in a row from one on, as those of
-    /// a folio do.
+    /// a folio do. They are of one segment, behind which there is a folio as large.
     ///
-    /// Pages of one DAX device have their `struct page`s in a row, so that within a folio the
+    /// If the mappings are those that were seen, there is nothing to look at. Each page of the range
+    /// is then the one that its file had at that place when it was pinned; pages are pinned in order,
+    /// and once the first one is, its folio stays where it is in the file.
+    ///
+    /// Else, pages of one DAX device have their `struct page`s in a row, so that within a folio the
     /// addresses say it all, and no page but the first has to be looked at.
     pub(crate) fn in_a_row(&self, pages: Range<usize>) -> usize {
         debug_assert!(pages.end <= self.count);
+        if pages.len() == 1 || self.has_same_mappings() {
+            return pages.len();
+        }
         // SAFETY: The caller says that the pages are pinned, by the array that the original filled.
         let row = unsafe {
             core::slice::from_raw_parts(self.pages.wrapping_add(pages.start), pages.len())
@@ -485,6 +507,7 @@ impl<P: LongtermPins> Longterm<P> {
             pages,
             locked,
             flags,
+            mappings_seen: None,
         };
         match P::pin(&mut request) {
             Ok(pinned) => pinned as isize,

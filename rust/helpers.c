@@ -751,6 +751,17 @@ const struct path *pinfs_helper_file_path(const struct file *file)
 	return &file->f_path;
 }
 
+/* How often the mappings have been changed, unless they are just being. */
+bool pinfs_helper_mmap_seq(struct mm_struct *mm, unsigned int *seq)
+{
+	return mmap_lock_speculate_try_begin(mm, seq);
+}
+
+bool pinfs_helper_mmap_seq_changed(struct mm_struct *mm, unsigned int seq)
+{
+	return mmap_lock_speculate_retry(mm, seq);
+}
+
 /* The fast path takes no other flags, and is for the task's own memory. */
 bool pinfs_helper_can_pin_fast(const struct mm_struct *mm, unsigned long count,
 			       unsigned int flags)

@@ -174,6 +174,8 @@ void pinfs_helper_mmap_read_unlock(struct mm_struct *mm);
 bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 			     struct pinfs_vma *found);
 const struct path *pinfs_helper_file_path(const struct file *file);
+bool pinfs_helper_mmap_seq(struct mm_struct *mm, unsigned int *seq);
+bool pinfs_helper_mmap_seq_changed(struct mm_struct *mm, unsigned int seq);
 bool pinfs_helper_can_pin_fast(const struct mm_struct *mm, unsigned long count,
 			       unsigned int flags);
 int pinfs_helper_pin_fast(unsigned long start, int count, unsigned int flags,
