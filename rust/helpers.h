@@ -287,6 +287,7 @@ void pinfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
 void pinfs_helper_queue_delayed_work(struct delayed_work *work,
 				     unsigned int msecs, bool earlier);
 bool pinfs_helper_task_work(struct module *module, task_work_func_t func);
+void pinfs_helper_task_work_exit(void);
 void pinfs_helper_task_work_done(struct module *module,
 				 struct callback_head *head);
 

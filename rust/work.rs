@@ -114,6 +114,8 @@ impl<J: Job> Drop for Armed<J> {
         self.0.armed.store(false, Release);
         // SAFETY: Initialised by `arm`.
         unsafe { bindings::cancel_delayed_work_sync(self.0.work.get()) };
+        // SAFETY: Frees memory that nobody uses.
+        unsafe { bindings::pinfs_helper_task_work_exit() };
     }
 }
 
