@@ -95,7 +95,8 @@ fn pin_segments(request: &mut Request<'_>, segments: &Few<Segment>) -> Result<Pi
         };
         reservations.push(reservation)?;
     }
-    drop(watch);
+    // There is one, as there is a mapping of a file of ours.
+    watch.hand_over();
 
     for segment in segments.iter() {
         if let Some(file) = &segment.file {
