@@ -7,8 +7,9 @@ use kernel::prelude::*;
 /// Some elements, in order.
 pub(crate) struct Few<T> {
     first: Option<T>,
-    /// Empty if there is no first.
-    rest: KVec<T>,
+    /// Missing if there are none. An empty vector would be no memory either, but the kernel would be
+    /// called to free it.
+    rest: Option<KVec<T>>,
 }
 
 impl<T> Few<T> {
@@ -16,7 +17,7 @@ impl<T> Few<T> {
     pub(crate) const fn new() -> Self {
         Self {
             first: None,
-            rest: KVec::new(),
+            rest: None,
         }
     }
 
@@ -28,7 +29,10 @@ impl<T> Few<T> {
     pub(crate) fn push(&mut self, element: T) -> Result {
         match self.first {
             None => self.first = Some(element),
-            Some(_) => self.rest.push(element, GFP_KERNEL)?,
+            Some(_) => self
+                .rest
+                .get_or_insert_with(KVec::new)
+                .push(element, GFP_KERNEL)?,
         }
         Ok(())
     }
@@ -40,16 +44,26 @@ impl<T> Few<T> {
 
     /// Returns the last element.
     pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
-        self.rest.last_mut().or(self.first.as_mut())
+        self.rest
+            .as_mut()
+            .and_then(|rest| rest.last_mut())
+            .or(self.first.as_mut())
     }
 
-    /// Returns the elements, in two parts.
+    /// Returns the elements in two parts, the second of which is empty if the first one is.
     pub(crate) fn as_slices(&self) -> [&[T]; 2] {
-        [self.first.as_slice(), &self.rest]
+        [self.first.as_slice(), self.rest.as_deref().unwrap_or(&[])]
     }
 
     /// Returns the elements, one after the other.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.as_slices().into_iter().flatten()
+        let [first, rest] = self.as_slices();
+        // `PinInit` has a method of this name, too.
+        Iterator::chain(first.iter(), rest)
+    }
+
+    /// Returns the elements, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        Iterator::chain(self.first.iter_mut(), self.rest.iter_mut().flatten())
     }
 }

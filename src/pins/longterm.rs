@@ -113,7 +113,7 @@ fn pin_segments(request: &mut Request<'_>, segments: &Few<Segment>) -> Result<Pi
     }
 
     let mut done = 0;
-    for (segment, reservation) in segments.iter().zip(reservations.iter()) {
+    for (segment, reservation) in segments.iter().zip(reservations.iter_mut()) {
         let pages = segment.pages.clone();
         let pinned = match (&segment.file, reservation) {
             (Some(file), Some(reservation)) => pin_file(request, segment, file, reservation),
@@ -175,7 +175,7 @@ fn pin_file(
     request: &mut Request<'_>,
     segment: &Segment,
     file: &FileSegment,
-    reservation: &Reservation,
+    reservation: &mut Reservation,
 ) -> Result<Pinned> {
     let first = segment.pages.start;
     let pinned = request.pin_dax(segment.pages.clone(), file.can_be_huge)?;
@@ -194,11 +194,7 @@ fn pin_file(
     for run in runs.iter() {
         gup::clear_reserved(run.pfn, run.end - run.start);
     }
-    let committed = runs
-        .as_slices()
-        .into_iter()
-        .try_for_each(|runs| reservation.commit(runs));
-    if let Err(err) = committed {
+    if let Err(err) = reservation.commit(&runs) {
         request.unpin(pages);
         return Err(err);
     }

@@ -28,6 +28,7 @@ use super::{
         self,
         Holding,
         HoldingKey,
+        Registry,
         ReservationKey, //
     },
     runs::{
@@ -37,6 +38,7 @@ use super::{
     stock::Kit, //
 };
 use crate::{
+    few::Few,
     gup::PathRef,
     identity::InodeId,
     vfs::errno::eopnotsupp, //
@@ -56,10 +58,12 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The holding exists and counts this reservation.
+/// The holding exists and counts this reservation, unless it is over.
 pub(super) struct Reservation {
     key: ReservationKey,
     holding: HoldingKey,
+    /// The record stands for it.
+    is_over: bool,
 }
 
 impl Reservation {
@@ -78,13 +82,13 @@ impl Reservation {
         let inode = InodeId::of(path.inode());
         // Whatever of this turns out not to be needed is dropped after the lock.
         let mut mm = mm;
-        let mut kit = match registry::lock().as_mut() {
-            Some(registry) => registry.stock.take(),
-            None => return Err(ENODEV),
-        };
-        kit.complete()?;
-
+        let mut kit = Kit::default();
         let mut guard = registry::lock();
+        while !guard.as_mut().ok_or(ENODEV)?.stock.supply(&mut kit) {
+            drop(guard);
+            kit.complete()?;
+            guard = registry::lock();
+        }
         let registry = guard.as_mut().ok_or(ENODEV)?;
         let grant = registry
             .grants_of(inode)
@@ -141,34 +145,60 @@ impl Reservation {
         registry.stock.put(kit);
         drop(guard);
         // INVARIANT: Counted above.
-        Ok(Self { key, holding })
+        Ok(Self {
+            key,
+            holding,
+            is_over: false,
+        })
     }
 
-    /// Records pages that the kernel has pinned.
+    /// Records pages that the kernel has pinned. If there are any, that ends the reservation: from the
+    /// same moment on the record stands for them.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; some may have been recorded then. Giving all of the pages back, as the caller
     /// does, takes them off the record.
-    pub(super) fn commit(&self, runs: &[Run]) -> Result {
+    pub(super) fn commit(&mut self, runs: &Few<Run>) -> Result {
         /// Number of runs that are recorded in one go, with interrupts disabled.
         const BATCH: usize = 64;
 
-        runs.chunks(BATCH)
-            .try_for_each(|runs| self.commit_batch(runs))
+        let [first, rest] = runs.as_slices();
+        if !first.is_empty() {
+            self.commit_batch(first, rest.is_empty())?;
+        }
+        let mut rest = rest.chunks(BATCH);
+        while let Some(batch) = rest.next() {
+            self.commit_batch(batch, rest.len() == 0)?;
+        }
+        Ok(())
     }
 
-    fn commit_batch(&self, new: &[Run]) -> Result {
-        let mut more = KVec::new();
+    /// Takes the reservation off the record.
+    fn end(&mut self, registry: &mut Registry) {
+        self.is_over = true;
+        if let Some(holding) = registry.holdings.get_mut(&self.holding) {
+            holding.reserved -= 1;
+            registry.dead.bury(self.holding, holding);
+        }
+        registry.unuse_grant(self.holding);
+        let node = registry.reservations.remove_node(&self.key);
+        registry
+            .stock
+            .put_reservation(node.map(RBTreeNode::into_reservation));
+    }
+
+    fn commit_batch(&mut self, new: &[Run], is_last: bool) -> Result {
+        let mut more = None;
         loop {
             // Dropped after the lock.
-            let surplus;
+            let _surplus;
             let mut guard = registry::lock();
             let registry = guard.as_mut().ok_or(ENODEV)?;
             let holding = registry.holdings.get_mut(&self.holding).ok_or(ENOENT)?;
             let runs = &mut holding.runs;
             let pool = &mut registry.pool;
-            surplus = pool.bring(more);
+            _surplus = more.take().map(|more| pool.bring(more));
             let wanted = new.iter().map(|run| runs.nodes_for(run)).sum();
             let missing = pool.missing(wanted);
             if missing == 0 {
@@ -180,34 +210,29 @@ impl Reservation {
                 if was_empty {
                     registry.use_grant(self.holding);
                 }
+                if is_last {
+                    // What was just recorded keeps the holding alive.
+                    self.end(registry);
+                }
                 return Ok(());
             }
             drop(guard);
-            drop(surplus);
             // Others may use up or bring nodes meanwhile, therefore the loop.
-            more = Pool::more(wanted, missing)?;
+            more = Some(Pool::more(wanted, missing)?);
         }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
         let mut guard = registry::lock();
         let Some(registry) = guard.as_mut() else {
             return;
         };
-        if let Some(holding) = registry.holdings.get_mut(&self.holding) {
-            holding.reserved -= 1;
-            registry.dead.bury(self.holding, holding);
-        }
-        registry.unuse_grant(self.holding);
-        registry.stock.put(Kit {
-            reservation: registry
-                .reservations
-                .remove_node(&self.key)
-                .map(RBTreeNode::into_reservation),
-            ..Kit::default()
-        });
+        self.end(registry);
         let dead = !registry.dead.is_empty();
         drop(guard);
         if dead {

@@ -33,6 +33,14 @@ pub(super) struct Kit {
 }
 
 impl Kit {
+    fn is_complete(&self) -> bool {
+        self.context.is_some()
+            && self.owner.is_some()
+            && self.holding.is_some()
+            && self.by_context.is_some()
+            && self.reservation.is_some()
+    }
+
     /// Allocates what is not there.
     ///
     /// # Errors
@@ -63,6 +71,12 @@ impl<K, V> Shelf<K, V> {
 
     fn new() -> Result<Self> {
         Ok(Self(KVec::with_capacity(Self::ROOM, GFP_KERNEL)?))
+    }
+
+    fn supply(&mut self, node: &mut Option<RBTreeNodeReservation<K, V>>) {
+        if node.is_none() {
+            *node = self.0.pop();
+        }
     }
 
     fn put(&mut self, node: Option<RBTreeNodeReservation<K, V>>) {
@@ -98,15 +112,22 @@ impl Stock {
         })
     }
 
-    /// Takes out what there is.
-    pub(super) fn take(&mut self) -> Kit {
-        Kit {
-            context: self.contexts.0.pop(),
-            owner: self.owners.0.pop(),
-            holding: self.holdings.0.pop(),
-            by_context: self.by_context.0.pop(),
-            reservation: self.reservations.0.pop(),
-        }
+    /// Adds what a kit lacks, as far as it is there, and says whether the kit is complete then.
+    pub(super) fn supply(&mut self, kit: &mut Kit) -> bool {
+        self.contexts.supply(&mut kit.context);
+        self.owners.supply(&mut kit.owner);
+        self.holdings.supply(&mut kit.holding);
+        self.by_context.supply(&mut kit.by_context);
+        self.reservations.supply(&mut kit.reservation);
+        kit.is_complete()
+    }
+
+    /// Puts back the memory of a reservation.
+    pub(super) fn put_reservation(
+        &mut self,
+        node: Option<RBTreeNodeReservation<ReservationKey, Reserved>>,
+    ) {
+        self.reservations.put(node);
     }
 
     /// Puts back what was not needed, or is not any more.
