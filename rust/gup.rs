@@ -193,6 +193,56 @@ impl Folio {
     }
 }
 
+/// Folios in a row, in their file as well as in memory, that are given back alike.
+pub(crate) struct Span {
+    first: Folio,
+    /// Number of folios.
+    count: u64,
+    /// Number of references that are given back of each folio.
+    pub(crate) refs: u64,
+}
+
+impl Span {
+    /// Number of folios that are told of in one go, with interrupts disabled.
+    const MAX: u64 = 128;
+
+    fn new(first: Folio, refs: u64) -> Self {
+        Self {
+            first,
+            count: 1,
+            refs,
+        }
+    }
+
+    /// Adds a folio if it is the next one.
+    fn extend(&mut self, folio: &Folio, refs: u64) -> bool {
+        let is_next =
+            self.count < Self::MAX && self.refs == refs && self.folio(self.count) == *folio;
+        self.count += u64::from(is_next);
+        is_next
+    }
+
+    /// Returns the inode that the folios are of.
+    pub(crate) fn inode(&self) -> InodeId {
+        self.first.inode
+    }
+
+    /// Returns the number of folios.
+    pub(crate) fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Returns one of the folios.
+    pub(crate) fn folio(&self, n: u64) -> Folio {
+        let pages = n << self.first.order;
+        Folio {
+            index: self.first.index + pages,
+            pfn: self.first.pfn + pages,
+            ..self.first
+        }
+    }
+}
+
 /// Returns how many pins there are on the folio that holds a page frame of a DAX device, whoever
 /// took them.
 ///
@@ -539,8 +589,8 @@ pub(crate) trait Unpins: 'static {
     /// Says whether a file is one whose pages count.
     fn wanted(inode: &Inode) -> bool;
 
-    /// Is told that `refs` references of a folio are about to be given back. In any context.
-    fn unpinning(folio: &Folio, refs: u64);
+    /// Is told that references of folios are about to be given back. In any context.
+    fn unpinning(span: &Span);
 
     /// Is told that an open file has been closed for the last time and is about to be released.
     fn closing(file: FileId);
@@ -571,7 +621,7 @@ impl<U: Unpins> Unpinned<U> {
     unsafe fn page(page: *mut bindings::page, refs: u64) {
         // SAFETY: By this function's requirements.
         if let Some((folio, _)) = unsafe { Folio::of_page(page, U::wanted) } {
-            U::unpinning(&folio, refs);
+            U::unpinning(&Span::new(folio, refs));
         }
     }
 
@@ -587,6 +637,7 @@ impl<U: Unpins> Unpinned<U> {
         }
         // SAFETY: By this function's requirements.
         let pages = unsafe { core::slice::from_raw_parts(pages, count) };
+        let mut spans = Spans::<U>::new();
         let mut run: Option<(Folio, u64)> = None;
         for &page in pages {
             let folio = NonNull::new(page)
@@ -597,14 +648,73 @@ impl<U: Unpins> Unpinned<U> {
                 (Some((of, refs)), Some(folio)) if *of == folio => *refs += 1,
                 (_, folio) => {
                     if let Some((of, refs)) = run.take() {
-                        U::unpinning(&of, refs);
+                        spans.add(of, refs);
                     }
                     run = folio.map(|folio| (folio, 1));
                 }
             }
         }
         if let Some((of, refs)) = run {
-            U::unpinning(&of, refs);
+            spans.add(of, refs);
+        }
+    }
+
+    /// Reports pages that follow one another in memory.
+    ///
+    /// # Safety
+    ///
+    /// `count` pages from `page` on must be pinned.
+    unsafe fn range(mut page: *mut bindings::page, count: usize) {
+        let mut spans = Spans::<U>::new();
+        let mut left = count;
+        while left != 0 {
+            // SAFETY: By this function's requirements.
+            let (refs, folio) = unsafe {
+                let in_folio = bindings::pinfs_helper_pages_left_in_folio(page) as usize;
+                (in_folio.min(left), Folio::of_page(page, U::wanted))
+            };
+            if let Some((folio, _)) = folio {
+                spans.add(folio, refs as u64);
+            }
+            page = page.wrapping_add(refs);
+            left -= refs;
+        }
+    }
+}
+
+/// Folios on their way to [`Unpins::unpinning`], of which they are all told before the first of them
+/// is given back.
+struct Spans<U: Unpins> {
+    span: Option<Span>,
+    _p: PhantomData<U>,
+}
+
+impl<U: Unpins> Spans<U> {
+    fn new() -> Self {
+        Self {
+            span: None,
+            _p: PhantomData,
+        }
+    }
+
+    fn add(&mut self, folio: Folio, refs: u64) {
+        let is_next = self
+            .span
+            .as_mut()
+            .is_some_and(|span| span.extend(&folio, refs));
+        if is_next {
+            return;
+        }
+        if let Some(full) = self.span.replace(Span::new(folio, refs)) {
+            U::unpinning(&full);
+        }
+    }
+}
+
+impl<U: Unpins> Drop for Spans<U> {
+    fn drop(&mut self) {
+        if let Some(span) = &self.span {
+            U::unpinning(span);
         }
     }
 }
@@ -659,18 +769,7 @@ impl<U: Unpins> Observe for Unpinned<U> {
                 // Without dirtying it goes on to `unpin_user_pages()`, which is seen by itself.
                 4 if entry.argument(2) as u8 == 0 => (),
                 4 => Self::pages(first as *const *mut bindings::page, second),
-                5 => {
-                    let mut page = first as *mut bindings::page;
-                    let mut left = second as u64;
-                    while left != 0 {
-                        // The pages are contiguous, so they are those of one folio after another.
-                        let refs = bindings::pinfs_helper_pages_left_in_folio(page) as u64;
-                        let refs = refs.min(left);
-                        Self::page(page, refs);
-                        page = page.wrapping_add(refs as usize);
-                        left -= refs;
-                    }
-                }
+                5 => Self::range(first as *mut bindings::page, second),
                 _ => (),
             }
         }

@@ -339,6 +339,40 @@ impl Runs {
         self.join(new.end, pool);
     }
 
+    /// Takes folios from one on away, as long as they have just so many references each and a
+    /// condition holds, which is asked in order; at most `most`. Returns how many.
+    ///
+    /// May be called in any context. It takes away none if no run begins there.
+    pub(super) fn remove_whole(
+        &mut self,
+        first: &Folio,
+        refs: u64,
+        most: u64,
+        condition: impl Fn(u64) -> bool,
+        pool: &mut Pool,
+    ) -> u64 {
+        let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&first.index) else {
+            return 0;
+        };
+        let (last, stored) = cursor.current_mut();
+        let run = stored.run_to(*last);
+        if run.floor(run.start) != first.index || run.order != first.order || run.refs != refs {
+            return 0;
+        }
+        let most = most.min((run.ceil(run.end) - first.index) >> run.order);
+        let mut folios = 0;
+        while folios < most && condition(folios) {
+            folios += 1;
+        }
+        let end = first.index + (folios << run.order);
+        if end >= run.end {
+            pool.keep(cursor.remove_current().1.into_reservation());
+        } else if folios != 0 {
+            *stored = Stored::of(&run.part(end, run.end));
+        }
+        folios
+    }
+
     /// Takes up to `refs` references of a folio away, and returns how many.
     ///
     /// May be called in any context. It may take away none although there are some, if there is no
@@ -420,13 +454,13 @@ impl Runs {
         let Some(last) = page.checked_sub(1) else {
             return;
         };
+        let Some(after) = self.at_or_after(page).filter(|after| after.start == page) else {
+            return;
+        };
         let Some(before) = self.tree.get(&last).map(|run| run.run_to(last)) else {
             return;
         };
-        if let Some(after) = self
-            .at_or_after(page)
-            .filter(|after| before.continues_with(after))
-        {
+        if before.continues_with(&after) {
             if let Some(node) = self.tree.remove_node(&last) {
                 pool.keep(node.into_reservation());
             }

@@ -51,6 +51,7 @@ use crate::{
     gup::{
         self,
         Folio,
+        Span,
         Unpins, //
     },
     identity::{
@@ -69,21 +70,24 @@ impl Unpins for Observed {
         is_pinfs(inode)
     }
 
-    fn unpinning(folio: &Folio, refs: u64) {
+    fn unpinning(span: &Span) {
         let mut guard = registry::lock();
         let Some(registry) = guard.as_mut() else {
             return;
         };
-        let recorded = registry.recorded(folio);
-        if recorded.refs == 0 {
-            return;
+        let mut doubtful = false;
+        let mut done = 0;
+        while done < span.len() {
+            done += match registry.credit_whole(span, done) {
+                0 => {
+                    doubtful |= registry.credit_folio(&span.folio(done), span.refs);
+                    1
+                }
+                folios => folios,
+            };
         }
-        let left = gup::pins(folio.pfn).saturating_sub(refs);
-        let due = recorded.refs.saturating_sub(left);
-        let credited = registry.credit(folio, due, &recorded, caller);
-        let doubtful = credited < due || due < refs;
         if doubtful {
-            registry.doubts.add(folio.inode, reaper::CHECKS);
+            registry.doubts.add(span.inode(), reaper::CHECKS);
         }
         let dead = !registry.dead.is_empty();
         drop(guard);
@@ -131,6 +135,56 @@ impl Registry {
             }
         });
         recorded
+    }
+
+    /// Takes folios of a span, from one on, off the record as long as there is nothing to decide: one
+    /// holding has all references on record, they are all given back, and no others are left.
+    /// Returns how many folios that were.
+    ///
+    /// It is what [`Registry::credit_folio`] comes to as well, which takes the rest.
+    fn credit_whole(&mut self, span: &Span, from: u64) -> u64 {
+        let first = span.folio(from);
+        let Some(mut cursor) = self.holdings.cursor_lower_bound_mut(&first_of(first.inode)) else {
+            return 0;
+        };
+        if cursor
+            .peek_next()
+            .is_some_and(|(key, _)| key.0 == first.inode)
+        {
+            return 0;
+        }
+        let (&key, holding) = cursor.current_mut();
+        if key.0 != first.inode {
+            return 0;
+        }
+        let folios = holding.runs.remove_whole(
+            &first,
+            span.refs,
+            span.len() - from,
+            |n| gup::pins(span.folio(from + n).pfn) <= span.refs,
+            &mut self.pool,
+        );
+        for n in from..from + folios {
+            trace::unpin(holding.path.inode(), &span.folio(n).pages(), span.refs);
+        }
+        if folios != 0 && holding.runs.is_empty() {
+            self.dead.bury(key, holding);
+            self.unuse_grant(key);
+        }
+        folios
+    }
+
+    /// Takes off the record what is due because `refs` references of a folio are given back. Returns
+    /// true if that may be not all of it.
+    fn credit_folio(&mut self, folio: &Folio, refs: u64) -> bool {
+        let recorded = self.recorded(folio);
+        if recorded.refs == 0 {
+            return false;
+        }
+        let left = gup::pins(folio.pfn).saturating_sub(refs);
+        let due = recorded.refs.saturating_sub(left);
+        let credited = self.credit(folio, due, &recorded, caller);
+        credited < due || due < refs
     }
 
     /// Takes `due` references of a folio off the record, and returns how many it could. Whose they
