@@ -115,12 +115,13 @@ proof: ## bring the page in README.md about what the long searches did up to dat
 run: module tools selftests ## show the main job in a guest
 	@$(vm) -- sh /pinfs/selftests/demo.sh
 
-# Three more regions of persistent memory, of 1 GiB each, with gaps: or the kernel would make one of them.
-bench_regions := memmap=1G!4G memmap=1G!5248M memmap=1G!6400M
+# Three more regions of persistent memory, of 1 GiB each, and one for two files of 1 GiB, with gaps: or the kernel would
+# make one of them. Beside them the guest has memory for twice 1 GiB, half of it in huge pages.
+bench_regions := memmap=1G!4G memmap=1G!5248M memmap=1G!6400M memmap=2304M!7552M
 
 .PHONY: bench
 bench: module tools selftests ## compare with ext4 and xfs in a guest; ROWS=create,mkdir for just these, COUNT=1 for a clock of instructions
-	@$(vm) --memory 6 --append "$(bench_regions)" $(if $(COUNT),--count) -- \
+	@$(vm) --memory 9 --append "$(bench_regions)" $(if $(COUNT),--count) -- \
 		env ROUNDS=$(or $(ROUNDS),9) sh /pinfs/selftests/bench.sh $(ROWS)
 	@$(enter) $(top)/tools/bench-report $(top)/results/bench.csv $(top)/results/bench.md $(top)/results/bench.svg
 

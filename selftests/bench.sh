@@ -8,8 +8,8 @@
 # how well huge pages last, and what leases and pins cost, those who use them and
 # those who do not. With rows (see bench_fs.c), just those.
 #
-# Needs three regions of 1 GiB, which are formatted. ROUNDS (9) is how often
-# each row is measured. The raw samples go to $RESULTS/bench.csv, what is
+# Needs three regions of 1 GiB, and one of 2304 MiB for pins of 1 GiB, which are
+# formatted. ROUNDS (9) is how often each row is measured. The raw samples go to $RESULTS/bench.csv, what is
 # printed to $RESULTS/bench.txt as well.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
@@ -20,11 +20,11 @@ ROUNDS=${ROUNDS:-9}
 rows=${1:-}
 types=(pinfs ext4 xfs)
 
-# Regions of 1 GiB (in sectors), by address as their numbers are.
+# Regions of so many MiB, by address as their numbers are.
 regions() {
 	local disk
 	for disk in /sys/block/pmem*; do
-		if [[ $(<"$disk/size") == 2097152 ]]; then
+		if [[ $(<"$disk/size") == $(($1 * 2048)) ]]; then
 			echo "/dev/${disk##*/}"
 		fi
 	done
@@ -54,9 +54,14 @@ umount_all() {
 	umount "${types[@]/#//mnt/}"
 }
 
-mapfile -t devices <<<"$(regions)"
+mapfile -t devices <<<"$(regions 1024)"
+large=$(regions 2304)
 if ((${#devices[@]} < 3)); then
 	echo "bench.sh: wants three regions of 1 GiB, there are ${#devices[@]}" >&2
+	exit 1
+fi
+if [[ -z $large ]]; then
+	echo "bench.sh: wants a region of 2304 MiB" >&2
 	exit 1
 fi
 targets=()
@@ -90,11 +95,13 @@ measure() {
 	"$HERE/bench_fs" -a "${targets[@]}"
 	umount_all
 
-	make_fs pinfs "${devices[0]}"
+	make_fs pinfs "$large"
 	rdma=$(sh "$HERE/rdma_link.sh" up) || rdma=
 	# RDMA heeds the limit of locked memory, which all that runs as root counts towards.
 	(ulimit -l unlimited && "$HERE/bench_pin" /mnt/pinfs 30 ${rdma:+"$rdma"})
 	sh "$HERE/rdma_link.sh" down
+	within 60 umount /mnt/pinfs
+	make_fs pinfs "${devices[0]}"
 	"$HERE/bench_lease" /mnt/pinfs 30
 	# 100,000 pins: what they take, and what they cost who reads of another.
 	PINFS_MNT=/mnt/pinfs PINFS_AMOUNT=full "$HERE/pins_scale" 2>&1 | sed -n 's/^#.*many_readers://p'

@@ -362,7 +362,6 @@ int main(int argc, char **argv)
 		{ &uring, "1 MiB", MIB, 20, 1 },
 		{ &leased, "1 MiB", MIB, 20, 1 },
 		{ &uring, "64 MiB", 64 * MIB, 2, 3 },
-		{ &uring, "256 MiB", 256 * MIB, 1, 10 },
 		{ &uring, "1 GiB", 1024 * MIB, 1, 10 },
 		{ &rdma, "1 MiB", MIB, 10, 1 },
 		{ &rdma, "64 MiB", 64 * MIB, 2, 3 },
