@@ -312,7 +312,7 @@ TEST_F(pinfs, B5_waits_for_transient_pins_and_completes)
 	EXPECT_EQ(PAGE, peer_call(&self->b, act_append, PAGE));
 
 	/* Still the file's page that is in the pipe, and still waiting for it. */
-	EXPECT_TRUE(peer_waits_in(&self->a, SYS_ftruncate));
+	EXPECT_TRUE(blocked_in_ftruncate(&self->a));
 	EXPECT_EQ(PAGE, act_drain(&self->me, 0));
 	EXPECT_EQ(0, peer_answer(&self->a, REPLY_MS));
 	EXPECT_EQ(0, peer_call(&self->a, act_stat_size, 0));
