@@ -226,16 +226,10 @@ static const struct consumer rdma_io = {
 static void open_rdma(const char *name, size_t size)
 {
 	char *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int n = 0;
-	struct ibv_device **list = ibv_get_device_list(&n);
-	struct ibv_context *context = NULL;
+	struct ibv_context *context = open_device(name);
 
-	for (int i = 0; i < n && !context; i++)
-		if (!strcmp(ibv_get_device_name(list[i]), name))
-			context = ibv_open_device(list[i]);
 	need(context, name);
 	need(room != MAP_FAILED, "mmap");
-	ibv_free_device_list(list);
 	pd = ibv_alloc_pd(context);
 	need(pd, "ibv_alloc_pd");
 	other.cq = ibv_create_cq(context, 8, NULL, NULL, 0);

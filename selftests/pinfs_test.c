@@ -545,6 +545,25 @@ bool peer_waits_in(struct peer *p, long nr)
 	       text[0] >= '0' && text[0] <= '9' && atol(text) == nr;
 }
 
+long load_module_beside(const char *name)
+{
+	char path[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - strlen(name) - 1);
+	long ret;
+	int fd;
+
+	if (len < 0)
+		return -errno;
+	path[len] = '\0';
+	strcpy(strrchr(path, '/') + 1, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = ERR(syscall(SYS_finit_module, fd, "", 0));
+	close(fd);
+	return ret;
+}
+
 /* Waits for a child; its status, or -ETIMEDOUT. */
 static long reap(pid_t pid, long ms)
 {

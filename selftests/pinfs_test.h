@@ -164,6 +164,8 @@ void peer_post(struct peer *p, act_fn fn, long arg);
 long peer_answer(struct peer *p, long ms);
 /* True once the peer sleeps in that system call. */
 bool peer_waits_in(struct peer *p, long nr);
+/* Loads a kernel module that lies beside this program. */
+long load_module_beside(const char *name);
 /* SIGKILL, and how many milliseconds its end took; -ETIMEDOUT if it has none. */
 long peer_kill(struct peer *p);
 /* Lets it end by itself: its exit status, or negative. */

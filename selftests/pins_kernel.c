@@ -16,27 +16,6 @@
 
 #define DEVICE	"/dev/" PINNER_DEVICE
 
-static long load_pinner(void)
-{
-	char path[PATH_MAX];
-	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - sizeof("pinner.ko"));
-	long ret;
-	char *slash;
-	int fd;
-
-	if (len < 0)
-		return -errno;
-	path[len] = '\0';
-	slash = strrchr(path, '/');
-	strcpy(slash + 1, "pinner.ko");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = ERR(syscall(SYS_finit_module, fd, "", 0));
-	close(fd);
-	return ret;
-}
-
 FIXTURE(pinfs) {
 	char dir[PATH_MAX];
 	char path[PATH_MAX];
@@ -56,7 +35,7 @@ FIXTURE_SETUP(pinfs) {
 	ASSERT_EQ(0, make_file(self->path, FILE_PAGES, FILE_SEED));
 	locks_id(self->path, self->id, sizeof(self->id));
 	act_init(&self->me, self->path);
-	ret = load_pinner();
+	ret = load_module_beside("pinner.ko");
 	ASSERT_TRUE(ret == 0 || ret == -EEXIST);
 	ASSERT_EQ(0, peer_start(&self->a, self->path));
 	for (int i = 0; i < 2; i++) {

@@ -2,33 +2,41 @@
 /*
  * Who holds what, judged against a model: row P6.
  *
- * Processes with rings and AF_XDP sockets pin pages of the same few files under
- * leases of their own, give them back in all ways, hand contexts on and are
- * killed, at random from a seed that is printed (PINFS_SEED gives another).
- * After every step /proc/fs/pinfs/pins and every process's file_pins have to
- * become what the model says.  PINFS_STEPS says how many there are.
+ * Processes with rings, AF_XDP sockets and contexts of the RDMA verbs (if there
+ * is soft-RoCE) pin pages of the same few files under leases of their own, give
+ * them back in all ways, hand contexts on and are killed, at random from a seed
+ * that is printed (PINFS_SEED gives another).  After every step
+ * /proc/fs/pinfs/pins, every process's file_pins and what the kernel counts on
+ * each page have to become what the model says.  PINFS_STEPS says how many
+ * steps there are.
  */
 #include "kselftest_harness.h"
 
 #define PINFS_OWN_FIXTURE
 
 #include "pinfs_test.h"
+#include "pinner/pinner.h"
+#include "rdma_test.h"
 
 #include <linux/if_xdp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #define PROCS		4
 #define RINGS		2	/* of a process */
-#define CONTEXTS	(PROCS * (RINGS + 1))
+#define XSK		RINGS		/* which context of a process it is */
+#define VERBS		(RINGS + 1)
+#define KINDS		(RINGS + 2)
+#define CONTEXTS	(PROCS * KINDS)
 #define FILES		3
-#define SLOTS		6	/* of a ring */
+#define SLOTS		6	/* of a ring, or memory regions of the verbs */
 #define STEPS		100
 
 /* What a process is told to do: who, with which slot, and which pages of which file. */
 struct op {
-	unsigned int ring : 4, slot : 4, file : 4, first : 8, pages : 8;
+	unsigned int ring : 4, slot : 4, file : 4, first : 8, pages : 8, write : 1;
 };
 
 static long pack(struct op op)
@@ -55,7 +63,29 @@ static struct {
 	char *map[FILES];
 	struct io_uring ring[RINGS];
 	int xsk;
+	struct ibv_context *verbs;
+	struct ibv_pd *pd;
+	struct ibv_mr *mr[SLOTS];
 } mine;
+
+static char device[64];		/* of RDMA, or nothing */
+static pid_t first_process;
+
+/* Before the harness forks for the test. */
+__attribute__((constructor)) static void link_up(void)
+{
+	first_process = getpid();
+	if (rdma_link("up", device, sizeof(device)))
+		device[0] = '\0';
+}
+
+__attribute__((destructor)) static void link_down(void)
+{
+	char unused[64];
+
+	if (getpid() == first_process)
+		rdma_link("down", unused, sizeof(unused));
+}
 
 static long act_setup(struct actor *a, long unused)
 {
@@ -157,6 +187,44 @@ static long act_open_xsk(struct actor *a, long arg)
 	return ret;
 }
 
+/* A context with a protection domain; returns the descriptor. */
+static long act_open_verbs(struct actor *a, long unused)
+{
+	(void)a;
+	(void)unused;
+	mine.verbs = open_device(device);
+	if (!mine.verbs)
+		return -ENODEV;
+	mine.pd = ibv_alloc_pd(mine.verbs);
+	return mine.pd ? mine.verbs->cmd_fd : -errno;
+}
+
+static long act_register(struct actor *a, long arg)
+{
+	struct op op = unpack(arg);
+	struct iovec iov = iov_of(op);
+
+	(void)a;
+	mine.mr[op.slot] = ibv_reg_mr(mine.pd, iov.iov_base, iov.iov_len,
+				      op.write ? IBV_ACCESS_LOCAL_WRITE : 0);
+	return mine.mr[op.slot] ? 0 : -errno;
+}
+
+static long act_deregister(struct actor *a, long slot)
+{
+	(void)a;
+	return -ibv_dereg_mr(mine.mr[slot]);
+}
+
+/* The regions are left to the kernel. */
+static long act_close_verbs(struct actor *a, long unused)
+{
+	(void)a;
+	(void)unused;
+	close(mine.verbs->async_fd);
+	return ERR(close(mine.verbs->cmd_fd));
+}
+
 static long act_close_fd(struct actor *a, long fd)
 {
 	(void)a;
@@ -193,7 +261,7 @@ struct buffer {
 struct context {
 	bool is_open;
 	int home;			/* the process that can use it, or -1 */
-	int which;			/* ring of the process, or RINGS: the socket */
+	int which;			/* ring of the process, XSK, or VERBS */
 	int owner;			/* which life of the process has pinned */
 	char name[64];			/* as in /proc/PID/fd */
 	int fd[PROCS];			/* descriptors in processes, or -1 */
@@ -210,13 +278,19 @@ FIXTURE(pinfs) {
 	unsigned long long random;
 	char did[256];
 	long compared;			/* lines, all in all */
+	int pinner;			/* the device that counts */
+	char *map[FILES];
 };
 
 FIXTURE_SETUP(pinfs) {
 	const char *why = test_dir(self->dir, sizeof(self->dir));
+	long ret;
 
 	if (why)
 		SKIP(return, "%s", why);
+	self->pinner = -1;
+	ret = load_module_beside("pinner.ko");
+	ASSERT_TRUE(ret == 0 || ret == -EEXIST);
 	ASSERT_EQ(0, make_passing());
 	for (int f = 0; f < FILES; f++) {
 		snprintf(paths[f], sizeof(paths[f]), "%.4000s/file%d", self->dir, f);
@@ -231,7 +305,17 @@ FIXTURE_TEARDOWN(pinfs) {
 	for (int p = 0; p < PROCS; p++)
 		if (self->proc[p].pid > 0)
 			peer_kill(&self->proc[p]);
+	if (self->pinner >= 0)
+		close(self->pinner);
+	for (int f = 0; f < FILES; f++)
+		if (self->map[f])
+			munmap(self->map[f], FILE_SIZE);
 	remove_tree(self->dir);
+	/* The last file of the device may be on its way yet. */
+	if (!EVENTUALLY(syscall(SYS_delete_module, "pinner", O_NONBLOCK) == 0, 1000)) {
+		TH_LOG("the module pinner does not go");
+		_metadata->exit_code = KSFT_FAIL;
+	}
 }
 
 static unsigned int pick(FIXTURE_DATA(pinfs) *self, unsigned int below)
@@ -422,6 +506,30 @@ static bool kernels_view(FIXTURE_DATA(pinfs) *self, int p, struct lines *l)
 	return true;
 }
 
+/* Each buffer is one pin on each of its pages. */
+static void model_counts(FIXTURE_DATA(pinfs) *self, int file, __u32 *count)
+{
+	memset(count, 0, PINNER_COUNTS * sizeof(*count));
+	for (int i = 0; i < CONTEXTS; i++) {
+		const struct context *c = &self->context[i];
+
+		for (int s = 0; s < SLOTS; s++)
+			if (c->is_open && c->buffer[s].file == file)
+				for (int n = 0; n < c->buffer[s].pages; n++)
+					count[c->buffer[s].first + n]++;
+	}
+}
+
+static bool counts_are_right(FIXTURE_DATA(pinfs) *self, int file)
+{
+	struct pinner_counts counts = { .addr = (uintptr_t)self->map[file] };
+	__u32 expected[PINNER_COUNTS];
+
+	model_counts(self, file, expected);
+	return !ioctl(self->pinner, PINNER_COUNT, &counts) &&
+	       !memcmp(expected, counts.count, sizeof(expected));
+}
+
 static struct lines want, seen;
 
 static bool table_is_right(FIXTURE_DATA(pinfs) *self)
@@ -434,6 +542,19 @@ static bool view_is_right(FIXTURE_DATA(pinfs) *self, int p)
 {
 	model_view(self, p, &want);
 	return kernels_view(self, p, &seen) && same_lines(&want, &seen);
+}
+
+static void show_counts(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self, int file)
+{
+	struct pinner_counts counts = { .addr = (uintptr_t)self->map[file] };
+	__u32 expected[PINNER_COUNTS];
+
+	TH_LOG("after: %s", self->did);
+	model_counts(self, file, expected);
+	ASSERT_EQ(0, ioctl(self->pinner, PINNER_COUNT, &counts));
+	for (int i = 0; i < PINNER_COUNTS; i++)
+		TH_LOG("page %d of file%d: expected %u pins, there are %u", i, file, expected[i],
+		       counts.count[i]);
 }
 
 static void show_difference(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self)
@@ -452,6 +573,11 @@ static void compare(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self
 		show_difference(_metadata, self);
 	}
 	self->compared += want.count;
+	for (int f = 0; f < FILES; f++) {
+		ASSERT_TRUE(EVENTUALLY(counts_are_right(self, f), 2000)) {
+			show_counts(_metadata, self, f);
+		}
+	}
 	for (int p = 0; p < PROCS; p++) {
 		ASSERT_TRUE(EVENTUALLY(view_is_right(self, p), 1000)) {
 			TH_LOG("view of process %d", self->proc[p].pid);
@@ -587,8 +713,34 @@ static void use_xsk(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self
 		return;
 	}
 	ASSERT_LE(0, ret);
-	opened(self, c, p, RINGS, ret);
+	opened(self, c, p, XSK, ret);
 	c->buffer[0] = (struct buffer){ op.file, op.first, op.pages };
+}
+
+static void use_verbs(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self, struct context *c,
+		      int p)
+{
+	struct op op = any_pages(self, 0);
+	struct buffer *buffer = &c->buffer[op.slot];
+	bool may;
+	long ret;
+
+	op.write = pick(self, 2);
+	if (buffer->pages) {
+		snprintf(self->did, sizeof(self->did), "end of region %d of %d", op.slot, self->proc[p].pid);
+		ASSERT_EQ(0, peer_call(&self->proc[p], act_deregister, op.slot));
+		buffer->pages = 0;
+		return;
+	}
+	may = has_lease(_metadata, self, p, op.file);
+	snprintf(self->did, sizeof(self->did), "region %d of %d: file%d, %d pages from %d", op.slot,
+		 self->proc[p].pid, op.file, op.pages, op.first);
+	ret = peer_call(&self->proc[p], act_register, pack(op));
+	EXPECT_EQ(may ? 0 : -EOPNOTSUPP, ret) {
+		TH_LOG("after: %s", self->did);
+	}
+	if (!ret)
+		*buffer = (struct buffer){ op.file, op.first, op.pages };
 }
 
 /* Another process gets a descriptor of a context. */
@@ -599,7 +751,7 @@ static void pass_on(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self
 
 	snprintf(self->did, sizeof(self->did), "descriptor %d from %d to %d", c->fd[from], a->pid,
 		 b->pid);
-	if (c->which == RINGS) {
+	if (c->which >= RINGS) {
 		ASSERT_EQ(0, peer_call(a, act_send, c->fd[from]));
 		c->fd[to] = peer_call(b, act_receive, 0);
 	} else {
@@ -616,6 +768,8 @@ static void close_one(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *se
 	snprintf(self->did, sizeof(self->did), "close of %d by %d", c->fd[p], peer->pid);
 	if (c->home == p && c->which < RINGS) {
 		ASSERT_EQ(0, peer_call(peer, act_close_ring, c->which));
+	} else if (c->home == p && c->which == VERBS) {
+		ASSERT_EQ(0, peer_call(peer, act_close_verbs, 0));
 	} else {
 		ASSERT_EQ(0, peer_call(peer, act_close_fd, c->fd[p]));
 	}
@@ -627,7 +781,7 @@ static void close_one(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *se
 
 static void step(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self)
 {
-	int p = pick(self, PROCS), which = pick(self, RINGS + 1), other = pick(self, PROCS);
+	int p = pick(self, PROCS), which = pick(self, device[0] ? KINDS : VERBS), other = pick(self, PROCS);
 	struct context *c = context_of(self, p, which);
 	struct context *any = &self->context[pick(self, CONTEXTS)];
 	unsigned int what = pick(self, 32);
@@ -647,8 +801,15 @@ static void step(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self)
 
 		ASSERT_LE(0, fd);
 		opened(self, c, p, which, fd);
+	} else if (!c->is_open && which == VERBS) {
+		long fd = peer_call(&self->proc[p], act_open_verbs, 0);
+
+		ASSERT_LE(0, fd);
+		opened(self, c, p, which, fd);
 	} else if (!c->is_open) {
 		use_xsk(_metadata, self, c, p);
+	} else if (which == VERBS) {
+		use_verbs(_metadata, self, c, p);
 	} else if (which < RINGS) {
 		use_ring(_metadata, self, c, p, which);
 	}
@@ -661,16 +822,32 @@ static long number_from(const char *name, long otherwise)
 	return text ? strtol(text, NULL, 0) : otherwise;
 }
 
+/* For the device that counts, which sees the caller's memory. */
+static void map_files(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self)
+{
+	self->pinner = open("/dev/" PINNER_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->pinner);
+	for (int f = 0; f < FILES; f++) {
+		int fd = open(paths[f], O_RDONLY | O_CLOEXEC);
+
+		ASSERT_LE(0, fd);
+		self->map[f] = mmap(NULL, FILE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+		ASSERT_NE(MAP_FAILED, self->map[f]);
+		close(fd);
+	}
+}
+
 static void has_all_steps(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self)
 {
 	const char *amount = getenv("PINFS_AMOUNT");
 	long steps = number_from("PINFS_STEPS", amount && !strcmp(amount, "full") ? 100 * STEPS : STEPS);
 	long seed = number_from("PINFS_SEED", now_ms() & 0xffffff);
 
-	TH_LOG("seed %ld, %ld steps", seed, steps);
+	TH_LOG("seed %ld, %ld steps, %s", seed, steps, device[0] ? "with RDMA" : "no RDMA here");
 	self->random = seed * 0x9e3779b97f4a7c15ULL + 1;
 	for (int p = 0; p < PROCS; p++)
 		start_process(_metadata, self, p);
+	map_files(_metadata, self);
 	for (long i = 0; i < steps; i++) {
 		step(_metadata, self);
 		compare(_metadata, self);

@@ -13,7 +13,6 @@
 
 #include <arpa/inet.h>
 #include <infiniband/verbs.h>
-#include <libgen.h>
 #include <rdma/ib_user_verbs.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -41,28 +40,11 @@ static pid_t first_process;
 
 /* ---- the device ---- */
 
-static int link_script(const char *verb, char *out, size_t size)
-{
-	char self[PATH_MAX] = "", cmd[PATH_MAX + 32];
-	FILE *pipe;
-
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
-		return -1;
-	snprintf(cmd, sizeof(cmd), "sh %s/rdma_link.sh %s", dirname(self), verb);
-	pipe = popen(cmd, "r");
-	if (!pipe)
-		return -1;
-	if (!fgets(out, size, pipe))
-		out[0] = '\0';
-	out[strcspn(out, "\n")] = '\0';
-	return pclose(pipe);
-}
-
 /* Before the harness forks for the first test, so that there is one device for all. */
 __attribute__((constructor)) static void link_up(void)
 {
 	first_process = getpid();
-	if (link_script("up", device, sizeof(device)))
+	if (rdma_link("up", device, sizeof(device)))
 		device[0] = '\0';
 }
 
@@ -71,24 +53,16 @@ __attribute__((destructor)) static void link_down(void)
 	char unused[64];
 
 	if (getpid() == first_process)
-		link_script("down", unused, sizeof(unused));
+		rdma_link("down", unused, sizeof(unused));
 }
 
 /* ---- one end ---- */
 
 static long act_rdma_open(struct actor *a, long unused)
 {
-	int n;
-	struct ibv_device **list = ibv_get_device_list(&n);
-
 	(void)a;
 	(void)unused;
-	if (!list)
-		return -errno;
-	for (int i = 0; i < n && !end.ctx; i++)
-		if (!strcmp(ibv_get_device_name(list[i]), device))
-			end.ctx = ibv_open_device(list[i]);
-	ibv_free_device_list(list);
+	end.ctx = open_device(device);
 	if (!end.ctx)
 		return -ENODEV;
 	end.pd = ibv_alloc_pd(end.ctx);

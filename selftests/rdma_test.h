@@ -5,10 +5,51 @@
 
 #include <errno.h>
 #include <infiniband/verbs.h>
+#include <libgen.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #define PORT		1
+
+/*
+ * Makes a soft-RoCE device ("up", with its name as the answer), or removes it
+ * ("down"): what rdma_link.sh, which lies beside this program, gives as status.
+ */
+static inline int rdma_link(const char *verb, char *out, size_t size)
+{
+	char self[PATH_MAX] = "", cmd[PATH_MAX + 32];
+	FILE *pipe;
+
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		return -1;
+	snprintf(cmd, sizeof(cmd), "sh %s/rdma_link.sh %s", dirname(self), verb);
+	pipe = popen(cmd, "r");
+	if (!pipe)
+		return -1;
+	if (!fgets(out, size, pipe))
+		out[0] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+	return pclose(pipe);
+}
+
+/* A context of the device of that name, or NULL. */
+static inline struct ibv_context *open_device(const char *name)
+{
+	int n = 0;
+	struct ibv_device **list = ibv_get_device_list(&n);
+	struct ibv_context *context = NULL;
+
+	for (int i = 0; i < n && !context; i++)
+		if (!strcmp(ibv_get_device_name(list[i]), name))
+			context = ibv_open_device(list[i]);
+	if (list)
+		ibv_free_device_list(list);
+	return context;
+}
 
 /* The entry of the GID table that holds the link's IPv4 address. */
 static inline int gid_index(struct ibv_context *ctx, union ibv_gid *gid)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A device that pins its callers' memory by vaddr_pin_pages(), as a driver
- * would.  For the test `pins_kernel` only.  An open file of it gives back what
- * it has pinned when it is released.
+ * would, and says what the kernel counts.  For tests only.  An open file of it
+ * gives back what it has pinned when it is released.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -189,6 +189,37 @@ static long pinner_unpin(struct pinner *pinner, const struct pinner_unpin __user
 	return 0;
 }
 
+/* Of a page in a small folio it is made out from the references that nothing else explains. */
+static u32 pins_of_page(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (folio_has_pincount(folio))
+		return atomic_read(&folio->_pincount);
+	return (folio_ref_count(folio) - folio_mapcount(folio) + GUP_PIN_COUNTING_BIAS / 2) /
+	       GUP_PIN_COUNTING_BIAS;
+}
+
+static long pinner_count(struct pinner_counts __user *uarg)
+{
+	struct page *pages[PINNER_COUNTS];
+	struct pinner_counts arg;
+	int got;
+
+	if (copy_from_user(&arg, uarg, sizeof(arg)))
+		return -EFAULT;
+	got = get_user_pages_fast(arg.addr, PINNER_COUNTS, 0, pages);
+	if (got < 0)
+		return got;
+	for (int i = 0; i < got; i++) {
+		arg.count[i] = pins_of_page(pages[i]);
+		put_page(pages[i]);
+	}
+	if (got < PINNER_COUNTS)
+		return -EFAULT;
+	return copy_to_user(uarg, &arg, sizeof(arg)) ? -EFAULT : 0;
+}
+
 static long pinner_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	switch (cmd) {
@@ -196,6 +227,8 @@ static long pinner_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return pinner_pin(file, (void __user *)arg);
 	case PINNER_UNPIN:
 		return pinner_unpin(file->private_data, (void __user *)arg);
+	case PINNER_COUNT:
+		return pinner_count((void __user *)arg);
 	}
 	return -ENOTTY;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the test `pins_kernel` asks of the module pinner. */
+/* What the tests `pins_kernel` and `pins_model` ask of the module pinner. */
 #ifndef PINNER_H
 #define PINNER_H
 
@@ -38,8 +38,17 @@ struct pinner_unpin {
 	__u32 way;
 };
 
+#define PINNER_COUNTS	16
+
+/* How many pins there are on each page of the caller's memory, whoever has them. */
+struct pinner_counts {
+	__u64 addr;
+	__u32 count[PINNER_COUNTS];	/* out */
+};
+
 /* Returns the number of pages pinned. */
 #define PINNER_PIN	_IOWR('p', 1, struct pinner_pin)
 #define PINNER_UNPIN	_IOW('p', 2, struct pinner_unpin)
+#define PINNER_COUNT	_IOWR('p', 3, struct pinner_counts)
 
 #endif
