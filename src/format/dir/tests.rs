@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     format,
+    println,
     string::String,
     vec,
     vec::Vec, //
@@ -13,6 +14,7 @@ use std::{
 use super::*;
 use crate::{
     check,
+    crash::Random,
     inode::{
         Attributes,
         S_IFREG, //
@@ -76,6 +78,18 @@ impl Root {
         })?;
         self.model.insert(name.into(), ino);
         Ok(())
+    }
+
+    /// Whether a leaf has no room for one more name beside those of the same hash.
+    fn is_full_for(&self, name: &str) -> bool {
+        let bytes = |name: &str| NAME_HEAD + name.len() + 2;
+        let alike: Vec<_> = self
+            .model
+            .keys()
+            .filter(|other| other.as_bytes()[0] == name.as_bytes()[0])
+            .collect();
+        let used: usize = alike.iter().map(|other| bytes(other)).sum();
+        alike.len() == 1 << SERIAL_BITS || used + bytes(name) > BODY
     }
 
     fn remove(&mut self, name: &str) {
@@ -173,4 +187,47 @@ fn too_long_ones_of_equal_hash() {
         assert_eq!(root.add(&name('a', i)), Ok(()));
     }
     root.cookies();
+}
+
+/// Names of a few hashes come and go, among them more of one hash than a leaf can hold: leaves are split
+/// and given up, each name is found, keeps its cookie, and is refused only if there is no room for it
+/// beside those of its hash.
+#[test]
+fn any_names_of_few_hashes() {
+    for seed in 0..6 {
+        println!("seed {seed}");
+        let mut random = Random::new(seed);
+        let mut root = Root::new();
+        let mut before = BTreeMap::new();
+        let mut refused = 0;
+        for step in 0..600 {
+            let hash = char::from(b'a' + random.below(5) as u8);
+            let len = [1, 30, 200][random.below(3) as usize];
+            let name = format!("{hash}{:01$}", random.below(40), len);
+            if root.model.contains_key(&name) {
+                if random.once_in(2) {
+                    root.remove(&name);
+                    before.remove(&name);
+                } else {
+                    assert_eq!(root.add(&name), Err(Error::Exists));
+                }
+            } else if root.is_full_for(&name) {
+                assert_eq!(root.add(&name), Err(Error::NoSpace));
+                refused += 1;
+            } else {
+                assert_eq!(root.add(&name), Ok(()));
+            }
+            if step % 20 == 0 {
+                let now = root.cookies();
+                assert!(before.iter().all(|(name, cookie)| now[name] == *cookie));
+                before = now;
+            }
+        }
+        assert!(refused > 0);
+        let names: Vec<_> = root.model.keys().cloned().collect();
+        for name in names {
+            root.remove(&name);
+        }
+        root.cookies();
+    }
 }

@@ -10,11 +10,14 @@ use std::collections::{
 use pinfs_format::{
     crash::Random,
     space::{
+        self,
         Request,
         Run, //
     },
-    Error, //
+    Error,
+    Space, //
 };
+use proptest::prelude::*;
 
 use crate::support::Fs;
 
@@ -80,6 +83,96 @@ fn never_twice_and_never_lost() {
         }
         assert_eq!(fs.space.counts(), total);
         fs.check();
+    }
+}
+
+/// What a transaction does: blocks taken, and runs given back, of those that are held and of its own.
+#[derive(Clone, Debug)]
+enum Step {
+    Alloc(Request),
+    Free(prop::sample::Index),
+}
+
+/// Transactions, and whether each is kept.
+fn transactions() -> impl Strategy<Value = Vec<(Vec<Step>, bool)>> {
+    let alloc = (
+        prop::option::of(0..3 * GROUP),
+        prop_oneof![1..4u64, 1..100u64, 1..700u64],
+        any::<prop::sample::Index>(),
+        any::<bool>(),
+    );
+    let alloc = alloc.prop_map(|(goal, max, min, aligned)| {
+        let min = 1 + min.index(max as usize) as u64;
+        Step::Alloc(Request {
+            goal,
+            min,
+            max,
+            aligned,
+        })
+    });
+    let step = prop_oneof![
+        3 => alloc,
+        2 => any::<prop::sample::Index>().prop_map(Step::Free),
+    ];
+    let transaction = (prop::collection::vec(step, 1..8), prop::bool::weighted(0.7));
+    prop::collection::vec(transaction, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    /// Allocations and frees in one transaction: all of it or nothing, and what is freed is not given
+    /// out again before the transaction is durable.
+    #[test]
+    fn any_transactions(transactions in transactions()) {
+        let mut fs = Fs::new(3 * GROUP);
+        let total = fs.space.counts().free;
+        // Runs by their first block.
+        let mut held: BTreeMap<u64, u64> = BTreeMap::new();
+        for (steps, is_kept) in transactions {
+            let mut now = held.clone();
+            let before = held.clone();
+            let result = fs.run(|tx| {
+                for step in &steps {
+                    match step {
+                        Step::Alloc(wanted) => match tx.alloc_blocks(*wanted) {
+                            Ok(run) => {
+                                assert!((wanted.min..=wanted.max).contains(&run.len), "{wanted:?}");
+                                let is_apart = |(&start, &len): (&u64, &u64)| {
+                                    start + len <= run.start || run.start + run.len <= start
+                                };
+                                assert!(now.iter().all(is_apart), "{run:?} is in use");
+                                assert!(before.iter().all(is_apart), "{run:?} is not free yet");
+                                now.insert(run.start, run.len);
+                            }
+                            Err(error) => assert_eq!(error, Error::NoSpace),
+                        },
+                        Step::Free(which) if !now.is_empty() => {
+                            let (&start, &len) = which.get(&now.iter().collect::<Vec<_>>());
+                            now.remove(&start);
+                            tx.free_blocks(Run { start, len })?;
+                        }
+                        Step::Free(_) => (),
+                    }
+                }
+                if is_kept { Ok(()) } else { Err(Error::Invalid) }
+            });
+            prop_assert_eq!(result, if is_kept { Ok(()) } else { Err(Error::Invalid) });
+            if is_kept {
+                held = now;
+            }
+            prop_assert_eq!(fs.space.counts().free, total - held.values().sum::<u64>());
+            for (&start, &len) in &held {
+                prop_assert!((start..start + len).all(|block| fs.space.is_used(block)));
+            }
+        }
+        // The medium says the same.
+        let words = space::words_needed(fs.volume.geometry().blocks);
+        let mut fresh = Space::load(&fs.volume, vec![0; words as usize]).expect("bitmaps");
+        prop_assert_eq!(fs.space.counts(), fresh.counts());
+        for block in 0..fs.volume.geometry().blocks {
+            prop_assert_eq!(fs.space.is_used(block), fresh.is_used(block));
+        }
     }
 }
 
