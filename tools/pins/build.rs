@@ -76,12 +76,12 @@ const BROKEN: &[Broken] = &[
         model: "close_or_pin",
         changes: &[(
             "pins/pin.rs",
-            "    pub(super) fn commit(&self, runs: &[Run]) -> Result {",
-            "    pub(super) fn commit(&self, runs: &[Run]) -> Result {\n        \
+            "    pub(super) fn commit(&mut self, runs: &Few<Run>) -> Result {",
+            "    pub(super) fn commit(&mut self, runs: &Few<Run>) -> Result {\n        \
              if let Some(registry) = registry::lock().as_mut() {\n            registry.unuse_grant(self.holding);\n        }\n        \
              let result = self.commit_late(runs);\n        \
              if let Some(registry) = registry::lock().as_mut() {\n            registry.use_grant(self.holding);\n        }\n        \
-             result\n    }\n\n    fn commit_late(&self, runs: &[Run]) -> Result {",
+             result\n    }\n\n    fn commit_late(&mut self, runs: &Few<Run>) -> Result {",
         )],
     },
     // Whether a lease has pins is looked at first, and the lease orphaned later.
@@ -152,8 +152,8 @@ const BROKEN: &[Broken] = &[
         model: "two_unpins",
         changes: &[(
             "pins/unpin.rs",
-            "        let doubtful = credited < due || due < refs;",
-            "        let doubtful = credited < due;",
+            "        credited < due || due < refs\n",
+            "        credited < due\n",
         )],
     },
     // What is given back is taken for what is on record.
@@ -172,8 +172,24 @@ const BROKEN: &[Broken] = &[
         model: "stop_watching_or_pin",
         changes: &[(
             "pins/watch.rs",
-            "        USERS.fetch_add(1, Full);\n        let watch = Self;\n        observer().ok_or(ENODEV)?.enable()?;\n        Ok(watch)",
-            "        observer().ok_or(ENODEV)?.enable()?;\n        USERS.fetch_add(1, Full);\n        Ok(Self)",
+            "        USERS.fetch_add(1, Full);\n        let watch = Self;\n        if !OBSERVED.load(Acquire) {\n            \
+             observer().ok_or(ENODEV)?.enable()?;",
+            "        let is_observed = OBSERVED.load(Acquire);\n        USERS.fetch_add(1, Full);\n        let watch = Self;\n        \
+             if !is_observed {\n            observer().ok_or(ENODEV)?.enable()?;",
+        )],
+    },
+    // Who stops the observer looks for pins first, and only then makes them take the mutex.
+    Broken {
+        name: "stopped_before_it_shows",
+        model: "stop_watching_or_pin",
+        changes: &[(
+            "pins/watch.rs",
+            "        OBSERVED.xchg(false, Full);\n",
+            "",
+        ), (
+            "pins/watch.rs",
+            "        if !is_idle {\n            OBSERVED.store(true, Release);\n        }\n",
+            "        OBSERVED.store(!is_idle, Release);\n",
         )],
     },
     // A pin is taken before it is reserved, for who stops the observer.
@@ -182,7 +198,7 @@ const BROKEN: &[Broken] = &[
         model: "stop_watching_or_pin",
         changes: &[(
             "pins/longterm.rs",
-            "    drop(watch);\n",
+            "    watch.hand_over();\n",
             "",
         ), (
             "pins/longterm.rs",

@@ -144,6 +144,15 @@ pub(crate) mod prelude {
             self.0.iter()
         }
     }
+
+    impl<'a, T> IntoIterator for &'a mut KVec<T> {
+        type Item = &'a mut T;
+        type IntoIter = std::slice::IterMut<'a, T>;
+
+        fn into_iter(self) -> Self::IntoIter {
+            self.0.iter_mut()
+        }
+    }
 }
 
 /// Trees, as vectors in order: they have few elements here.
@@ -217,6 +226,10 @@ pub(crate) mod rbtree {
         pub(crate) fn move_next(self) -> Option<Self> {
             let at = self.at + 1;
             (at < self.nodes.len()).then_some(Self { at, ..self })
+        }
+
+        pub(crate) fn peek_next(&self) -> Option<(&K, &V)> {
+            self.nodes.get(self.at + 1).map(pair)
         }
 
         pub(crate) fn peek_prev(&self) -> Option<(&K, &V)> {
@@ -363,12 +376,16 @@ pub(crate) mod sync {
     pub(crate) mod atomic {
         use loom::{
             lazy_static::Lazy,
-            sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+            sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
         };
         use std::marker::PhantomData;
 
         #[expect(non_upper_case_globals, reason = "as in the kernel crate")]
         pub(crate) const Relaxed: Ordering = Ordering::Relaxed;
+        #[expect(non_upper_case_globals, reason = "as in the kernel crate")]
+        pub(crate) const Acquire: Ordering = Ordering::Acquire;
+        #[expect(non_upper_case_globals, reason = "as in the kernel crate")]
+        pub(crate) const Release: Ordering = Ordering::Release;
         #[expect(non_upper_case_globals, reason = "as in the kernel crate")]
         pub(crate) const Full: Ordering = Ordering::SeqCst;
 
@@ -432,6 +449,28 @@ pub(crate) mod sync {
 
         number!(u32, AtomicU32);
         number!(usize, AtomicUsize);
+
+        impl Number for bool {
+            type Loom = AtomicBool;
+
+            fn zero() -> AtomicBool {
+                AtomicBool::new(false)
+            }
+        }
+
+        impl Atomic<bool> {
+            pub(crate) fn load(&'static self, ordering: Ordering) -> bool {
+                self.0.get().load(ordering)
+            }
+
+            pub(crate) fn store(&'static self, value: bool, ordering: Ordering) {
+                self.0.get().store(value, ordering);
+            }
+
+            pub(crate) fn xchg(&'static self, value: bool, ordering: Ordering) -> bool {
+                self.0.get().swap(value, ordering)
+            }
+        }
     }
 }
 

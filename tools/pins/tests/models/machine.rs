@@ -9,7 +9,7 @@
 
 use crate::{
     fs::File,
-    gup::{self, Folio, Request},
+    gup::{self, Folio, Request, Span},
     identity::{FileId, InodeId},
     prelude::*,
     proc::{Process, Seq},
@@ -60,7 +60,7 @@ pub(crate) struct Hooks {
         fn() -> bool,
         fn(FileId, FileId, &mut dyn FnMut() -> i32) -> i32,
     )>,
-    pub(crate) unpinning: Option<fn(&Folio, u64)>,
+    pub(crate) unpinning: Option<fn(&Span)>,
     pub(crate) closing: Option<fn(FileId)>,
     pub(crate) file_pins: Option<fn(&Seq<'_>, &Process) -> Result>,
     pub(crate) all_pins: Option<fn(&Seq<'_>) -> Result>,
@@ -298,7 +298,7 @@ pub(crate) fn unpin_page(frame: usize) {
         let unpinning = machine().hooks.lock().unwrap().unpinning;
         let index = machine().memory.lock().unwrap().frames[frame].index;
         if let Some(unpinning) = unpinning {
-            unpinning(&Folio::of_frame(frame, index), 1);
+            unpinning(&Span::of(Folio::of_frame(frame, index)));
         }
     }
     put_page(frame);

@@ -349,6 +349,30 @@ pub(crate) mod gup {
         }
     }
 
+    /// Folios that are given back alike: one, as pages are given back one by one.
+    pub(crate) struct Span {
+        folio: Folio,
+        pub(crate) refs: u64,
+    }
+
+    impl Span {
+        pub(crate) fn of(folio: Folio) -> Self {
+            Self { folio, refs: 1 }
+        }
+
+        pub(crate) fn inode(&self) -> InodeId {
+            self.folio.inode
+        }
+
+        pub(crate) fn len(&self) -> u64 {
+            1
+        }
+
+        pub(crate) fn folio(&self, _n: u64) -> Folio {
+            self.folio
+        }
+    }
+
     pub(crate) fn find_functions() -> Result {
         Ok(())
     }
@@ -455,7 +479,7 @@ pub(crate) mod gup {
 
     pub(crate) trait Unpins: 'static {
         fn wanted(inode: &Inode) -> bool;
-        fn unpinning(folio: &Folio, refs: u64);
+        fn unpinning(span: &Span);
         fn closing(file: FileId);
     }
 
