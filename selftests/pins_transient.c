@@ -121,6 +121,58 @@ TEST_F(pinfs, P10_process_vm_writev_without_a_lease)
 	check_nothing_pinned(_metadata, self->path, &self->a);
 }
 
+/*
+ * As long as there is a lease, every pin passes by the module: those of other
+ * files go on as before, and so do transient ones of the leased file itself.
+ */
+static void without_a_lease_of_ones_own(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self,
+					const char *leased)
+{
+	char name[] = "/var/tmp/pinfs-direct.XXXXXX", buf[PAGE], id[64], bad[512] = "";
+	int disk = disk_file(name);
+	struct pin_line line = { 0 };
+
+	if (disk < 0)
+		SKIP(return, "/var/tmp does no O_DIRECT: %s", strerror(errno));
+	ASSERT_EQ(0, peer_start(&self->b, leased));
+	ASSERT_EQ(0, peer_call(&self->b, act_hold, EXCLUSIVE));
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	/* Each finds pages that are not mapped yet, so that the kernel's fast path does not do. */
+	EXPECT_EQ(4 * PAGE, ERR(pwrite(disk, self->me.map, 4 * PAGE, 0)));
+	EXPECT_EQ(4 * PAGE, ERR(pread(disk, self->me.map + 4 * PAGE, 4 * PAGE, 0)));
+	EXPECT_EQ(0, memcmp(self->me.map, self->me.map + 4 * PAGE, 4 * PAGE));
+	EXPECT_EQ(PAGE, act_vmsplice(&self->me, 8));
+	EXPECT_EQ(PAGE, ERR(read(self->me.pipe[0], buf, PAGE)));
+	EXPECT_EQ(0, memcmp(buf, self->me.map + 8 * PAGE, PAGE));
+	remote_map = self->me.map + 9 * PAGE;
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	EXPECT_EQ(PAGE, peer_call(&self->a, act_poke, getpid()));
+	/* What is on record is what it was. */
+	locks_id(leased, id, sizeof(id));
+	EXPECT_EQ(1, pins_of(id, &line, 1, bad, sizeof(bad)));
+	EXPECT_EQ(FILE_PAGES, line.pages);
+	EXPECT_EQ(-ETXTBSY, ERR(truncate(leased, 0)));
+	EXPECT_EQ(0, peer_call(&self->b, act_unpin, 0));
+	EXPECT_EQ(0, peer_call(&self->b, act_lease, F_UNLCK));
+	close(disk);
+	check_nothing_pinned(_metadata, self->path, &self->a);
+}
+
+TEST_F(pinfs, P10_beside_the_lease_of_another_file)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%.4000s/leased", self->dir);
+	ASSERT_EQ(0, make_file(path, FILE_PAGES, 6));
+	without_a_lease_of_ones_own(_metadata, self, path);
+}
+
+TEST_F(pinfs, P10_P6_beside_the_lease_and_pins_of_another_process)
+{
+	without_a_lease_of_ones_own(_metadata, self, self->path);
+}
+
 /* What a debugger does: looks at a word of the mapping and changes the next. */
 static long act_debug(struct actor *a, long pid)
 {

@@ -233,6 +233,19 @@ static void prepare(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self
 	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
 }
 
+/* Whether this process has the file pinned by the UMEM's socket, and by nothing else. */
+static bool socket_has_file(const char *path)
+{
+	char link[64], name[64] = "", want[PATH_MAX + 256], text[PATH_MAX + 256] = "";
+	int fd = xsk_umem__fd(end.umem);
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (readlink(link, name, sizeof(name) - 1) < 0 || read_text("/proc/self/file_pins", text, sizeof(text)) < 0)
+		return false;
+	snprintf(want, sizeof(want), "%d: %s\n\t%s\n", fd, name, path);
+	return !strcmp(want, text);
+}
+
 TEST_F(pinfs, P1_P7_UMEM_without_a_lease)
 {
 	char id[64], bad[512] = "";
@@ -245,7 +258,7 @@ TEST_F(pinfs, P1_P7_UMEM_without_a_lease)
 	EXPECT_EQ(0, act_ftruncate(&self->me, 0));
 }
 
-TEST_F(pinfs, P7_P8_frames_are_received_into_the_file)
+TEST_F(pinfs, P7_P8_F1_frames_are_received_into_the_file)
 {
 	unsigned char frame[FRAMES][FRAME], got[FRAME];
 	struct xdp_desc desc;
@@ -255,6 +268,7 @@ TEST_F(pinfs, P7_P8_frames_are_received_into_the_file)
 	prepare(_metadata, self, EXCLUSIVE);
 	ASSERT_EQ(0, make_umem(&self->me));
 	ASSERT_EQ(0, make_socket());
+	EXPECT_TRUE(socket_has_file(self->path));
 	ASSERT_EQ(0, peer_call(&self->a, act_open, O_RDWR));
 	there = packet_socket();
 	ASSERT_LE(0, there);
