@@ -48,6 +48,13 @@ pub(crate) trait ExclusiveInode {
     fn inode(&self) -> &INode<Self::Fs>;
 }
 
+/// Evidence that the current task holds an inode's `i_rwsem`, if only shared: none of its written
+/// blocks is freed or moved.
+pub(crate) trait HeldInode {}
+
+impl<L: ExclusiveInode> HeldInode for L {}
+impl<F: FileSystem> HeldInode for SharedInodeLock<'_, F> {}
+
 /// The VFS holds the inode's `i_rwsem` exclusively during the call that got this value.
 ///
 /// # Invariants

@@ -12,7 +12,10 @@ use super::{
         MAP, //
     },
     inode::Usage,
-    super_block::Pinfs, //
+    super_block::{
+        Pinfs,
+        Session, //
+    }, //
 };
 use crate::{
     dax,
@@ -23,6 +26,8 @@ use crate::{
         BLOCK_SIZE, //
     },
     lock::{
+        ExclusiveInode,
+        HeldInode,
         InodeLock,
         SharedInodeLock, //
     },
@@ -43,12 +48,15 @@ use kernel::{
 /// The place on the device of the byte at `pos` of a file, and how many bytes of at most `len` follow
 /// there, if that was looked up last; none of a hole.
 ///
-/// The inode lock keeps it so: blocks are freed under the exclusive one, and a page fault that needs a
-/// block changes holes and unwritten extents alone.
-fn known_place(inode: &INode<Pinfs>, pos: u64, len: usize, nowait: bool) -> Option<(u64, usize)> {
-    let map = &inode.data().map;
-    let lock = if nowait { map.try_read()? } else { map.read() };
-    let extent = map.last(&lock, pos / BLOCK_SIZE)?;
+/// The inode lock keeps it so ([`MapLock::newest`](super::inode::MapLock::newest)).
+fn known_place(
+    lock: &impl HeldInode,
+    inode: &INode<Pinfs>,
+    pos: u64,
+    len: usize,
+) -> Option<(u64, usize)> {
+    let newest = inode.data().map.newest(lock)?;
+    let extent = newest.from(pos / BLOCK_SIZE)?;
     if extent.unwritten {
         return None;
     }
@@ -77,7 +85,7 @@ fn read_known(
     if len == 0 {
         return Ok(0);
     }
-    let Some(place) = known_place(inode, pos, len, iocb.is_nowait()) else {
+    let Some(place) = known_place(lock, inode, pos, len) else {
         return Ok(0);
     };
     let read = dax::read_extent(lock, device(inode), place, to);
@@ -92,8 +100,7 @@ fn write_known(
     from: &mut IovIterSource<'_>,
 ) -> Result<usize> {
     let inode = iocb.inode();
-    let (pos, nowait) = (iocb.position(), iocb.is_nowait());
-    let Some(place) = known_place(inode, pos, from.len(), nowait) else {
+    let Some(place) = known_place(lock, inode, iocb.position(), from.len()) else {
         return Ok(0);
     };
     let written = dax::write_extent(lock, device(inode), place, from, |_| Ok(()))?;
@@ -110,9 +117,10 @@ struct Aside<'a> {
 impl<'a> Aside<'a> {
     /// Sets as many as come together of the `wanted` blocks aside, for file block `first`, behind the
     /// last extent. `None` if it is not known which that is.
-    fn new(inode: &'a INode<Pinfs>, first: u64, wanted: u64) -> Result<Option<Self>> {
-        let map = &inode.data().map;
-        let last = map.newest(&map.read()).filter(|last| last.end() == first);
+    fn new(lock: &'a InodeLock<'_, Pinfs>, first: u64, wanted: u64) -> Result<Option<Self>> {
+        let inode = lock.inode();
+        let last = inode.data().map.newest(lock);
+        let last = last.filter(|last| last.end() == first);
         if last.is_none() && first > 0 {
             return Ok(None);
         }
@@ -133,12 +141,16 @@ impl<'a> Aside<'a> {
         let used = len.div_ceil(BLOCK_SIZE);
         self.give_back(used);
         let sb = self.inode.super_block();
-        let medium = sb.data().medium();
         let rest = used * BLOCK_SIZE - len;
-        medium
-            .zero(start + len, rest)
-            .and_then(|()| medium.flush(start + len, rest))
-            .map_err(|err| sb.report(err))
+        if rest == 0 {
+            return Ok(());
+        }
+        let zero = |medium: Session<'_>| {
+            medium.zero(start + len, rest)?;
+            medium.flush(start + len, rest)
+        };
+        let medium = sb.data().medium().session();
+        medium.and_then(zero).map_err(|err| sb.report(err))
     }
 
     /// Lets others have all but the first `used` blocks.
@@ -204,7 +216,7 @@ fn append(
         return Ok(0);
     }
     let wanted = (from.len() as u64).div_ceil(BLOCK_SIZE);
-    let Some(mut aside) = Aside::new(inode, first, wanted)? else {
+    let Some(mut aside) = Aside::new(lock, first, wanted)? else {
         return Ok(0);
     };
     let len = usize::try_from(aside.len()).map_or(from.len(), |len| len.min(from.len()));

@@ -28,6 +28,7 @@ use crate::{
     },
     lock::{
         ExclusiveInode,
+        HeldInode,
         NoFaults,
         ReadGuard,
         RwSemaphore,
@@ -97,8 +98,9 @@ impl Data {
 pub(super) struct MapLock {
     #[pin]
     lock: RwSemaphore,
-    /// Only valid while the lock is held. Taking it exclusively empties this, so that whoever may
-    /// change the tree need not know of it; holders who have looked an extent up store it.
+    /// Only valid while the lock is held, or see [`MapLock::newest`]. Taking it exclusively empties
+    /// this, so that whoever may change the tree need not know of it; holders who have looked an
+    /// extent up store it.
     #[pin]
     last: SpinLock<Option<Extent>>,
 }
@@ -137,8 +139,13 @@ impl MapLock {
         guard
     }
 
-    /// Returns the extent that was looked up or made last.
-    pub(super) fn newest(&self, _lock: &ReadGuard<'_>) -> Option<Extent> {
+    /// Returns the extent that was looked up or made last, to those who do not hold this lock but that
+    /// of the inode.
+    ///
+    /// It was there when it was stored, and nobody has changed the tree since: whoever has the lock
+    /// exclusively empties this before. What may change without the lock of the inode are holes and
+    /// unwritten extents, which page faults fill: if this one is not written it may be so soon.
+    pub(super) fn newest(&self, _lock: &impl HeldInode) -> Option<Extent> {
         *self.last.lock()
     }
 

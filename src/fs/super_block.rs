@@ -103,7 +103,7 @@ impl Pmem {
     }
 
     /// Takes hold of the device for more than one access.
-    fn session(&self) -> format::Result<Session<'_>> {
+    pub(super) fn session(&self) -> format::Result<Session<'_>> {
         let access = io(self.region.access())?;
         Ok(Session { pmem: self, access })
     }
