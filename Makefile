@@ -121,7 +121,7 @@ bench_regions := memmap=1G!4G memmap=1G!5248M memmap=1G!6400M memmap=2304M!7552M
 
 .PHONY: bench
 bench: module tools selftests ## compare with ext4 and xfs in a guest; ROWS=create,mkdir for just these, COUNT=1 for a clock of instructions
-	@$(vm) --memory 9 --append "$(bench_regions)" $(if $(COUNT),--count) -- \
+	@$(vm) --memory 9 --copy-words --append "$(bench_regions)" $(if $(COUNT),--count) -- \
 		env ROUNDS=$(or $(ROUNDS),9) sh /pinfs/selftests/bench.sh $(ROWS)
 	@$(enter) $(top)/tools/bench-report $(top)/results/bench.csv $(top)/results/bench.md $(top)/results/bench.svg
 
