@@ -650,6 +650,32 @@ TEST_F(pinfs, M7_S3_punches_far_apart)
 	probe_end();
 }
 
+/* What is noted of a page includes the hole in it, which a page fault may show again before a write fills it. */
+TEST_F(pinfs, S2_M3_write_to_a_hole_in_what_has_to_be_flushed)
+{
+	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	char buf[PAGE];
+
+	memset(buf, 'w', PAGE);
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	ASSERT_EQ(0, ERR(fallocate(self->me.fd, 0, 0, HUGE_FILE)));
+	if (!dirty_huge_pages(&self->me)) {
+		act_unmap(&self->me, 0);
+		SKIP(return, "no 2 MiB pages");
+	}
+	ASSERT_EQ(0, act_punch(&self->me, RANGE(0, 1)));
+	EXPECT_EQ(0, ((volatile char *)self->me.map)[0]);
+	self->me.map[8 * PAGE] = 'x';
+	/* Part of a dirty page: noted beside the other. */
+	ASSERT_EQ(0, ERR(fallocate(self->me.fd, punch, 8 * PAGE + 1, 100)));
+	EXPECT_EQ(PAGE, ERR(pwrite(self->me.fd, buf, PAGE, 0)));
+	EXPECT_EQ('w', self->me.map[0]);
+	EXPECT_EQ('x', self->me.map[8 * PAGE]);
+	EXPECT_EQ(0, self->me.map[8 * PAGE + 1]);
+	act_unmap(&self->me, 0);
+}
+
 /* ---- letting go against coming in ---- */
 
 #define STORM_MS	1500

@@ -405,6 +405,13 @@ impl<F: FileSystem> INode<F> {
         }
     }
 
+    /// Has `write_back` called once for the file, unlike [`Inode::mark_pages_dirty`] whatever pages are
+    /// there. Nobody may rely on more: one that has not flushed then has to say so again otherwise.
+    pub(crate) fn mark_data_dirty(&self) {
+        // SAFETY: The inode is initialised.
+        unsafe { bindings::__mark_inode_dirty(self.as_ptr(), bindings::pinfs_i_dirty_pages) };
+    }
+
     /// Sets the time of the last change of the inode, and counts the change.
     pub(crate) fn set_ctime(&self, time: Time) {
         // SAFETY: The inode is initialised.

@@ -322,10 +322,11 @@ fn keep_dirty(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     let inode = lock.inode();
     let edges = dax::pages_at_edges(lock, range).into_iter().flatten();
     for page in edges.filter(|page| page.is_dirty) {
-        let noted = inode.data().untracked.lock().note_beside(&page.range);
-        match noted {
-            Some(all) => inode.mark_pages_dirty(&all),
-            None => dax::write_and_wait(inode, &page.range)?,
+        let noted = inode.data().untracked.lock().note_forgotten(&page.range);
+        if noted {
+            inode.mark_data_dirty();
+        } else {
+            dax::write_and_wait(inode, &page.range)?;
         }
     }
     Ok(())
@@ -623,37 +624,55 @@ pub(super) fn allocate_for_pin(inode: &INode<Pinfs>, range: Range<u64>) -> Resul
 /// not those of a device: a page may be flushed, and written to again with no page fault. So
 /// pinned ranges are on record here, and flushed whenever the file is.
 pub(super) fn expect_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) {
-    let all = inode.data().untracked.lock().note(range);
+    let all = inode.data().untracked.lock().note_device(range);
     inode.mark_pages_dirty(&all);
 }
 
 /// Bytes of a file that may have been written since they were flushed without the mapping's knowing:
-/// those that a device may write to, and of pages that the mapping had to forget. One range for each
-/// file.
+/// one range for each reason.
 #[derive(Default)]
 pub(super) struct Untracked {
-    range: Range<u64>,
-    /// Counts the calls of [`Untracked::note`].
+    /// Those that a device may write to.
+    device: Range<u64>,
+    /// Those of pages that the mapping had to forget. There are holes in them, of which the mapping
+    /// may know pages again: these must not be marked as dirty, or a write takes them for data.
+    forgotten: Range<u64>,
+    /// Counts what was noted.
     notes: u64,
 }
 
 impl Untracked {
-    /// Adds a range, and returns all of it.
-    fn note(&mut self, range: &Range<u64>) -> Range<u64> {
-        self.range = if self.range.is_empty() {
-            range.clone()
-        } else {
-            self.range.start.min(range.start)..self.range.end.max(range.end)
-        };
+    /// Adds a range for devices, and returns all of it.
+    fn note_device(&mut self, range: &Range<u64>) -> Range<u64> {
         self.notes += 1;
-        self.range.clone()
+        self.device = union(&self.device, range);
+        self.device.clone()
     }
 
-    /// The same, unless there is a gap between.
-    fn note_beside(&mut self, range: &Range<u64>) -> Option<Range<u64>> {
-        let beside = self.range.is_empty()
-            || (range.start <= self.range.end && self.range.start <= range.end);
-        beside.then(|| self.note(range))
+    /// Adds the range of a page, unless there is a gap between. Returns whether it did.
+    fn note_forgotten(&mut self, page: &Range<u64>) -> bool {
+        let old = &self.forgotten;
+        let beside = old.is_empty() || (page.start <= old.end && old.start <= page.end);
+        if beside {
+            self.notes += 1;
+            self.forgotten = union(old, page);
+        }
+        beside
+    }
+
+    /// What of the ranges is in `range`.
+    fn within(&self, range: &Range<u64>) -> [Range<u64>; 2] {
+        [&self.device, &self.forgotten]
+            .map(|known| known.start.max(range.start)..known.end.min(range.end))
+    }
+}
+
+/// The range that has both, of which the first may be empty.
+fn union(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
+    if a.is_empty() {
+        b.clone()
+    } else {
+        a.start.min(b.start)..a.end.max(b.end)
     }
 }
 
@@ -670,27 +689,43 @@ impl Untracked {
 /// file, which finds nothing to flush and moves the blocks; fsync(2) looks for them at their old
 /// offset, and reports as durable what nobody has flushed.
 pub(super) fn flush_untracked(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
-    let (known, notes) = {
-        let writes = inode.data().untracked.lock();
-        (writes.range.clone(), writes.notes)
+    let (known, [device, forgotten], notes) = {
+        let untracked = inode.data().untracked.lock();
+        let known = [untracked.device.clone(), untracked.forgotten.clone()];
+        (known, untracked.within(range), untracked.notes)
     };
-    if known.is_empty() || planted(Bug::DeviceNotFlushed) {
+    if known.iter().all(Range::is_empty) || planted(Bug::DeviceNotFlushed) {
         return Ok(());
     }
-    let dirty = known.start.max(range.start)..known.end.min(range.end);
-    let done = dirty == known && !layout::is_pinned(inode, &known);
-    let flushed = flush_blocks(inode, &dirty);
-    let left = {
-        let mut writes = inode.data().untracked.lock();
-        if done && flushed.is_ok() && writes.notes == notes {
-            writes.range = 0..0;
+    let device_done = device == known[0] && !layout::is_pinned(inode, &device);
+    let forgotten_done = forgotten == known[1];
+    flush_blocks(inode, &device)
+        .and_then(|()| flush_blocks(inode, &forgotten))
+        .inspect_err(|_| keep_inode_dirty(inode))?;
+    {
+        let mut untracked = inode.data().untracked.lock();
+        if untracked.notes == notes {
+            if device_done {
+                untracked.device = 0..0;
+            }
+            if forgotten_done {
+                untracked.forgotten = 0..0;
+            }
         }
-        writes.range.clone()
-    };
-    if !left.is_empty() {
-        inode.mark_pages_dirty(&left);
     }
-    flushed
+    keep_inode_dirty(inode);
+    Ok(())
+}
+
+/// Has the file flushed again by the next who syncs it, if something is left of what is not tracked.
+fn keep_inode_dirty(inode: &INode<Pinfs>) {
+    let [device, forgotten] = inode.data().untracked.lock().within(&(0..u64::MAX));
+    if !device.is_empty() {
+        inode.mark_pages_dirty(&device);
+    }
+    if !forgotten.is_empty() {
+        inode.mark_data_dirty();
+    }
 }
 
 /// Writes the cache lines of a range of a file back to the device. Holes have none.
@@ -830,12 +865,12 @@ impl Operations for OpenFileOps {
     }
 
     fn write_back(inode: &INode<Pinfs>, range: &Range<u64>, wait: bool) -> Result {
-        let left = inode.data().untracked.lock().range.clone();
+        let device = inode.data().untracked.lock().device.clone();
         // The inode can only stay dirty if a page of the range is there, as those are that are pinned.
-        if wait || !layout::is_pinned(inode, &left) {
+        if wait || !layout::is_pinned(inode, &device) {
             return flush_untracked(inode, range);
         }
-        inode.mark_pages_dirty(&left);
+        inode.mark_pages_dirty(&device);
         Ok(())
     }
 
