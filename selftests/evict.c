@@ -676,6 +676,32 @@ TEST_F(pinfs, S2_M3_write_to_a_hole_in_what_has_to_be_flushed)
 	act_unmap(&self->me, 0);
 }
 
+/* Between ranges that are pinned, or were, there may be a hole, too. */
+TEST_F(pinfs, M7_S3_write_to_a_hole_beside_a_pinned_page)
+{
+	struct actor *a = &self->me;
+	struct iovec iov;
+	char buf[PAGE];
+
+	memset(buf, 'w', PAGE);
+	ASSERT_EQ(0, act_open(a, O_RDWR));
+	ASSERT_EQ(0, act_lease(a, EXCLUSIVE));
+	ASSERT_EQ(0, act_map(a, FILE_SIZE));
+	for (int i = 0; i < 2; i++) {
+		iov = (struct iovec) { a->map + i * 8 * PAGE, PAGE };
+		ASSERT_EQ(0, act_ring(a, i));
+		ASSERT_EQ(0, io_uring_register_buffers(&a->ring[i], &iov, 1));
+	}
+	ASSERT_EQ(0, act_unpin(a, 0));
+	ASSERT_TRUE(EVENTUALLY(!act_punch(a, RANGE(0, 1)), 2000));
+	EXPECT_EQ(0, ((volatile char *)a->map)[0]);
+	EXPECT_EQ(0, act_fsync(a, 0));
+	EXPECT_EQ(PAGE, ERR(pwrite(a->fd, buf, PAGE, 0)));
+	EXPECT_EQ('w', a->map[0]);
+	EXPECT_EQ(0, act_fsync(a, 0));
+	ASSERT_EQ(0, act_unpin(a, 1));
+}
+
 /* ---- letting go against coming in ---- */
 
 #define STORM_MS	1500

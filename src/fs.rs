@@ -56,6 +56,7 @@ pub(crate) fn allocate_for_pin(inode: &Inode, range: Range<u64>) -> Result {
 
 /// Notes, before pages of a file are pinned for writing, that a device may write to them behind the
 /// back of the page tables: they count as dirty until the pins have ended and the file was synced.
+/// To be followed by [`pinned_for_writing`].
 ///
 /// # Errors
 ///
@@ -63,6 +64,14 @@ pub(crate) fn allocate_for_pin(inode: &Inode, range: Range<u64>) -> Result {
 pub(crate) fn expect_device_writes(inode: &Inode, range: Range<u64>) -> Result {
     file::expect_device_writes(INode::<Pinfs>::try_from(inode).ok_or(EINVAL)?, &range);
     Ok(())
+}
+
+/// Has the file flushed by whoever syncs the file system, after pins for writing came on record: who
+/// did so between the note and the record may have found nothing pinned.
+pub(crate) fn pinned_for_writing(inode: &Inode) {
+    if let Some(inode) = INode::<Pinfs>::try_from(inode) {
+        file::keep_inode_dirty(inode);
+    }
 }
 
 /// Turns an error of the engine into the errno that the user sees.

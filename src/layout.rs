@@ -27,6 +27,7 @@ pub(crate) mod lease;
 pub(crate) use self::busy::{
     break_layouts,
     is_pinned,
+    mark_pinned_dirty,
     Broken, //
 };
 pub(crate) use self::ioctl::lease as lease_ioctl;

@@ -245,6 +245,18 @@ impl Inode {
         // SAFETY: The inode is initialised.
         to_result(unsafe { bindings::sync_inode_metadata(self.as_ptr(), 1) })
     }
+
+    /// Marks the first page that is there of a range (page numbers) as dirty. While such a page is not
+    /// written back, an inode that was once made dirty ([`INode::mark_data_dirty`]) stays so.
+    ///
+    /// It must not be the page of a hole. May be called in any context.
+    pub(crate) fn tag_dirty(&self, pages: &Range<u64>) {
+        let last = pages.end.saturating_sub(1);
+        // SAFETY: The inode is initialised.
+        unsafe {
+            bindings::pinfs_helper_tag_dirty(self.as_ptr(), pages.start as usize, last as usize);
+        }
+    }
 }
 
 /// An inode of the file system `F`.
@@ -390,23 +402,8 @@ impl<F: FileSystem> INode<F> {
         Time::from_c(unsafe { bindings::current_time(self.as_ptr()) })
     }
 
-    /// Has `write_back` called for the file by whoever syncs it or the file system: makes the inode
-    /// dirty, and the first page that is there of a range (bytes), without which writeback takes
-    /// the pages for clean.
-    pub(crate) fn mark_pages_dirty(&self, range: &Range<u64>) {
-        // SAFETY: The inode is initialised.
-        unsafe {
-            bindings::pinfs_helper_tag_dirty(
-                self.as_ptr(),
-                (range.start >> bindings::PAGE_SHIFT) as usize,
-                (range.end >> bindings::PAGE_SHIFT) as usize,
-            );
-            bindings::__mark_inode_dirty(self.as_ptr(), bindings::pinfs_i_dirty_pages);
-        }
-    }
-
-    /// Has `write_back` called once for the file, unlike [`Inode::mark_pages_dirty`] whatever pages are
-    /// there. Nobody may rely on more: one that has not flushed then has to say so again otherwise.
+    /// Has `write_back` called for the file by whoever syncs it or the file system, once: makes the
+    /// inode dirty, which it stays only if a page is ([`Inode::tag_dirty`]).
     pub(crate) fn mark_data_dirty(&self) {
         // SAFETY: The inode is initialised.
         unsafe { bindings::__mark_inode_dirty(self.as_ptr(), bindings::pinfs_i_dirty_pages) };

@@ -624,29 +624,26 @@ pub(super) fn allocate_for_pin(inode: &INode<Pinfs>, range: Range<u64>) -> Resul
 /// not those of a device: a page may be flushed, and written to again with no page fault. So
 /// pinned ranges are on record here, and flushed whenever the file is.
 pub(super) fn expect_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) {
-    let all = inode.data().untracked.lock().note_device(range);
-    inode.mark_pages_dirty(&all);
+    inode.data().untracked.lock().note_device(range);
 }
 
 /// Bytes of a file that may have been written since they were flushed without the mapping's knowing:
 /// one range for each reason.
 #[derive(Default)]
 pub(super) struct Untracked {
-    /// Those that a device may write to.
+    /// Those that a device may write to, and what is between them.
     device: Range<u64>,
-    /// Those of pages that the mapping had to forget. There are holes in them, of which the mapping
-    /// may know pages again: these must not be marked as dirty, or a write takes them for data.
+    /// Those of pages that the mapping had to forget.
     forgotten: Range<u64>,
     /// Counts what was noted.
     notes: u64,
 }
 
 impl Untracked {
-    /// Adds a range for devices, and returns all of it.
-    fn note_device(&mut self, range: &Range<u64>) -> Range<u64> {
+    /// Adds a range for devices.
+    fn note_device(&mut self, range: &Range<u64>) {
         self.notes += 1;
         self.device = union(&self.device, range);
-        self.device.clone()
     }
 
     /// Adds the range of a page, unless there is a gap between. Returns whether it did.
@@ -717,15 +714,14 @@ pub(super) fn flush_untracked(inode: &INode<Pinfs>, range: &Range<u64>) -> Resul
     Ok(())
 }
 
-/// Has the file flushed again by the next who syncs it, if something is left of what is not tracked.
-fn keep_inode_dirty(inode: &INode<Pinfs>) {
+/// Has the file flushed by the next who syncs it, if there is something that is not tracked.
+pub(super) fn keep_inode_dirty(inode: &INode<Pinfs>) {
     let [device, forgotten] = inode.data().untracked.lock().within(&(0..u64::MAX));
-    if !device.is_empty() {
-        inode.mark_pages_dirty(&device);
+    if device.is_empty() && forgotten.is_empty() {
+        return;
     }
-    if !forgotten.is_empty() {
-        inode.mark_data_dirty();
-    }
+    layout::mark_pinned_dirty(inode, &device);
+    inode.mark_data_dirty();
 }
 
 /// Writes the cache lines of a range of a file back to the device. Holes have none.
@@ -866,11 +862,10 @@ impl Operations for OpenFileOps {
 
     fn write_back(inode: &INode<Pinfs>, range: &Range<u64>, wait: bool) -> Result {
         let device = inode.data().untracked.lock().device.clone();
-        // The inode can only stay dirty if a page of the range is there, as those are that are pinned.
         if wait || !layout::is_pinned(inode, &device) {
             return flush_untracked(inode, range);
         }
-        inode.mark_pages_dirty(&device);
+        keep_inode_dirty(inode);
         Ok(())
     }
 

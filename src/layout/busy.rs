@@ -212,6 +212,27 @@ pub(crate) fn is_pinned(inode: &Inode, bytes: &Range<u64>) -> bool {
     are_pinned(InodeId::of(inode), &pages_of(bytes))
 }
 
+/// Marks one of the pages that hold bytes of a range and are pinned as dirty, if there are any, so that
+/// writeback does not take the file for clean.
+///
+/// What is marked must be a page of the device. A hole may have been read through a mapping, whose
+/// page is the kernel's page of zeroes; marked as dirty, that would stay where a write gives the
+/// hole a block, and could not be written back. What is pinned has blocks, and keeps them: so the
+/// page is marked under the lock under which the pins are seen, before the last of them can end
+/// and a punch can ask for it.
+pub(crate) fn mark_pinned_dirty(inode: &Inode, bytes: &Range<u64>) {
+    if !registry::any() {
+        return;
+    }
+    let guard = registry::lock();
+    let part = guard
+        .as_ref()
+        .and_then(|registry| registry.pinned_part(InodeId::of(inode), &pages_of(bytes)));
+    if let Some(pages) = part {
+        inode.tag_dirty(&pages);
+    }
+}
+
 /// Says whether there are pins, or some on their way.
 fn are_pinned(inode: InodeId, pages: &Range<u64>) -> bool {
     registry::any()

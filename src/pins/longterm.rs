@@ -23,7 +23,8 @@ use crate::{
     fs::{
         allocate_for_pin,
         expect_device_writes,
-        is_pinfs, //
+        is_pinfs,
+        pinned_for_writing, //
     },
     gup::{
         self,
@@ -197,6 +198,9 @@ fn pin_file(
     if let Err(err) = reservation.commit(&runs) {
         request.unpin(pages);
         return Err(err);
+    }
+    if request.is_write() {
+        pinned_for_writing(file.path.inode());
     }
     trace::pin(file.path.inode(), &(file.index..file.index + pinned as u64));
     // A truncate that waits for one of these pages must not wait for the pin's end.

@@ -291,9 +291,14 @@ impl Registry {
         range(&self.reservations, (inode, 0))
             .take_while(|((of, _), _)| *of == inode)
             .any(|(_, (_, reserved))| reserved.start < pages.end && pages.start < reserved.end)
-            || self
-                .holdings_of(inode)
-                .any(|(_, holding)| holding.runs.touch(pages))
+            || self.pinned_part(inode, pages).is_some()
+    }
+
+    /// Returns pages of an inode that are pinned and on record, some of those that hold pages of a
+    /// range, if there are any.
+    pub(crate) fn pinned_part(&self, inode: InodeId, pages: &Range<u64>) -> Option<Range<u64>> {
+        self.holdings_of(inode)
+            .find_map(|(_, holding)| holding.runs.touching(pages))
     }
 
     /// Says whether pages are pinned under a lease, or about to be.

@@ -257,6 +257,12 @@ impl Runs {
 
     /// Says whether a folio that holds one of the pages has references.
     pub(super) fn touch(&self, pages: &Range<u64>) -> bool {
+        self.touching(pages).is_some()
+    }
+
+    /// Returns the pages of a run with a folio that holds one of the pages, if there is one: all pages
+    /// of all its folios.
+    pub(super) fn touching(&self, pages: &Range<u64>) -> Option<Range<u64>> {
         // A run that ends before the pages may be one of a part of a folio that reaches into them.
         let before = self
             .tree
@@ -269,11 +275,13 @@ impl Runs {
                 },
                 |cursor| cursor.peek_prev().map(run_of),
             )
-            .is_some_and(|run| run.span().end > pages.start);
-        before
-            || self
-                .at_or_after(pages.start)
-                .is_some_and(|run| run.span().start < pages.end)
+            .map(|run| run.span())
+            .filter(|span| span.end > pages.start);
+        before.or_else(|| {
+            self.at_or_after(pages.start)
+                .map(|run| run.span())
+                .filter(|span| span.start < pages.end)
+        })
     }
 
     /// Returns the number of references on a folio.

@@ -62,7 +62,10 @@ pub(crate) mod identity {
 }
 
 pub(crate) mod vfs {
-    use std::{marker::PhantomData, ops::Deref};
+    use std::{
+        marker::PhantomData,
+        ops::{Deref, Range},
+    };
 
     #[derive(Clone, Debug)]
     pub(crate) struct Inode(usize);
@@ -87,6 +90,8 @@ pub(crate) mod vfs {
         pub(crate) fn is_regular(&self) -> bool {
             true
         }
+
+        pub(crate) fn tag_dirty(&self, _pages: &Range<u64>) {}
     }
 
     pub(crate) trait FileSystem {}
@@ -673,6 +678,8 @@ pub(crate) mod fs {
     pub(crate) fn expect_device_writes(_inode: &Inode, _bytes: Range<u64>) -> Result {
         Ok(())
     }
+
+    pub(crate) fn pinned_for_writing(_inode: &Inode) {}
 }
 
 pub(crate) mod trace {
