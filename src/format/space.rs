@@ -12,7 +12,8 @@
 //! only when none is left. So as files come and go, small ones gather in the low groups and the
 //! others become whole again.
 //!
-//! A file that grows by small appends past a 2 MiB boundary starts a group of its own. The last few
+//! A file that grows by small appends past a 2 MiB boundary starts a group of its own, as long as whole
+//! ones are not scarce: on an aged file system the ends of files would break them all. The last few
 //! groups so started are kept free of others' blocks for as long as there is another place: or two
 //! files that grow side by side would end each other's contiguous runs.
 //!
@@ -85,7 +86,7 @@ pub struct Request {
     pub min: u64,
     /// The most blocks wanted.
     pub max: u64,
-    /// Whether to start on a 2 MiB boundary if there is a free group.
+    /// Whether to start on a 2 MiB boundary if there is a free group, and it is worth it.
     pub aligned: bool,
 }
 
@@ -470,6 +471,7 @@ impl SpaceMut<'_> {
         }
         let request = Request {
             max: want,
+            aligned: request.aligned && (want >= GROUP_BLOCKS / 2 || !self.whole_are_scarce()),
             ..request
         };
         let run = self
@@ -484,6 +486,12 @@ impl SpaceMut<'_> {
         }
         self.mark(run, true);
         Some(run)
+    }
+
+    /// Whether less than half of what is free is in whole groups: too little to begin one for a few
+    /// blocks.
+    fn whole_are_scarce(&self) -> bool {
+        2 * self.map.whole * GROUP_BLOCKS < self.map.free
     }
 
     /// Takes a free block for metadata and marks it used.

@@ -266,6 +266,31 @@ fn large_requests_get_whole_groups_and_small_ones_fill_broken_ones() {
     );
 }
 
+#[test]
+fn few_blocks_begin_no_group_while_whole_ones_are_scarce() {
+    let mut fs = Fs::new(16 * GROUP + 1);
+    let mut taken = Vec::new();
+    while fs.space.counts().free_groups > 1 {
+        taken.push(fs.run(|tx| tx.alloc_blocks(request(GROUP))).expect("group"));
+    }
+    for run in taken.iter().take(8) {
+        let half = Run {
+            start: run.start + GROUP / 2,
+            len: GROUP / 2,
+        };
+        fs.run(|tx| tx.free_blocks(half)).expect("free");
+    }
+    let aligned = |max| Request {
+        aligned: true,
+        ..request(max)
+    };
+    let few = fs.run(|tx| tx.alloc_blocks(aligned(10))).expect("few");
+    assert_eq!((few.len, fs.space.counts().free_groups), (10, 1));
+    let many = fs.run(|tx| tx.alloc_blocks(aligned(GROUP / 2)));
+    assert_eq!(many.expect("many").start % GROUP, 0);
+    assert_eq!(fs.space.counts().free_groups, 0);
+}
+
 /// Small files come and go for a long time, then most of them are deleted: what is free must be
 /// usable by huge pages to a good part.
 #[test]
