@@ -108,7 +108,7 @@ rows: ## list the cases that show each row of the contract, and bring the table 
 	@$(top)/tools/row-table --update
 
 .PHONY: proof
-proof: ## bring the page in README.md about what the long searches did up to date, from results-long/
+proof: ## bring the tables in README.md of what the long searches and bench found up to date
 	@$(top)/tools/proof-table --update
 
 .PHONY: run
@@ -124,7 +124,7 @@ bench_regions := memmap=1G!4G memmap=1G!5248M memmap=1G!6400M memmap=2304M!7552M
 bench: module tools selftests ## compare with ext4 and xfs in a guest; ROWS=create,mkdir for just these, COUNT=1 for a clock of instructions
 	@$(vm) --memory 9 --copy-words --append "$(bench_regions)" $(if $(COUNT),--count) -- \
 		env ROUNDS=$(or $(ROUNDS),9) sh /pinfs/selftests/bench.sh $(ROWS)
-	@$(enter) $(top)/tools/bench-report $(top)/results/bench.csv $(top)/results/bench.md $(top)/results/bench.svg
+	@$(enter) $(top)/tools/bench-report $(top)/results/bench.csv $(addprefix $(top)/results/bench$(if $(COUNT),-count),.md .svg)
 
 .PHONY: shell
 shell: module tools selftests ## a prompt in a guest
