@@ -16,7 +16,7 @@
 
 #include "pinfs_test.h"
 #include "pinner/pinner.h"
-#include "rdma_test.h"
+#include "rdma_device.h"
 
 #include <linux/if_xdp.h>
 #include <sys/ioctl.h>
@@ -67,25 +67,6 @@ static struct {
 	struct ibv_pd *pd;
 	struct ibv_mr *mr[SLOTS];
 } mine;
-
-static char device[64];		/* of RDMA, or nothing */
-static pid_t first_process;
-
-/* Before the harness forks for the test. */
-__attribute__((constructor)) static void link_up(void)
-{
-	first_process = getpid();
-	if (rdma_link("up", device, sizeof(device)))
-		device[0] = '\0';
-}
-
-__attribute__((destructor)) static void link_down(void)
-{
-	char unused[64];
-
-	if (getpid() == first_process)
-		rdma_link("down", unused, sizeof(unused));
-}
 
 static long act_setup(struct actor *a, long unused)
 {

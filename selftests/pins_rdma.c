@@ -9,7 +9,7 @@
 #include "kselftest_harness.h"
 
 #include "pinfs_test.h"
-#include "rdma_test.h"
+#include "rdma_device.h"
 
 #include <arpa/inet.h>
 #include <infiniband/verbs.h>
@@ -34,27 +34,6 @@ static struct {
 	uint64_t remote_addr;
 	uint32_t remote_key;
 } end;
-
-static char device[64];
-static pid_t first_process;
-
-/* ---- the device ---- */
-
-/* Before the harness forks for the first test, so that there is one device for all. */
-__attribute__((constructor)) static void link_up(void)
-{
-	first_process = getpid();
-	if (rdma_link("up", device, sizeof(device)))
-		device[0] = '\0';
-}
-
-__attribute__((destructor)) static void link_down(void)
-{
-	char unused[64];
-
-	if (getpid() == first_process)
-		rdma_link("down", unused, sizeof(unused));
-}
 
 /* ---- one end ---- */
 
