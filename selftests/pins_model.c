@@ -822,11 +822,13 @@ static void map_files(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *se
 static void has_all_steps(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self)
 {
 	long steps = number_from("PINFS_STEPS", STEPS);
-	long end = now_ms() + number_from("PINFS_MODEL_SECS", 0) * 1000;
+	long seconds = number_from("PINFS_MODEL_SECS", 0);
+	long end = now_ms() + seconds * 1000;
 	long seed = number_from("PINFS_SEED", now_ms() & 0xffffff);
 	long i;
 
-	TH_LOG("seed %ld, %s", seed, device[0] ? "with RDMA" : "no RDMA here");
+	printf("# seed %ld, %ld s\n", seed, seconds);
+	fflush(stdout);
 	self->random = seed * 0x9e3779b97f4a7c15ULL + 1;
 	for (int p = 0; p < PROCS; p++)
 		start_process(_metadata, self, p);
@@ -835,7 +837,8 @@ static void has_all_steps(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs)
 		step(_metadata, self);
 		compare(_metadata, self);
 	}
-	TH_LOG("%ld steps, %ld lines compared", i, self->compared);
+	printf("# %ld steps, %ld lines compared, %s\n", i, self->compared,
+	       device[0] ? "with RDMA" : "without RDMA");
 	EXPECT_LT(0, self->compared);
 }
 
