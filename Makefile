@@ -95,8 +95,8 @@ test: ## build all, check it, and run every test; the last line is the count
 	@$(top)/tools/run-tests
 
 .PHONY: debug
-debug: ## run the same tests on a debug kernel (KASAN, lockdep, ...): hours; the kernel is built once, in 20 minutes
-	@$(top)/tools/run-tests --debug
+debug: ## run the same tests on a debug kernel (KASAN, lockdep, ...): hours; REGION= chooses; the kernel takes 20 minutes, once
+	@$(top)/tools/run-tests --debug $(REGION)
 
 .PHONY: check-long
 check-long: module tools selftests judges ## judge at length, for hours; PART= and REGION= choose, what is done is not repeated
