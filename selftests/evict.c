@@ -347,18 +347,6 @@ TEST_F(pinfs, B11_B13_umount_with_a_page_of_an_unlinked_file_in_a_pipe)
 /* Counts in a tracing instance of its own; negative errno where there is none. */
 #define TRACE	"/sys/kernel/tracing/instances/pinfs-evict"
 
-static long write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC | O_TRUNC);
-	long ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = ERR(write(fd, text, strlen(text)));
-	close(fd);
-	return ret < 0 ? ret : 0;
-}
-
 static long trace_flushes(void)
 {
 	if (mkdir(TRACE, 0700) && errno != EEXIST)

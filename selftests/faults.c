@@ -43,18 +43,6 @@ static char mnt[] = "/tmp/pinfs-faults.XXXXXX";
 static const char *fail_nth = "/proc/thread-self/fail-nth";
 static int nth_fd = -1;
 
-static long write_text(const char *path, const char *text)
-{
-	long fd = ERR(open(path, O_WRONLY | O_CLOEXEC));
-	long ret;
-
-	if (fd < 0)
-		return fd;
-	ret = ERR(write(fd, text, strlen(text)));
-	close(fd);
-	return ret < 0 ? ret : 0;
-}
-
 /*
  * Allocations that may wait, from any memory, of any size; and no word about
  * it in the log, which is read for reports.

@@ -699,6 +699,18 @@ long read_text(const char *path, char *buf, size_t size)
 	return ret < 0 ? ret : (long)have;
 }
 
+long write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	long ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = ERR(write(fd, text, strlen(text)));
+	close(fd);
+	return ret < 0 ? ret : 0;
+}
+
 long break_time(long seconds)
 {
 	FILE *f = fopen("/proc/sys/fs/lease-break-time", "r+e");

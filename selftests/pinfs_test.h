@@ -184,6 +184,8 @@ int recv_fd(int sock);
 
 /* The whole of a small file as a string; negative errno on failure. */
 long read_text(const char *path, char *buf, size_t size);
+/* Puts a string in the place of all that; 0, or a negative errno. */
+long write_text(const char *path, const char *text);
 /* Sets the seconds that a lease may take to break; returns what they were, or -1. */
 long break_time(long seconds);
 long blocks_free(const char *path);

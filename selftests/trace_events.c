@@ -19,18 +19,6 @@
 #define TRACING	"/sys/kernel/tracing"
 #define EVENTS	TRACING "/events/pinfs"
 
-static long write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	long ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = ERR(write(fd, text, strlen(text)));
-	close(fd);
-	return ret < 0 ? ret : 0;
-}
-
 /* An instance of its own, so that nobody else's tracing is in the way. */
 FIXTURE(pinfs_trace) {
 	char dir[PATH_MAX];
