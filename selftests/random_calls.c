@@ -12,11 +12,15 @@
  *
  * PINFS_CALLS_SECS says for how long; the default is short.  PINFS_SEED
  * repeats a run as far as its random numbers go: the processes race.
+ *
+ * On a kernel with KCOV, it says how many places of the module the calls have
+ * reached; PINFS_PLACES names a file for them (see tools/places).
  */
 #include "kselftest_harness.h"
 
 #define PINFS_OWN_FIXTURE
 #include "pinfs_test.h"
+#include "kcov.h"
 #include "pinner/pinner.h"
 
 #include <dirent.h>
@@ -88,6 +92,8 @@ struct board {
 };
 
 static struct board *board;
+/* What of the module they have reached; NULL if the kernel does not tell. */
+static struct kcov_places *places;
 
 static unsigned int draw(struct caller *c, unsigned int below)
 {
@@ -932,9 +938,13 @@ static void be_caller(int which, unsigned int seed, const char *dir, int post)
 		_exit(1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	ignore_and_catch();
+	if (places && !kcov_start())
+		_exit(1);
 	while (!board->wrong[0]) {
 		one_call(&c);
 		board->calls[which]++;
+		if (places)
+			kcov_look(places);
 	}
 	_exit(0);
 }
@@ -1069,6 +1079,18 @@ static long all_calls(void)
 	return all;
 }
 
+/* How many places, when as many seconds have passed as last time and half as many. */
+static void tell_places(long begun, long *next)
+{
+	long secs = (now_ms() - begun) / 1000;
+
+	if (!places || secs < *next)
+		return;
+	printf("# after %ld s: %ld calls, %ld places\n", secs, all_calls(), places->count);
+	fflush(stdout);
+	*next = *next * 3 / 2;
+}
+
 FIXTURE(storm) {
 	char dir[PATH_MAX / 4];
 	char tracer[64];
@@ -1085,6 +1107,7 @@ FIXTURE_SETUP(storm) {
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		     -1, 0);
 	ASSERT_NE(MAP_FAILED, board);
+	places = kcov_places();
 	self->free_before = blocks_free_at_rest(self->dir);
 	self->break_before = break_time(1);
 	poison(self->dir, LONG_MAX);
@@ -1110,7 +1133,7 @@ TEST_F_TIMEOUT(storm, S4_B13_F6_random_calls_end_and_leave_nothing, LIMIT)
 {
 	const char *given = getenv("PINFS_SEED");
 	unsigned int seed = given ? strtoul(given, NULL, 0) : (unsigned int)now_ms();
-	long end = now_ms() + seconds() * 1000, slowest = 0;
+	long begun = now_ms(), end = begun + seconds() * 1000, next = 15, slowest = 0;
 	pid_t pid[CALLERS] = {}, poisoner;
 	char trace[96], text[4096];
 	int post[2], root;
@@ -1122,6 +1145,8 @@ TEST_F_TIMEOUT(storm, S4_B13_F6_random_calls_end_and_leave_nothing, LIMIT)
 	ASSERT_LE(0, root);
 	if (seed & 1)
 		EXPECT_EQ(0, leave_free(self->dir, SMALL_MIB));
+	if (places)
+		EXPECT_TRUE(kcov_start());
 	poisoner = fork();
 	if (!poisoner)
 		be_poisoner(self->dir);
@@ -1136,6 +1161,7 @@ TEST_F_TIMEOUT(storm, S4_B13_F6_random_calls_end_and_leave_nothing, LIMIT)
 			ASSERT_LT(0, pid[i]);
 		}
 		nap_ms(ROUND_MS);
+		tell_places(begun, &next);
 		/* Beneath all that. */
 		EXPECT_EQ(0, interrupt(self->dir, root));
 		read_text(trace, text, sizeof(text));
@@ -1174,8 +1200,17 @@ TEST_F_TIMEOUT(storm, S4_B13_F6_random_calls_end_and_leave_nothing, LIMIT)
 		TH_LOG("%ld blocks are lost",
 		       self->free_before - blocks_free(getenv("PINFS_MNT")));
 	}
+	if (places)
+		kcov_look(places);
 	printf("# %ld calls, %ld of them succeeded, %ld pins; the slowest end took %ld ms\n", all_calls(),
 	       board->done, board->pinned, slowest);
+	if (places) {
+		printf("# %ld places of the module reached\n", places->count);
+		/* Or nothing watches. */
+		EXPECT_LT(100, places->count);
+		if (getenv("PINFS_PLACES"))
+			EXPECT_EQ(0, ERR(kcov_write(places, getenv("PINFS_PLACES"))));
+	}
 	/* It has been a test of something. */
 	EXPECT_LT(100, board->done);
 	EXPECT_LT(0, board->pinned);
