@@ -104,7 +104,7 @@ measure() {
 	make_fs pinfs "${devices[0]}"
 	"$HERE/bench_lease" /mnt/pinfs 30
 	# 100,000 pins: what they take, and what they cost who reads of another.
-	PINFS_MNT=/mnt/pinfs PINFS_AMOUNT=full "$HERE/pins_scale" 2>&1 | sed -n 's/^#.*many_readers://p'
+	PINFS_MNT=/mnt/pinfs PINFS_AMOUNT=full "$HERE/pins_scale" 2>&1 | sed -n 's/^#.*many_\(readers\|files\)://p'
 	within 60 umount /mnt/pinfs
 	within 60 rmmod pinfs
 	"$HERE/bench_hooks" "$PINFS_KO" "${devices[0]}" /mnt/pinfs "${devices[1]}" 15

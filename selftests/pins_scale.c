@@ -23,7 +23,8 @@
 #include <sys/wait.h>
 
 #define HOLDERS		10
-#define PER_FILE	10	/* pins, by as many rings */
+#define PER_FILE	10	/* pins, by as many rings, if not just one */
+#define SINGLES		10000	/* files with one pin: what others of the system need meanwhile is little beside it */
 #define PAGES		4	/* of a file */
 #define RINGS_MAX	10	/* of a holder */
 #define READERS		2
@@ -41,6 +42,7 @@ struct work {
 	char dir[PATH_MAX];
 	int number;		/* of the holder */
 	int files, rings;	/* of each holder */
+	int per_file;		/* pins */
 	long pins;		/* of each holder */
 };
 
@@ -58,7 +60,8 @@ FIXTURE_SETUP(pinfs) {
 	if (why)
 		SKIP(return, "%s", why);
 	self->work.files = 1000 / part;
-	/* Each ring has PER_FILE / rings pins of each file. */
+	/* Each ring has per_file / rings pins of each file. */
+	self->work.per_file = PER_FILE;
 	self->work.rings = part == 1 ? RINGS_MAX : RINGS_MAX / 2;
 	self->work.pins = (long)self->work.files * PER_FILE;
 	act_init(&self->me, "");
@@ -128,7 +131,7 @@ static long register_ring(const struct work *w, int r)
 	int n = 0;
 
 	for (int i = 0; i < w->files; i++)
-		for (int k = r; k < PER_FILE; k += w->rings)
+		for (int k = r; k < w->per_file; k += w->rings)
 			iov[n++] = (struct iovec){ maps[i] + (r + k / w->rings) % PAGES * PAGE, PAGE };
 	return io_uring_register_buffers(&rings[r], iov, n);
 }
@@ -361,6 +364,38 @@ static void hold_one(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *sel
 	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
 }
 
+/* That so much memory is not too much for so many ranges, besides what the rings need. */
+static void expect_memory(struct __test_metadata *_metadata, long kib, long ranges)
+{
+	long bytes = kib * 1024 / ranges;
+
+	TH_LOG("memory of each of %ld ranges: %ld bytes", ranges, bytes);
+	/* A debug kernel surrounds each object with more. */
+	if (!debug_kernel())
+		EXPECT_GE(RANGE_BYTES, bytes);
+}
+
+/* A file's first range takes the most: it is who keeps the path. */
+TEST_F_TIMEOUT(pinfs, F7_one_pin_of_each_of_many_files, 120)
+{
+	struct work *w = &self->work;
+	char bad[512];
+	long slab;
+
+	w->rings = w->per_file = 1;
+	w->files = w->pins = SINGLES;
+	ASSERT_TRUE(start(&self->holder[0], w, NULL));
+	ASSERT_EQ(0, call(&self->holder[0], 'o'));
+	ASSERT_EQ(0, call(&self->holder[0], 'p'));
+	slab = slab_kib();
+	ASSERT_EQ(0, call(&self->holder[0], 'u'));
+	ASSERT_EQ(0, call(&self->holder[0], 'r'));
+	slab = slab_kib() - slab;
+	EXPECT_EQ(w->files, pins_of(NULL, NULL, 0, bad, sizeof(bad)));
+	expect_memory(_metadata, slab, w->files);
+	EXPECT_EQ(0, call(&self->holder[0], 'u'));
+}
+
 TEST_F_TIMEOUT(pinfs, F7_P16_P6_many_pins_and_many_readers, 120)
 {
 	struct rlimit limit = { 4096, 4096 };
@@ -407,11 +442,7 @@ TEST_F_TIMEOUT(pinfs, F7_P16_P6_many_pins_and_many_readers, 120)
 	distinct = pins_of(NULL, NULL, 0, bad, sizeof(bad));
 	EXPECT_LE(all / 2, distinct);
 	EXPECT_GE(all + 1, distinct);
-	slab = slab * 1024 / distinct;
-	TH_LOG("memory of each of %ld ranges, besides what the rings need: %ld bytes", distinct, slab);
-	/* A debug kernel surrounds each object with more. */
-	if (!debug_kernel())
-		EXPECT_GE(RANGE_BYTES, slab);
+	expect_memory(_metadata, slab, distinct);
 	for (int i = 0; i < HOLDERS; i++)
 		EXPECT_EQ((long)w->files * w->rings, read_view(w, pids[i]));
 

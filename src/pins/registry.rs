@@ -10,9 +10,8 @@
 //! and dropping a path may sleep: the unpin puts the holding on a list ([`Registry::dead`]), and
 //! [`super::reaper`] takes it down. From the first step on, the holding is in nobody's way.
 //!
-//! There may be very many holdings. One with a single run takes 256 bytes of the kernel's memory at
-//! most: a node each of 96, 64 and 64 bytes for itself, its context's list and the run, and 32 for
-//! the path.
+//! There may be very many holdings. One with a single run takes 224 bytes of the kernel's memory at
+//! most: a node each of 128 and 64 bytes for itself and its context's list, and 32 for the path.
 
 use super::{
     context::{

@@ -11,8 +11,13 @@
 //! last page, which makes the common way to unpin, from the front, a change of a run in place.
 //! Other ways divide runs. That takes memory in places where it may not be had (unpins come from
 //! interrupt handlers), so there is a [`Pool`] of nodes, which pins fill up.
+//!
+//! Most have a single run, which needs no node.
 
-use core::ops::Range;
+use core::{
+    num::NonZero,
+    ops::Range, //
+};
 use kernel::{
     prelude::*,
     rbtree::{
@@ -88,6 +93,27 @@ impl Run {
         }
     }
 
+    /// Returns the part of the run behind a page of it, if there is one.
+    fn behind(&self, page: u64) -> Option<Run> {
+        (page < self.end).then(|| self.part(page, self.end))
+    }
+
+    /// Returns what is left, if anything, when a folio of the run loses so many references; or
+    /// nothing if that is not one run.
+    fn without(&self, folio: &Range<u64>, refs: u64) -> Option<Option<Run>> {
+        let begins = folio.start <= self.start;
+        if begins && refs == self.refs {
+            return Some(self.behind(folio.end));
+        }
+        let is_all = begins && self.end <= folio.end;
+        is_all.then(|| {
+            Some(Run {
+                refs: self.refs - refs,
+                ..*self
+            })
+        })
+    }
+
     /// Returns the folios of the run.
     pub(super) fn each_folio(&self, inode: InodeId) -> impl Iterator<Item = Folio> + '_ {
         let mut page = self.start;
@@ -115,8 +141,9 @@ impl Run {
 pub(super) struct Stored {
     start: u64,
     pfn: u64,
-    /// The kernel counts references of a folio in no more bits.
-    refs: u32,
+    /// The kernel counts references of a folio in no more bits. Never zero, so that an `Option` of a
+    /// run takes no more memory.
+    refs: NonZero<u32>,
     order: u8,
 }
 
@@ -125,7 +152,7 @@ impl Stored {
         Self {
             start: run.start,
             pfn: run.pfn,
-            refs: run.refs as u32,
+            refs: NonZero::new(run.refs as u32).unwrap_or(NonZero::<u32>::MIN),
             order: run.order,
         }
     }
@@ -135,7 +162,7 @@ impl Stored {
             start: self.start,
             end: last + 1,
             pfn: self.pfn,
-            refs: self.refs.into(),
+            refs: self.refs.get().into(),
             order: self.order,
         }
     }
@@ -153,7 +180,7 @@ pub(super) struct Pool(KVec<Spare>);
 
 impl Pool {
     /// Nodes that an unpin may need at once.
-    const UNPIN: usize = 2;
+    const UNPIN: usize = 3;
     /// Nodes that are kept.
     const KEEP: usize = 64;
 
@@ -224,8 +251,11 @@ impl Pool {
 ///
 /// # Invariants
 ///
-/// The runs are disjoint, no two touch the same folio, and each has references.
+/// The runs are disjoint, no two touch the same folio, and each has references. The tree is empty if
+/// there is [`Runs::only`].
 pub(crate) struct Runs {
+    /// The last page of the only run, and the run.
+    only: Option<(u64, Stored)>,
     /// By the last page.
     tree: RBTree<u64, Stored>,
 }
@@ -233,16 +263,50 @@ pub(crate) struct Runs {
 impl Runs {
     pub(super) fn new() -> Self {
         Self {
+            only: None,
             tree: RBTree::new(),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.tree.is_empty()
+        self.only.is_none() && self.tree.is_empty()
+    }
+
+    /// Returns the run that is there without a node.
+    fn only(&self) -> Option<Run> {
+        self.only.as_ref().map(|(last, run)| run.run_to(*last))
+    }
+
+    fn set_only(&mut self, run: Option<Run>) {
+        self.only = run.map(|run| (run.end - 1, Stored::of(&run)));
+    }
+
+    /// Gives the only run a node, which is there, as it is to be divided or to get neighbours.
+    fn plant(&mut self, pool: &mut Pool) {
+        if let Some(run) = self.only() {
+            self.only = None;
+            self.put(run, pool);
+        }
+    }
+
+    /// Takes the node from a run that is the only one.
+    fn uproot(&mut self, pool: &mut Pool) {
+        let only = self
+            .tree
+            .cursor_front()
+            .filter(|cursor| cursor.peek_next().is_none())
+            .map(|cursor| run_of(cursor.current()));
+        if let Some(run) = only {
+            self.take(run.start, pool);
+            self.set_only(Some(run));
+        }
     }
 
     /// Returns the first run that ends behind a page: the one that holds it, or the next.
     pub(super) fn at_or_after(&self, page: u64) -> Option<Run> {
+        if let Some(only) = self.only() {
+            return Some(only).filter(|run| run.end > page);
+        }
         self.tree
             .cursor_lower_bound(&page)
             .map(|cursor| run_of(cursor.current()))
@@ -250,9 +314,9 @@ impl Runs {
 
     /// Returns all runs that hold pages of a range.
     pub(super) fn within(&self, pages: Range<u64>) -> impl Iterator<Item = Run> + '_ {
-        range(&self.tree, pages.start)
-            .map(|(last, run)| run.run_to(last))
-            .take_while(move |run| run.start < pages.end)
+        let only = self.only().filter(|run| run.end > pages.start);
+        let several = range(&self.tree, pages.start).map(|(last, run)| run.run_to(last));
+        Iterator::chain(only.into_iter(), several).take_while(move |run| run.start < pages.end)
     }
 
     /// Says whether a folio that holds one of the pages has references.
@@ -263,6 +327,10 @@ impl Runs {
     /// Returns the pages of a run with a folio that holds one of the pages, if there is one: all pages
     /// of all its folios.
     pub(super) fn touching(&self, pages: &Range<u64>) -> Option<Range<u64>> {
+        if let Some(only) = self.only() {
+            return Some(only.span())
+                .filter(|span| span.start < pages.end && pages.start < span.end);
+        }
         // A run that ends before the pages may be one of a part of a folio that reaches into them.
         let before = self
             .tree
@@ -295,12 +363,17 @@ impl Runs {
 
     /// Returns the number of nodes that [`Runs::add`] may need for a run.
     pub(super) fn nodes_for(&self, run: &Run) -> usize {
-        // Each run in the way is divided at most twice, and leaves a gap before it.
-        1 + 3 * self.within(run.span()).count()
+        // The only one so far gets a node, too. Each run in the way is divided at most twice, and leaves
+        // a gap before it.
+        2 + 3 * self.within(run.span()).count()
     }
 
     /// Adds references. There are as many nodes in the pool as [`Runs::nodes_for`] said.
     pub(super) fn add(&mut self, new: Run, pool: &mut Pool) {
+        if self.is_empty() {
+            return self.set_only(Some(new));
+        }
+        self.plant(pool);
         let mut at = new.start;
         while at < new.end {
             let floor = new.floor(at);
@@ -345,6 +418,7 @@ impl Runs {
         }
         self.join(new.start, pool);
         self.join(new.end, pool);
+        self.uproot(pool);
     }
 
     /// Takes folios from one on away, as long as they have just so many references each and a
@@ -359,24 +433,35 @@ impl Runs {
         condition: impl Fn(u64) -> bool,
         pool: &mut Pool,
     ) -> u64 {
+        let folios_of = |run: &Run| {
+            if run.floor(run.start) != first.index || run.order != first.order || run.refs != refs {
+                return 0;
+            }
+            let most = most.min((run.ceil(run.end) - first.index) >> run.order);
+            (0..most).find(|n| !condition(*n)).unwrap_or(most)
+        };
+        let end = |folios| first.index + (folios << first.order);
+        if let Some(run) = self.only() {
+            let folios = folios_of(&run);
+            if folios != 0 {
+                self.set_only(run.behind(end(folios)));
+            }
+            return folios;
+        }
         let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&first.index) else {
             return 0;
         };
         let (last, stored) = cursor.current_mut();
         let run = stored.run_to(*last);
-        if run.floor(run.start) != first.index || run.order != first.order || run.refs != refs {
-            return 0;
-        }
-        let most = most.min((run.ceil(run.end) - first.index) >> run.order);
-        let mut folios = 0;
-        while folios < most && condition(folios) {
-            folios += 1;
-        }
-        let end = first.index + (folios << run.order);
-        if end >= run.end {
-            pool.keep(cursor.remove_current().1.into_reservation());
-        } else if folios != 0 {
-            *stored = Stored::of(&run.part(end, run.end));
+        let folios = folios_of(&run);
+        if folios != 0 {
+            match run.behind(end(folios)) {
+                Some(rest) => *stored = Stored::of(&rest),
+                None => {
+                    pool.keep(cursor.remove_current().1.into_reservation());
+                    self.uproot(pool);
+                }
+            }
         }
         folios
     }
@@ -387,6 +472,20 @@ impl Runs {
     /// memory to divide a run.
     pub(super) fn remove(&mut self, folio: &Folio, refs: u64, pool: &mut Pool) -> u64 {
         let pages = folio.pages();
+        if let Some(run) = self.only() {
+            if run.end <= pages.start || pages.end <= run.start {
+                return 0;
+            }
+            let refs = refs.min(run.refs);
+            match run.without(&pages, refs) {
+                Some(rest) => {
+                    self.set_only(rest);
+                    return refs;
+                }
+                None if !pool.fill_for_unpin() => return 0,
+                None => self.plant(pool),
+            }
+        }
         let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&pages.start) else {
             return 0;
         };
@@ -404,18 +503,21 @@ impl Runs {
             return self.remove(folio, refs, pool);
         }
         let refs = refs.min(run.refs);
-        let left = run.refs - refs;
-        let is_all = run.end <= pages.end;
-        match (left, is_all) {
-            (0, true) => pool.keep(cursor.remove_current().1.into_reservation()),
-            (0, false) => *stored = Stored::of(&run.part(pages.end, run.end)),
-            (_, true) => {
-                stored.refs = left as u32;
-                self.join(run.start, pool);
-                self.join(run.end, pool);
+        match run.without(&pages, refs) {
+            Some(Some(rest)) => {
+                *stored = Stored::of(&rest);
+                if rest.start == run.start {
+                    self.join(run.start, pool);
+                    self.join(run.end, pool);
+                    self.uproot(pool);
+                }
             }
-            (_, false) if !pool.fill_for_unpin() => return 0,
-            (_, false) => self.leave_some(run, pages.end, left, pool),
+            Some(None) => {
+                pool.keep(cursor.remove_current().1.into_reservation());
+                self.uproot(pool);
+            }
+            None if !pool.fill_for_unpin() => return 0,
+            None => self.leave_some(run, pages.end, run.refs - refs, pool),
         }
         refs
     }
