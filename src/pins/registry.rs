@@ -395,14 +395,13 @@ pub(super) fn range<K: Copy + Ord, V>(
     tree: &RBTree<K, V>,
     first: K,
 ) -> impl Iterator<Item = (K, &V)> {
-    let mut next = tree
-        .cursor_lower_bound(&first)
-        .map(|cursor| *cursor.current().0);
+    let mut last = None;
     core::iter::from_fn(move || {
-        let key = next?;
-        next = tree
-            .cursor_lower_bound(&key)
-            .and_then(|cursor| cursor.peek_next().map(|(key, _)| *key));
+        let key = match last {
+            None => key_from(tree, first),
+            Some(last) => key_after(tree, last),
+        }?;
+        last = Some(key);
         Some((key, tree.get(&key)?))
     })
 }
