@@ -66,11 +66,14 @@ pub(crate) fn expect_device_writes(inode: &Inode, range: Range<u64>) -> Result {
     Ok(())
 }
 
-/// Has the file flushed by whoever syncs the file system, after pins for writing came on record: who
-/// did so between the note and the record may have found nothing pinned.
-pub(crate) fn pinned_for_writing(inode: &Inode) {
+/// Has the file flushed by whoever syncs the file system, after pins of pages for writing came on
+/// record: who did so between the note and the record may have found nothing pinned.
+///
+/// The caller still has the pins, which keep the pages those of the file.
+pub(crate) fn pinned_for_writing(inode: &Inode, pages: &Range<u64>) {
     if let Some(inode) = INode::<Pinfs>::try_from(inode) {
-        file::keep_inode_dirty(inode);
+        inode.tag_dirty(pages);
+        inode.mark_data_dirty();
     }
 }
 

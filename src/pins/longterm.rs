@@ -199,10 +199,11 @@ fn pin_file(
         request.unpin(pages);
         return Err(err);
     }
+    let pages = file.index..file.index + pinned as u64;
     if request.is_write() {
-        pinned_for_writing(file.path.inode());
+        pinned_for_writing(file.path.inode(), &pages);
     }
-    trace::pin(file.path.inode(), &(file.index..file.index + pinned as u64));
+    trace::pin(file.path.inode(), &pages);
     // A truncate that waits for one of these pages must not wait for the pin's end.
     let inode = InodeId::of(file.path.inode());
     let folios = runs.iter().flat_map(|run| run.each_folio(inode));

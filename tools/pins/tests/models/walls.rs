@@ -679,7 +679,7 @@ pub(crate) mod fs {
         Ok(())
     }
 
-    pub(crate) fn pinned_for_writing(_inode: &Inode) {}
+    pub(crate) fn pinned_for_writing(_inode: &Inode, _pages: &Range<u64>) {}
 }
 
 pub(crate) mod trace {
