@@ -42,9 +42,11 @@ use super::{
     registry::{
         self,
         key_from,
+        Holding,
         HoldingKey,
         Registry, //
-    }, //
+    },
+    runs::Pool, //
 };
 use crate::{
     fs::is_pinfs,
@@ -78,13 +80,12 @@ impl Unpins for Observed {
         let mut doubtful = false;
         let mut done = 0;
         while done < span.len() {
-            done += match registry.credit_whole(span, done) {
-                0 => {
-                    doubtful |= registry.credit_folio(&span.folio(done), span.refs);
-                    1
-                }
-                folios => folios,
+            let (folios, is_doubtful) = match registry.credit_only(span, done) {
+                Some(credited) => credited,
+                None => (1, registry.credit_folio(&span.folio(done), span.refs)),
             };
+            doubtful |= is_doubtful;
+            done += folios;
         }
         if doubtful {
             registry.doubts.add(span.inode(), reaper::CHECKS);
@@ -137,41 +138,53 @@ impl Registry {
         recorded
     }
 
-    /// Takes folios of a span, from one on, off the record as long as there is nothing to decide: one
-    /// holding has all references on record, they are all given back, and no others are left.
-    /// Returns how many folios that were.
+    /// Takes folios of a span, from one on, off the record if it is known whose they are: one holding
+    /// has all that is on record of the inode. Returns how many folios that were, and whether what
+    /// was taken off may be not all of it; or nothing if there is not one holding.
     ///
-    /// It is what [`Registry::credit_folio`] comes to as well, which takes the rest.
-    fn credit_whole(&mut self, span: &Span, from: u64) -> u64 {
+    /// It is what [`Registry::credit_folio`] comes to as well, which takes the rest. Folios of which all
+    /// references are given back and none are left are taken at once.
+    fn credit_only(&mut self, span: &Span, from: u64) -> Option<(u64, bool)> {
         let first = span.folio(from);
-        let Some(mut cursor) = self.holdings.cursor_lower_bound_mut(&first_of(first.inode)) else {
-            return 0;
-        };
+        let refs = span.refs;
+        let mut cursor = self
+            .holdings
+            .cursor_lower_bound_mut(&first_of(first.inode))?;
         if cursor
             .peek_next()
             .is_some_and(|(key, _)| key.0 == first.inode)
         {
-            return 0;
+            return None;
         }
         let (&key, holding) = cursor.current_mut();
         if key.0 != first.inode {
-            return 0;
+            return None;
         }
         let folios = holding.runs.remove_whole(
             &first,
-            span.refs,
+            refs,
             span.len() - from,
-            |n| gup::pins(span.folio(from + n).pfn) <= span.refs,
+            |n| gup::pins(span.folio(from + n).pfn) <= refs,
             &mut self.pool,
         );
         for n in from..from + folios {
-            trace::unpin(holding.path.inode(), &span.folio(n).pages(), span.refs);
+            trace::unpin(holding.path.inode(), &span.folio(n).pages(), refs);
         }
-        if folios != 0 && holding.runs.is_empty() {
+        let mut credited = (folios, false);
+        if folios == 0 {
+            let recorded = holding.runs.refs_of(&first);
+            if recorded == 0 {
+                return Some((1, false));
+            }
+            let due = due(&first, recorded, refs);
+            let taken = holding.take_off(&first, due, &mut self.pool);
+            credited = (1, is_doubtful(due, taken, refs));
+        }
+        if holding.runs.is_empty() {
             self.dead.bury(key, holding);
             self.unuse_grant(key);
         }
-        folios
+        Some(credited)
     }
 
     /// Takes off the record what is due because `refs` references of a folio are given back. Returns
@@ -181,10 +194,9 @@ impl Registry {
         if recorded.refs == 0 {
             return false;
         }
-        let left = gup::pins(folio.pfn).saturating_sub(refs);
-        let due = recorded.refs.saturating_sub(left);
+        let due = due(folio, recorded.refs, refs);
         let credited = self.credit(folio, due, &recorded, caller);
-        credited < due || due < refs
+        is_doubtful(due, credited, refs)
     }
 
     /// Takes `due` references of a folio off the record, and returns how many it could. Whose they
@@ -233,16 +245,40 @@ impl Registry {
         let Some(holding) = self.holdings.get_mut(&key) else {
             return 0;
         };
-        let credited = holding.runs.remove(folio, refs, &mut self.pool);
-        if credited != 0 {
-            trace::unpin(holding.path.inode(), &folio.pages(), credited);
-        }
+        let credited = holding.take_off(folio, refs, &mut self.pool);
         if credited != 0 && holding.runs.is_empty() {
             self.unuse_grant(key);
             self.bury(key);
         }
         credited
     }
+}
+
+impl Holding {
+    /// Takes references of a folio off the record, and returns how many it could.
+    fn take_off(&mut self, folio: &Folio, refs: u64, pool: &mut Pool) -> u64 {
+        if refs == 0 {
+            return 0;
+        }
+        let taken = self.runs.remove(folio, refs, pool);
+        if taken != 0 {
+            trace::unpin(self.path.inode(), &folio.pages(), taken);
+        }
+        taken
+    }
+}
+
+/// Returns how many of the references that are on record of a folio are due when some are given
+/// back.
+fn due(folio: &Folio, recorded: u64, refs: u64) -> u64 {
+    let left = gup::pins(folio.pfn).saturating_sub(refs);
+    recorded.saturating_sub(left)
+}
+
+/// Says whether more may be due than was taken off the record when `refs` references are given
+/// back.
+fn is_doubtful(due: u64, taken: u64, refs: u64) -> bool {
+    taken < due || due < refs
 }
 
 fn first_of(inode: InodeId) -> HoldingKey {

@@ -152,8 +152,8 @@ const BROKEN: &[Broken] = &[
         model: "two_unpins",
         changes: &[(
             "pins/unpin.rs",
-            "        credited < due || due < refs\n",
-            "        credited < due\n",
+            "    taken < due || due < refs\n",
+            "    taken < due\n",
         )],
     },
     // What is given back is taken for what is on record.
@@ -162,8 +162,8 @@ const BROKEN: &[Broken] = &[
         model: "pin_beside_an_unpin",
         changes: &[(
             "pins/unpin.rs",
-            "        let due = recorded.refs.saturating_sub(left);\n        let credited",
-            "        let due = refs.min(recorded.refs.max(left));\n        let credited",
+            "    recorded.saturating_sub(left)\n",
+            "    refs.min(recorded.max(left))\n",
         )],
     },
     // A pin counts itself when it has seen that unpins are observed.
