@@ -17,6 +17,7 @@
 #include <netpacket/packet.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <xdp/xsk.h>
@@ -326,6 +327,28 @@ TEST_F(pinfs, P7_frames_are_sent_out_of_the_file)
 	}
 	EXPECT_EQ(0, drop_socket());
 	close(there);
+}
+
+/*
+ * What ends with unpin_user_pages_dirty_lock(), and nothing else does for so
+ * long.  Nobody may ask for the file's leases or pins meanwhile: that compares
+ * the record with what the kernel has pinned, and finds what was missed.
+ */
+TEST_F(pinfs, P6_P8_P7_a_removed_file_is_freed_with_its_UMEM)
+{
+	struct pollfd freed = { .fd = inotify_init1(IN_CLOEXEC), .events = POLLIN };
+
+	prepare(_metadata, self, EXCLUSIVE);
+	ASSERT_EQ(0, make_umem(&self->me));
+	ASSERT_LE(0, freed.fd);
+	ASSERT_LE(0, inotify_add_watch(freed.fd, self->path, IN_DELETE_SELF));
+	ASSERT_EQ(0, unlink(self->path));
+	ASSERT_EQ(0, act_close(&self->me, 0));
+	ASSERT_EQ(0, act_unmap(&self->me, 0));
+	EXPECT_EQ(0, poll(&freed, 1, scaled_ms(100)));
+	EXPECT_EQ(0, drop_socket());
+	EXPECT_EQ(1, poll(&freed, 1, scaled_ms(REPLY_MS)));
+	close(freed.fd);
 }
 
 /* In a page of the file that no frame comes to: where the first one has come. */
