@@ -589,6 +589,8 @@ static long call_handle(struct caller *c)
 {
 	struct file_handle *handle = (void *)((char *)c->handle +
 					      draw(c, HANDLES) * (sizeof(*handle) + MAX_HANDLE_SZ));
+	/* By number alone; and with the directory, so that a name can be found. */
+	static const int flags[] = { 0, 0, 0x200 /* AT_HANDLE_FID */, 0x2 /* AT_HANDLE_CONNECTABLE */ };
 	char path[PATH_MAX];
 	int mount;
 
@@ -597,7 +599,7 @@ static long call_handle(struct caller *c)
 		if (chance(c, 3))
 			return ERR(name_to_handle_at(any_fd(c), "", handle, &mount, AT_EMPTY_PATH));
 		return ERR(name_to_handle_at(AT_FDCWD, any_path(c, path), handle, &mount,
-					     chance(c, 4) ? 0x200 /* AT_HANDLE_FID */ : 0));
+					     flags[draw(c, ARRAY_SIZE(flags))]));
 	}
 	if (chance(c, 8))
 		handle->f_handle[draw(c, 16)] ^= 1 << draw(c, 8);
@@ -850,14 +852,22 @@ static long call_proc(struct caller *c)
 		"/sys/fs/pinfs/features/longterm_pin", "/sys/fs/pinfs/features/layout_lease",
 	};
 
-	if (chance(c, 8)) {
-		DIR *dir = opendir("/proc/self");
+	char path[PATH_MAX];
+	DIR *dir;
 
+	switch (draw(c, 8)) {
+	case 0:
+		dir = opendir("/proc/self");
 		while (dir && readdir(dir))
 			;
 		return dir ? closedir(dir) : -errno;
+	case 1:
+		snprintf(path, sizeof(path), "/sys/fs/pinfs/%s/quarantined_bytes",
+			 basename(getenv("PINFS_DEV")));
+		return read_text(path, c->scratch, REACH);
+	default:
+		return read_text(files[draw(c, ARRAY_SIZE(files))], c->scratch, REACH);
 	}
-	return read_text(files[draw(c, ARRAY_SIZE(files))], c->scratch, REACH);
 }
 
 /* A child has all that its parent has, but the right to pin; it ends at once. */
@@ -998,7 +1008,11 @@ static long end_of(pid_t pid)
 	return now_ms() - begun;
 }
 
-/* Frozen and thawed, or without writers for a moment if there are none now: the first that failed. */
+/*
+ * Everybody waits while the file system is frozen, or finds it read-only if
+ * nobody writes now; and what nobody uses is read from the medium again.
+ * Returns the first error.
+ */
 static long interrupt(const char *dir, int root)
 {
 	const char *mnt = getenv("PINFS_MNT");
@@ -1010,6 +1024,7 @@ static long interrupt(const char *dir, int root)
 		return ret ?: -EIO;
 	ret = ERR(mount(NULL, mnt, NULL, MS_REMOUNT | MS_RDONLY, NULL));
 	back = ERR(mount(NULL, mnt, NULL, MS_REMOUNT, NULL));
+	write_text("/proc/sys/vm/drop_caches", "2");
 	return back ?: ret == -EBUSY ? 0 : ret;
 }
 
