@@ -4,6 +4,7 @@
 
 mod ageing;
 mod allocate;
+mod bitmap;
 mod crash;
 mod directory;
 mod file;
