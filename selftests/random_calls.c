@@ -1008,6 +1008,30 @@ static long end_of(pid_t pid)
 	return now_ms() - begun;
 }
 
+/* Where in the kernel the threads of a process are. */
+static void tell_where(pid_t pid)
+{
+	static const char *const files[] = { "comm", "wchan", "stack" };
+	char path[PATH_MAX], text[4096];
+	struct dirent *task;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	tasks = opendir(path);
+	while (tasks && (task = readdir(tasks))) {
+		for (size_t i = 0; task->d_name[0] != '.' && i < ARRAY_SIZE(files); i++) {
+			snprintf(path, sizeof(path), "/proc/%d/task/%s/%s", pid, task->d_name, files[i]);
+			if (read_text(path, text, sizeof(text)) < 0)
+				continue;
+			for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+				printf("# thread %s: %s: %s\n", task->d_name, files[i], line);
+		}
+	}
+	if (tasks)
+		closedir(tasks);
+	fflush(stdout);
+}
+
 /*
  * Everybody waits while the file system is frozen, or finds it read-only if
  * nobody writes now; and what nobody uses is read from the medium again.
@@ -1188,6 +1212,7 @@ TEST_F_TIMEOUT(storm, S4_B13_F6_random_calls_end_and_leave_nothing, LIMIT)
 
 			EXPECT_LE(0, ms) {
 				TH_LOG("seed %u: a process cannot be killed", seed);
+				tell_where(pid[i]);
 			}
 			slowest = ms > slowest ? ms : slowest;
 			pid[i] = 0;
