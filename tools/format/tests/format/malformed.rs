@@ -2,8 +2,11 @@
 
 //! Damaged and hostile images: errors, never a panic, never without end.
 
+use core::mem::offset_of;
+
 use pinfs_format::{
     crash::Random,
+    dir,
     exercise::exercise,
     file,
     inode::S_IFREG,
@@ -15,6 +18,7 @@ use pinfs_format::{
         Mode,
         Namespace, //
     },
+    Error,
     Name, //
 };
 
@@ -142,4 +146,49 @@ fn behind_the_checksums() {
         }
     }
     assert!(answered > 1000);
+}
+
+/// A leaf says how many names it has, up to where they stand, and how much of that is waste. Each is
+/// held against the others before any of it is used.
+#[test]
+fn leaves_that_contradict_themselves_are_refused() {
+    const HEAD: usize = size_of::<dir::LeafHead>();
+    const COUNT: usize = offset_of!(dir::LeafHead, owner) + 8;
+    const END: usize = COUNT + 2;
+    const DEAD: usize = COUNT + 4;
+
+    let memory = Memory::blind(vec![0; 512 * 4096]);
+    pinfs_format::mkfs::format(&memory, &OPTIONS).expect("format");
+    let mut fs = Fs::mount(memory).0;
+    let root = fs.root();
+    for name in [b"one", b"two", b"six"] {
+        let name = Name::new(name).expect("a name");
+        fs.run(|tx| namespace::create(tx, root, name, &attributes(S_IFREG), None))
+            .expect("create");
+    }
+    // Or recovery would bring the leaf back.
+    fs.mark_mounted();
+    let image = fs.volume.medium().image();
+    let leaf = image
+        .chunks(4096)
+        .position(|block| block.starts_with(b"pDir"))
+        .expect("a leaf");
+    let number = |at| u16::from_le_bytes([image[leaf * 4096 + at], image[leaf * 4096 + at + 1]]);
+    let (count, end) = (number(COUNT), number(END));
+    assert_eq!(count, 3);
+    let most = (4096 - HEAD) as u16 - 2 * count;
+
+    let looked_up = |at: usize, number: u16| {
+        let mut image = image.clone();
+        image[leaf * 4096 + at..][..2].copy_from_slice(&number.to_le_bytes());
+        let fs = Fs::mount(Memory::blind(image)).0;
+        let name = Name::new(b"two").expect("a name");
+        dir::lookup(&fs.volume, &fs.inode(root), name).map(drop)
+    };
+    let damaged = Err(Error::Corrupt("directory leaf is damaged"));
+    assert_eq!(looked_up(END, most), Ok(()));
+    assert_eq!(looked_up(END, most + 1), damaged);
+    assert_eq!(looked_up(DEAD, end), Ok(()));
+    assert_eq!(looked_up(DEAD, end + 1), damaged);
+    assert_eq!(looked_up(COUNT, most), damaged);
 }

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a change of a directory stores to its leaf, and how much a leaf holds.
+
+use std::collections::BTreeSet;
+
+use pinfs_format::{
+    crash::{
+        Event,
+        Random,
+        Recorder, //
+    },
+    dir,
+    inode::S_IFREG,
+    namespace,
+    Name,
+    Time, //
+};
+
+use crate::support::{
+    attributes,
+    image,
+    Fs, //
+};
+
+const BLOCK: usize = 4096;
+const LINE: usize = 64;
+/// What a name takes besides its bytes: cookie, inode, type and length, and its slot.
+const OVERHEAD: usize = 20;
+
+fn leaves(image: &[u8]) -> Vec<usize> {
+    let is_leaf = |block: &[u8]| block.starts_with(b"pDir");
+    let blocks = image.chunks(BLOCK).enumerate();
+    blocks
+        .filter(|(_, block)| is_leaf(block))
+        .map(|(at, _)| at)
+        .collect()
+}
+
+fn name(bytes: &str) -> Name<'_> {
+    Name::new(bytes.as_bytes()).expect("a name")
+}
+
+fn create(fs: &mut Fs<Recorder>, bytes: &str) {
+    let root = fs.root();
+    let attr = attributes(S_IFREG);
+    fs.run(|tx| namespace::create(tx, root, name(bytes), &attr, None))
+        .expect("create");
+}
+
+/// Does `change`, and sees that of the leaf the lines were stored that it changed, and no others but
+/// the first, which has the checksum.
+#[track_caller]
+fn stores_what_changes(fs: &mut Fs<Recorder>, leaf: usize, change: impl FnOnce(&mut Fs<Recorder>)) {
+    let before = fs.volume.medium().image();
+    fs.volume.medium().take();
+    change(fs);
+    let after = fs.volume.medium().image();
+    let lines = |image: &'_ [u8], line: usize| image[leaf * BLOCK + line * LINE..][..LINE].to_vec();
+    let differ = |line: &usize| *line == 0 || lines(&before, *line) != lines(&after, *line);
+    let changed: BTreeSet<usize> = (0..BLOCK / LINE).filter(differ).collect();
+    let stored: BTreeSet<usize> = fs
+        .volume
+        .medium()
+        .take()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Store { off, .. } => (off as usize).checked_sub(leaf * BLOCK),
+            _ => None,
+        })
+        .filter(|at| *at < BLOCK)
+        .map(|at| at / LINE)
+        .collect();
+    assert_eq!(stored, changed);
+}
+
+#[test]
+fn only_lines_that_change_are_stored() {
+    let (mut fs, _) = Fs::mount(Recorder::new(image(1024)));
+    let root = fs.root();
+    let now = Time::default();
+    let mut random = Random::new(1);
+    create(&mut fs, "first");
+    let leaf = leaves(&fs.volume.medium().image())[0];
+    let mut names = vec![];
+    for number in 0..60 {
+        let new = format!("{number}{}", "x".repeat(random.below(20) as usize));
+        stores_what_changes(&mut fs, leaf, |fs| create(fs, &new));
+        names.push(new);
+        if random.once_in(3) {
+            let old = names.swap_remove(random.below(names.len() as u64) as usize);
+            stores_what_changes(&mut fs, leaf, |fs| {
+                fs.run(|tx| namespace::unlink(tx, root, name(&old), now))
+                    .expect("unlink");
+            });
+        }
+    }
+    assert_eq!(leaves(&fs.volume.medium().image()), [leaf]);
+    fs.check();
+}
+
+#[test]
+fn leaves_are_filled_to_the_last_byte() {
+    let room = BLOCK - size_of::<dir::LeafHead>();
+    // Of such a length that so many of them fill a leaf.
+    let len = (10..200)
+        .find(|len| room % (OVERHEAD + len) == 0)
+        .expect("a divisor");
+    let count = room / (OVERHEAD + len);
+    let (mut fs, _) = Fs::mount(Recorder::new(image(1024)));
+    for number in 0..count {
+        create(&mut fs, &format!("{number:0len$}"));
+    }
+    assert_eq!(leaves(&fs.volume.medium().image()).len(), 1);
+    create(&mut fs, "more");
+    assert!(leaves(&fs.volume.medium().image()).len() > 1);
+    fs.check();
+}
