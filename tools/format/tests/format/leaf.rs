@@ -12,7 +12,10 @@ use pinfs_format::{
     },
     dir,
     inode::S_IFREG,
-    namespace,
+    namespace::{
+        self,
+        IfExists, //
+    },
     Name,
     Time, //
 };
@@ -88,6 +91,17 @@ fn only_lines_that_change_are_stored() {
         stores_what_changes(&mut fs, leaf, |fs| create(fs, &new));
         names.push(new);
         if random.once_in(3) {
+            // The other name stays, and is now that of this file.
+            let from = names.pop().expect("a name");
+            if let Some(to) = names.last() {
+                stores_what_changes(&mut fs, leaf, |fs| {
+                    let (from, to) = ((root, name(&from)), (root, name(to)));
+                    fs.run(|tx| namespace::rename(tx, from, to, IfExists::Replace, now))
+                        .expect("rename");
+                });
+            }
+        }
+        if !names.is_empty() && random.once_in(3) {
             let old = names.swap_remove(random.below(names.len() as u64) as usize);
             stores_what_changes(&mut fs, leaf, |fs| {
                 fs.run(|tx| namespace::unlink(tx, root, name(&old), now))
@@ -108,8 +122,10 @@ fn leaves_are_filled_to_the_last_byte() {
         .expect("a divisor");
     let count = room / (OVERHEAD + len);
     let (mut fs, _) = Fs::mount(Recorder::new(image(1024)));
-    for number in 0..count {
-        create(&mut fs, &format!("{number:0len$}"));
+    create(&mut fs, &format!("{:0len$}", 0));
+    let leaf = leaves(&fs.volume.medium().image())[0];
+    for number in 1..count {
+        stores_what_changes(&mut fs, leaf, |fs| create(fs, &format!("{number:0len$}")));
     }
     assert_eq!(leaves(&fs.volume.medium().image()).len(), 1);
     create(&mut fs, "more");
