@@ -10,7 +10,10 @@ use pinfs_format::{
         self,
         Found, //
     },
-    inode::S_IFIFO,
+    inode::{
+        self,
+        S_IFIFO, //
+    },
     memory::Memory,
     names,
     namespace::{
@@ -225,4 +228,43 @@ fn positions_are_stable() {
         assert_eq!(seen.get(stays(i).as_bytes()), Some(&1));
     }
     assert!(seen.values().all(|&times| times == 1));
+}
+
+/// Names have the types of readdir(3), which `d_type` shows as they stand.
+#[test]
+fn names_have_types() {
+    let types = [
+        ("fifo", inode::S_IFIFO, 1),
+        ("chr", inode::S_IFCHR, 2),
+        ("dir", inode::S_IFDIR, 4),
+        ("blk", inode::S_IFBLK, 6),
+        ("reg", inode::S_IFREG, 8),
+        ("lnk", inode::S_IFLNK, 10),
+        ("sock", inode::S_IFSOCK, 12),
+    ];
+    let mut fs = Fs::new(512);
+    let root = fs.root();
+    for (new, mode, _) in types {
+        let new = name(new.as_bytes());
+        let target = (mode == inode::S_IFLNK).then_some(&b"target"[..]);
+        fs.run(|tx| namespace::create(tx, root, new, &attributes(mode), target))
+            .expect("create");
+    }
+    for (new, _, kind) in types {
+        let found = dir::lookup(&fs.volume, &fs.inode(root), name(new.as_bytes()));
+        assert_eq!(found.map(|found| found.kind), Ok(kind), "{new}");
+    }
+    // One name of a file, and then of another.
+    fs.run(|tx| {
+        namespace::rename(
+            tx,
+            (root, name(b"reg")),
+            (root, name(b"sock")),
+            IfExists::Replace,
+            NOW,
+        )
+    })
+    .expect("rename");
+    let found = dir::lookup(&fs.volume, &fs.inode(root), name(b"sock"));
+    assert_eq!(found.map(|found| found.kind), Ok(8));
 }
