@@ -2,6 +2,8 @@
 
 //! Reading directories as a whole.
 
+use std::vec;
+
 use crate::{
     dir::{
         self,
@@ -13,7 +15,6 @@ use crate::{
     Result,
     Volume, //
 };
-use zerocopy::FromZeros;
 
 /// Calls `emit` with the entries at or behind position `from`, in the order of their cookies, until
 /// it returns false.
@@ -23,9 +24,10 @@ pub fn read<M: Medium>(
     mut from: u64,
     mut emit: impl FnMut(&Found, &[u8]) -> bool,
 ) -> Result {
-    let mut leaf = Leaf::new_zeroed();
+    let mut copy = vec![0; size_of::<Leaf>()];
+    let leaf = Leaf::in_bytes(&mut copy).expect("as many bytes as a leaf has");
     loop {
-        let part = dir::read(volume, dir, from, &mut leaf)?;
+        let part = dir::read(volume, dir, from, leaf)?;
         for entry in part.entries() {
             let (found, name) = entry?;
             if !emit(&found, name) {

@@ -191,4 +191,12 @@ fn leaves_that_contradict_themselves_are_refused() {
     assert_eq!(looked_up(DEAD, end), Ok(()));
     assert_eq!(looked_up(DEAD, end + 1), damaged);
     assert_eq!(looked_up(COUNT, most), damaged);
+
+    // The slot of the second name, at which a search begins: what it points to has to be in the leaf.
+    const SLOT: usize = 4096 - 2 * 2;
+    const NAME_HEAD: usize = 18;
+    let last = (4096 - HEAD - NAME_HEAD) as u16;
+    let bad_slot = Err(Error::Corrupt("directory leaf has a bad slot"));
+    assert_ne!(looked_up(SLOT, last), bad_slot);
+    assert_eq!(looked_up(SLOT, last + 1), bad_slot);
 }
