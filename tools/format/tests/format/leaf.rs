@@ -132,3 +132,33 @@ fn leaves_are_filled_to_the_last_byte() {
     assert!(leaves(&fs.volume.medium().image()).len() > 1);
     fs.check();
 }
+
+/// As fsck.pinfs does it, which puts names into new leaves.
+#[test]
+fn names_are_appended_while_there_is_room() {
+    let mut bytes = vec![0; BLOCK];
+    let leaf = dir::Leaf::in_bytes(&mut bytes).expect("a leaf");
+    let room = BLOCK - size_of::<dir::LeafHead>();
+    let mut taken = 0;
+    for number in 0.. {
+        let new = format!("{number:0len$}", len = 10 + number % 7);
+        let found = dir::Found {
+            ino: number as u64,
+            kind: 8,
+            cookie: 100 + number as u64,
+        };
+        let fits = taken + OVERHEAD + new.len() <= room;
+        assert_eq!(leaf.append(&found, name(&new)), Ok(fits));
+        if !fits {
+            break;
+        }
+        taken += OVERHEAD + new.len();
+        assert_eq!(leaf.len(), number + 1);
+        assert_eq!(leaf.name(number), Ok((found, new.as_bytes())));
+        // Without the slots, of two bytes each.
+        assert_eq!(leaf.live_bytes(), Ok(taken - 2 * leaf.len()));
+    }
+    assert!(taken + OVERHEAD + 16 > room);
+    assert!(dir::Leaf::in_bytes(&mut [0; BLOCK - 1]).is_none());
+    assert!(dir::Leaf::in_bytes(&mut [0; BLOCK + 1]).is_none());
+}
