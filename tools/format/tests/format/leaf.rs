@@ -157,6 +157,7 @@ fn names_are_appended_while_there_is_room() {
         assert_eq!(leaf.name(number), Ok((found, new.as_bytes())));
         // Without the slots, of two bytes each.
         assert_eq!(leaf.live_bytes(), Ok(taken - 2 * leaf.len()));
+        assert_eq!(leaf.counted_bytes(), taken - 2 * leaf.len());
     }
     assert!(taken + OVERHEAD + 16 > room);
     assert!(dir::Leaf::in_bytes(&mut [0; BLOCK - 1]).is_none());
