@@ -16,13 +16,14 @@ use pinfs_format::{
         self,
         IfExists, //
     },
-    Name,
     Time, //
 };
 
 use crate::support::{
     attributes,
     image,
+    leaves,
+    name,
     Fs, //
 };
 
@@ -31,23 +32,10 @@ const LINE: usize = 64;
 /// What a name takes besides its bytes: cookie, inode, type and length, and its slot.
 const OVERHEAD: usize = 20;
 
-fn leaves(image: &[u8]) -> Vec<usize> {
-    let is_leaf = |block: &[u8]| block.starts_with(b"pDir");
-    let blocks = image.chunks(BLOCK).enumerate();
-    blocks
-        .filter(|(_, block)| is_leaf(block))
-        .map(|(at, _)| at)
-        .collect()
-}
-
-fn name(bytes: &str) -> Name<'_> {
-    Name::new(bytes.as_bytes()).expect("a name")
-}
-
 fn create(fs: &mut Fs<Recorder>, bytes: &str) {
     let root = fs.root();
     let attr = attributes(S_IFREG);
-    fs.run(|tx| namespace::create(tx, root, name(bytes), &attr, None))
+    fs.run(|tx| namespace::create(tx, root, name(bytes.as_bytes()), &attr, None))
         .expect("create");
 }
 
@@ -95,7 +83,7 @@ fn only_lines_that_change_are_stored() {
             let from = names.pop().expect("a name");
             if let Some(to) = names.last() {
                 stores_what_changes(&mut fs, leaf, |fs| {
-                    let (from, to) = ((root, name(&from)), (root, name(to)));
+                    let (from, to) = ((root, name(from.as_bytes())), (root, name(to.as_bytes())));
                     fs.run(|tx| namespace::rename(tx, from, to, IfExists::Replace, now))
                         .expect("rename");
                 });
@@ -104,7 +92,7 @@ fn only_lines_that_change_are_stored() {
         if !names.is_empty() && random.once_in(3) {
             let old = names.swap_remove(random.below(names.len() as u64) as usize);
             stores_what_changes(&mut fs, leaf, |fs| {
-                fs.run(|tx| namespace::unlink(tx, root, name(&old), now))
+                fs.run(|tx| namespace::unlink(tx, root, name(old.as_bytes()), now))
                     .expect("unlink");
             });
         }
@@ -148,7 +136,7 @@ fn names_are_appended_while_there_is_room() {
             cookie: 100 + number as u64,
         };
         let fits = taken + OVERHEAD + new.len() <= room;
-        assert_eq!(leaf.append(&found, name(&new)), Ok(fits));
+        assert_eq!(leaf.append(&found, name(new.as_bytes())), Ok(fits));
         if !fits {
             break;
         }

@@ -25,6 +25,7 @@ use pinfs_format::{
 use crate::{
     support::{
         attributes,
+        leaves,
         Fs,
         OPTIONS, //
     },
@@ -169,10 +170,7 @@ fn leaves_that_contradict_themselves_are_refused() {
     // Or recovery would bring the leaf back.
     fs.mark_mounted();
     let image = fs.volume.medium().image();
-    let leaf = image
-        .chunks(4096)
-        .position(|block| block.starts_with(b"pDir"))
-        .expect("a leaf");
+    let leaf = leaves(&image)[0];
     let number = |at| u16::from_le_bytes([image[leaf * 4096 + at], image[leaf * 4096 + at + 1]]);
     let (count, end) = (number(COUNT), number(END));
     assert_eq!(count, 3);

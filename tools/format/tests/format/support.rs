@@ -45,6 +45,15 @@ pub fn name(bytes: &[u8]) -> Name<'_> {
     Name::new(bytes).expect("a valid name")
 }
 
+/// The blocks that hold leaves of directories.
+pub fn leaves(image: &[u8]) -> Vec<usize> {
+    let blocks = image.chunks(4096).enumerate();
+    blocks
+        .filter(|(_, block)| block.starts_with(b"pDir"))
+        .map(|(at, _)| at)
+        .collect()
+}
+
 pub struct Fs<M: Medium> {
     pub volume: Volume<M>,
     pub space: Space<Vec<u64>>,
