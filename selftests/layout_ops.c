@@ -172,6 +172,51 @@ TEST_F(pinfs, B2_leased_without_pins)
 	EXPECT_EQ(EXCLUSIVE, act_getlease(&self->me, 0));
 }
 
+static long act_punch_for_ever(struct actor *a, long range)
+{
+	long ret;
+
+	do {
+		ret = act_punch(a, range);
+	} while (!ret || ret == -ETXTBSY);
+	return ret;
+}
+
+/* What has begun before the lease was there ends before it is. */
+TEST_F(pinfs, B2_nothing_is_under_way_when_the_lease_is_there)
+{
+	long rounds = 0, stored = 0, lost = 0;
+	volatile char *byte;
+	long end;
+
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, peer_call(&self->a, act_open, O_RDWR));
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	byte = self->me.map;
+	peer_post(&self->a, act_punch_for_ever, RANGE(0, 1));
+	end = now_ms() + 2000;
+	do {
+		*byte = 1;
+		ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
+		if (*byte) {
+			stored++;
+			for (int i = 0; i < 20000 && *byte; i++)
+				;
+			lost += !*byte;
+		}
+		ASSERT_EQ(0, act_lease(&self->me, F_UNLCK));
+		rounds++;
+	} while (!lost && now_ms() < end);
+	EXPECT_EQ(0, lost) {
+		TH_LOG("round %ld", rounds);
+	}
+	EXPECT_LE(20, stored) {
+		TH_LOG("of %ld rounds: the punches are always faster", rounds);
+	}
+	EXPECT_LE(0, peer_kill(&self->a));
+}
+
 TEST_F(pinfs, B3_neither_leased_nor_pinned)
 {
 	char path[PATH_MAX], buf[FILE_SIZE];

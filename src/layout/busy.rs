@@ -33,6 +33,11 @@
 //! pin that may last for years. If the pin comes to a page only after 2, it faults, and gets what
 //! the file has when the operation is done.
 //!
+//! # Leases that come meanwhile
+//!
+//! Leases are asked about once, in 1. One that is granted after that says so to its holder only when the
+//! caller has given its locks up (`super::lease`): either all is done by then, or it is asked again.
+//!
 //! # Why a page that is found idle stays so
 //!
 //! After 2, page tables lead nowhere, and both locks are held until the blocks are gone:

@@ -18,6 +18,13 @@
 //! * a break times out: [`Leases::timed_out`] forgets all ranges that can be broken, and if there
 //!   is no other, the grant. That can happen while a range is being added, which then has failed.
 //!
+//! Consider an operation that has asked about leases, and found none, just before one is taken. It goes
+//! on to take blocks away, and would do so after `fcntl()` has returned; the holder would see what the
+//! file had, and then see it gone. The operation holds the invalidate lock from its question to its
+//! end, so who takes a lease waits for that lock once, when the grant is there: what was asked before
+//! has ended by then, and what is asked later finds the grant. Nothing that holds the lock waits for
+//! a lease (`super::busy` drops it for that).
+//!
 //! A signal names a descriptor and no range. So a break concerns all ranges of the open file that
 //! can be broken, though only an operation on one of them brings it about; until it is over, none
 //! of its ranges changes except by being given back.
@@ -40,6 +47,7 @@ use crate::{
         F_UNLCK,
         F_WRLCK, //
     },
+    lock::FaultLock,
     pins::{
         cover::ALL,
         grant::{
@@ -101,7 +109,7 @@ fn is_leasable(inode: &Inode) -> bool {
 ///
 /// `EACCES` for a strong lease without write access, and for who is neither the file's owner nor
 /// has CAP_LEASE; else as [`grant::change`] and [`lease::install`].
-pub(super) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind) -> Result {
+pub(crate) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind) -> Result {
     // It keeps others from changing a file, so it takes a descriptor that could change it.
     if kind.is_strong() && !file.is_writable() {
         return Err(EACCES);
@@ -115,6 +123,8 @@ pub(super) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind
         return Err(err);
     }
     if grant::settle(inode, file.id()) {
+        // Whoever asked about leases before there was this one, and is still at it, ends first.
+        drop(FaultLock::new(file.inode()));
         trace::lease_set(file.inode(), pages, arg_of_kind(kind));
         Ok(())
     } else {
@@ -130,7 +140,7 @@ pub(super) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind
 ///
 /// `EAGAIN` if there is no lease on any of them; `EBUSY` if some are pinned under it; `EACCES` as
 /// [`take`] if that is all of the lease.
-pub(super) fn give_back(file: OpenFile<'_>, pages: &Range<u64>) -> Result {
+pub(crate) fn give_back(file: OpenFile<'_>, pages: &Range<u64>) -> Result {
     let inode = inode_of(file);
     reaper::settle(inode);
     let changed = grant::change(inode, file.id(), pages, None)?;

@@ -540,15 +540,25 @@ pub(crate) mod uring {
 
 pub(crate) mod lock {
     use crate::{
-        machine::{machine, INODE},
-        vfs::{FileSystem, INode},
+        machine::{self, machine, INODE},
+        vfs::{FileSystem, INode, Inode},
     };
-    use loom::sync::{MutexGuard, RwLockWriteGuard};
+    use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
     use std::marker::PhantomData;
 
     pub(crate) trait ExclusiveInode {
         type Fs: FileSystem;
         fn inode(&self) -> &INode<Self::Fs>;
+    }
+
+    /// The invalidate lock of the file, shared.
+    pub(crate) struct FaultLock(RwLockReadGuard<'static, ()>);
+
+    impl FaultLock {
+        pub(crate) fn new(_inode: &Inode) -> Self {
+            machine::might_sleep("waits for the invalidate lock");
+            Self(machine().invalidate.read().unwrap())
+        }
     }
 
     /// Both locks of the file, exclusively.
