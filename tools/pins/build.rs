@@ -17,8 +17,17 @@ struct Broken {
     name: &'static str,
     model: &'static str,
     /// Changes of the text: file, what is there once, and what becomes of it.
-    changes: &'static [(&'static str, &'static str, &'static str)],
+    changes: &'static [Change],
 }
+
+type Change = (&'static str, &'static str, &'static str);
+
+/// A lease is there when whoever asked before it was is still at it.
+const LEASES_DO_NOT_WAIT: &[Change] = &[(
+    "layout/lease.rs",
+    "        drop(FaultLock::new(file.inode()));\n",
+    "",
+)];
 
 const BROKEN: &[Broken] = &[
     // A pin in flight is nothing to who takes its lease away.
@@ -153,7 +162,7 @@ const BROKEN: &[Broken] = &[
         changes: &[(
             "pins/unpin.rs",
             "    taken < due || due < refs\n",
-            "    taken < due\n",
+            "    taken < due || refs == 0\n",
         )],
     },
     // What is given back is taken for what is on record.
@@ -229,6 +238,96 @@ const BROKEN: &[Broken] = &[
             "pins/share.rs",
             "        });\n        ret\n",
             "        });\n        original()\n",
+        )],
+    },
+    // A part of a lease is given back, and those who wait for it are not told.
+    Broken {
+        name: "nobody_looks_again",
+        model: "break_or_shrink",
+        changes: &[(
+            "layout/lease.rs",
+            "        lease::update::<Fcntl>(file);\n",
+            "",
+        )],
+    },
+    // All leases of the file are in the way of who wants some of its pages.
+    Broken {
+        name: "all_leases_are_broken",
+        model: "two_breakers",
+        changes: &[(
+            "layout/busy.rs",
+            "let _breaker = Breaker",
+            "let _ = Breaker",
+        )],
+    },
+    // A lease of which what could be broken is given back is to be broken for ever.
+    Broken {
+        name: "breaks_do_not_end",
+        model: "break_or_shrink",
+        changes: &[(
+            "pins/grant.rs",
+            "    grant.breaking &= grant.has_breakable(&ALL);\n",
+            "",
+        )],
+    },
+    // Time is up for the kernel's lease only.
+    Broken {
+        name: "grants_do_not_time_out",
+        model: "time_out_or_give_back",
+        changes: &[(
+            "layout/lease.rs",
+            "        grant::time_out(inode_of(file), file.id())\n",
+            "        true\n",
+        )],
+    },
+    Broken {
+        name: "leases_do_not_wait",
+        model: "punch_or_lease",
+        changes: LEASES_DO_NOT_WAIT,
+    },
+    Broken {
+        name: "strengthened_leases_do_not_wait",
+        model: "time_out_or_strengthen",
+        changes: LEASES_DO_NOT_WAIT,
+    },
+    // Time was up while a range was added, and the kernel keeps a lease of it.
+    Broken {
+        name: "added_too_late",
+        model: "time_out_or_add",
+        changes: &[(
+            "layout/lease.rs",
+            "        lease::remove(file)?;\n        Err(EAGAIN)\n",
+            "        Err(EAGAIN)\n",
+        )],
+    },
+    // Time is up for all of a lease.
+    Broken {
+        name: "strong_ones_time_out",
+        model: "time_out_beside_pins",
+        changes: &[(
+            "pins/grant.rs",
+            "                if !grant.cover.pieces().is_empty() {\n                    return false;\n                }\n",
+            "",
+        )],
+    },
+    // Who waits is told again what it has been told, and nobody but time ends that.
+    Broken {
+        name: "given_back_here_only",
+        model: "break_or_give_back",
+        changes: &[(
+            "layout/lease.rs",
+            "    } else if let Err(err) = lease::remove(file) {\n",
+            "    } else if let Err(err) = grant::release(inode, file.id()) {\n",
+        )],
+    },
+    // An unpin within the kernel is credited to whoever has pins.
+    Broken {
+        name: "kernel_unpins_are_anybodys",
+        model: "kernel_unpins_or_close",
+        changes: &[(
+            "pins/unpin.rs",
+            "        .or_else(|| gup::caller_mm_id().map(Owner::Mm))\n",
+            "",
         )],
     },
 ];

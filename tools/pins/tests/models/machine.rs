@@ -11,6 +11,7 @@ use crate::{
     fs::File,
     gup::{self, Folio, Request, Span},
     identity::{FileId, InodeId},
+    lease::KernelLease,
     prelude::*,
     proc::{Process, Seq},
     vfs::Inode,
@@ -66,18 +67,14 @@ pub(crate) struct Hooks {
     pub(crate) all_pins: Option<fn(&Seq<'_>) -> Result>,
 }
 
-/// The kernel's lease of an open file.
-pub(crate) struct KernelLease {
-    pub(crate) file: FileId,
-    pub(crate) release: fn(FileId) -> Result,
-}
-
 pub(crate) struct Machine {
     pub(crate) memory: Mutex<Memory>,
     pub(crate) rwsem: Mutex<()>,
     pub(crate) invalidate: RwLock<()>,
     /// Under `flc_lock`.
     pub(crate) leases: Mutex<Vec<KernelLease>>,
+    /// Holders of leases that are to be broken may take longer than they have time.
+    pub(crate) expires: std::sync::atomic::AtomicBool,
     /// Unpins are observed.
     pub(crate) observed: AtomicBool,
     pub(crate) hooks: std::sync::Mutex<Hooks>,
@@ -99,6 +96,7 @@ static MACHINE: Lazy<Machine> = Lazy {
         rwsem: Mutex::new(()),
         invalidate: RwLock::new(()),
         leases: Mutex::new(Vec::new()),
+        expires: Default::default(),
         observed: AtomicBool::new(false),
         hooks: Default::default(),
         paths: Default::default(),
@@ -120,6 +118,8 @@ struct Task {
     process: Cell<usize>,
     /// The file that the system call is about.
     file: Cell<Option<FileId>>,
+    /// The process that a caller within the kernel acts for.
+    acting_for: Cell<Option<usize>>,
     /// Spin locks held.
     spinning: Cell<usize>,
     /// To be done on return to user space.
@@ -200,6 +200,21 @@ pub(crate) fn process() -> usize {
 /// The file that the current system call is about.
 pub(crate) fn file() -> Option<FileId> {
     TASK.with(|task| task.file.get())
+}
+
+/// The process that the current task pins for, or gives back pins of, within the kernel.
+pub(crate) fn acting_for() -> Option<usize> {
+    TASK.with(|task| task.acting_for.get())
+}
+
+/// What the kernel does in the name of a process.
+pub(crate) fn act_for<R>(process: usize, act: impl FnOnce() -> R) -> R {
+    syscall(None, || {
+        TASK.with(|task| task.acting_for.set(Some(process)));
+        let result = act();
+        TASK.with(|task| task.acting_for.set(None));
+        result
+    })
 }
 
 /// A system call about a file or none: what was put off until its end is done then.

@@ -68,14 +68,23 @@ macro_rules! tests {
 }
 
 tests! {
+    break_or_give_back,
+    break_or_shrink,
     clone_or_pin,
     close_or_pin,
     close_or_unpin,
+    kernel_unpins_or_close,
     pin_beside_an_unpin,
+    punch_or_lease,
     punch_or_pin,
     punch_or_pin_beside_another,
     shrink_or_pin,
     stop_watching_or_pin,
+    time_out_beside_pins,
+    time_out_or_add,
+    time_out_or_give_back,
+    time_out_or_strengthen,
+    two_breakers,
     two_takers,
     two_unpins,
     unlock_or_pin,

@@ -8,11 +8,10 @@
 use super::{
     layout::{
         busy::{self, break_layouts, Broken},
-        lease::{closed, Fcntl},
+        lease::{closed, give_back, take, Fcntl},
     },
     pins::{
-        grant,
-        reaper,
+        grant::{self, Kind},
         registry,
         Pins, //
     },
@@ -20,11 +19,11 @@ use super::{
 use crate::{
     gup::Request,
     identity::{FileId, InodeId},
-    lease::{self, Leases, OpenFile, F_EXCLUSIVE, F_LAYOUT, F_UNBREAK, F_UNLCK},
+    lease::{self, expire, Leases, OpenFile, F_EXCLUSIVE, F_LAYOUT, F_UNBREAK, F_UNLCK},
     lock::LayoutLock,
     machine::{
-        self, become_process, free_blocks, get_page, machine, must, run_timers, spawn, syscall,
-        unpin_page, violation, INODE,
+        self, act_for, become_process, free_blocks, get_page, machine, must, run_timers, spawn,
+        syscall, unpin_page, violation, INODE,
     },
     page::PAGE_SHIFT,
     prelude::*,
@@ -39,9 +38,11 @@ use std::{
     },
 };
 
-/// The process that has the lease, and another.
+/// The process that has the lease, and others; and what is none.
 const HOLDER: usize = 1;
 const OTHER: usize = 2;
+const THIRD: usize = 3;
+const KERNEL: usize = 0;
 
 /// Open files with leases, of the two processes.
 const LEASED: FileId = FileId(10);
@@ -74,6 +75,10 @@ fn explore(model: fn()) {
         model();
         run_timers();
         must(!registry::any(), "a lease is left");
+        must(
+            !is_installed(LEASED) && !is_installed(OTHERS),
+            "the kernel keeps a lease",
+        );
         must(!on_record(0..1), "a pin is left on record");
         must(machine().paths.load(SeqCst) == 0, "a path is left");
         drop(pins);
@@ -93,16 +98,26 @@ fn set_lease(file: FileId, arg: i32) -> Result {
     syscall(None, || Fcntl::set(OpenFile::of(file), 0, arg))
 }
 
-/// Gives some pages of a lease back, and keeps others, as `ioctl(PINFS_IOC_LEASE)` does.
+/// Puts pages under a lease, as `ioctl(PINFS_IOC_LEASE)` does.
+fn lease_pages(file: FileId, pages: Range<u64>, kind: Kind) -> Result {
+    syscall(None, || take(OpenFile::of(file), 0, &pages, kind))
+}
+
+/// Gives some pages of a lease back, in the same way.
 fn shrink(file: FileId, pages: Range<u64>) -> Result {
-    syscall(None, || {
-        let inode = InodeId::of(&INODE);
-        reaper::settle(inode);
-        grant::change(inode, file, &pages, None)?;
-        lease::update::<Fcntl>(OpenFile::of(file));
-        let _ = grant::settle(inode, file);
-        Ok(())
-    })
+    syscall(None, || give_back(OpenFile::of(file), &pages))
+}
+
+/// Says whether the kernel has a lease of a file.
+fn is_installed(file: FileId) -> bool {
+    lease::is_installed(OpenFile::of(file))
+}
+
+/// Says whether a file has a lease: both of the kernel and a grant, or neither.
+fn is_leased(file: FileId) -> bool {
+    let is_held = grant::is_held(InodeId::of(&INODE), file);
+    must(is_installed(file) == is_held, "a lease is half there");
+    is_held
 }
 
 /// The last `close()` of a file.
@@ -121,14 +136,26 @@ fn close(file: FileId) {
 
 /// Pins pages for long, through a ring or by the address space, and returns their frames.
 fn pin(ring: Option<FileId>, pages: Range<usize>) -> Result<Vec<usize>> {
-    syscall(ring, || {
-        let mut frames = vec![None; pages.len()];
-        let hook = machine().hooks.lock().unwrap().longterm;
-        let (_, pin) = hook.filter(|(wanted, _)| wanted()).ok_or(EOPNOTSUPP)?;
-        let pinned = pin(&mut Request::new(pages.clone(), &mut frames))?;
-        must(pinned == pages.len(), "less is pinned than asked for");
-        Ok(frames.into_iter().flatten().collect())
-    })
+    syscall(ring, || pin_now(pages))
+}
+
+fn pin_now(pages: Range<usize>) -> Result<Vec<usize>> {
+    let mut frames = vec![None; pages.len()];
+    let hook = machine().hooks.lock().unwrap().longterm;
+    let (_, pin) = hook.filter(|(wanted, _)| wanted()).ok_or(EOPNOTSUPP)?;
+    let pinned = pin(&mut Request::new(pages.clone(), &mut frames))?;
+    must(pinned == pages.len(), "less is pinned than asked for");
+    Ok(frames.into_iter().flatten().collect())
+}
+
+/// Pins pages for a process, in its context, as a driver does with `vaddr_pin_pages()`.
+fn pin_for(process: usize, pages: Range<usize>) -> Result<Vec<usize>> {
+    act_for(process, || pin_now(pages))
+}
+
+/// Gives pages back as `vaddr_unpin_pages_dirty_lock()` does.
+fn unpin_for(process: usize, frames: &[usize]) {
+    act_for(process, || frames.iter().copied().for_each(unpin_page));
 }
 
 /// Gives pages back.
@@ -149,6 +176,16 @@ fn punch(pages: Range<usize>) -> Result {
 /// Makes pages the file's own, and maps them.
 fn touch(page: usize) {
     machine::put_page(get_page(page));
+}
+
+/// Returns the frame of the file's first page.
+fn block() -> Option<usize> {
+    machine().memory.lock().unwrap().blocks[0]
+}
+
+/// Checks that the first page still has the frame that it had under a strong lease.
+fn check_block(before: Option<usize>) {
+    must(block() == before, "a strong lease keeps no block");
 }
 
 /// Says whether pages are pinned or about to be, for all that the registry knows.
@@ -172,14 +209,30 @@ fn all_pins() -> String {
 
 /// Says whether `/proc/PID/file_pins` of a process with an open file has any pins.
 fn has_pins(file: FileId) -> bool {
-    let show = machine().hooks.lock().unwrap().file_pins.unwrap();
-    let seq = Seq::default();
-    let process = Process {
+    shows_pins(Process {
         number: OTHER,
         files: vec![file],
-    };
+    })
+}
+
+/// Says whether that of a process without has any.
+fn process_has_pins(number: usize) -> bool {
+    shows_pins(Process {
+        number,
+        files: Vec::new(),
+    })
+}
+
+fn shows_pins(process: Process) -> bool {
+    let show = machine().hooks.lock().unwrap().file_pins.unwrap();
+    let seq = Seq::default();
     must(syscall(None, || show(&seq, &process)).is_ok(), "shown");
     seq.into_string().contains("/file")
+}
+
+/// Has holders of leases take longer than they have time.
+fn time_passes() {
+    machine().expires.store(true, SeqCst);
 }
 
 /// Checks a pin that was taken beside something else: on record, under a lease, with the page that
@@ -188,9 +241,8 @@ fn check_pin(frames: &[usize]) {
     must(on_record(0..1), "a pin is not on record");
     let lines = all_pins();
     must(lines.lines().count() == 1, "a pin is not shown");
-    let block = machine().memory.lock().unwrap().blocks[0];
     must(
-        frames == [block.unwrap_or(usize::MAX)],
+        frames == [block().unwrap_or(usize::MAX)],
         "a pinned page is not the file's",
     );
 }
@@ -347,7 +399,7 @@ pub(crate) fn stop_watching_or_pin() {
         set_lease(LEASED, EXCLUSIVE).unwrap();
         let frames = pin(None, 0..1).unwrap();
         unpin(None, &frames);
-        let worker = spawn(0, run_timers);
+        let worker = spawn(KERNEL, run_timers);
         let frames = pin(None, 0..1).unwrap();
         worker.join().unwrap();
         unpin(None, &frames);
@@ -407,6 +459,166 @@ pub(crate) fn clone_or_pin() {
             unpin(None, &second);
         }
         must(!has_pins(SECOND_RING), "a closed ring is listed");
+        close(LEASED);
+    });
+}
+
+/// **A lease that is to be broken, and given back:** who waits for it goes on, without time passing.
+pub(crate) fn break_or_give_back() {
+    explore(|| {
+        set_lease(LEASED, F_LAYOUT).unwrap();
+        let puncher = spawn(OTHER, || punch(0..1));
+        must(set_lease(LEASED, F_UNLCK).is_ok(), "a lease is kept");
+        must(puncher.join().unwrap().is_ok(), "a punch fails");
+    });
+}
+
+/// The same with the pages that somebody waits for only: the kernel keeps its lease, and those pages can be
+/// leased again.
+pub(crate) fn break_or_shrink() {
+    explore(|| {
+        lease_pages(LEASED, 0..1, Kind::Breakable).unwrap();
+        lease_pages(LEASED, 1..2, Kind::Exclusive).unwrap();
+        let puncher = spawn(OTHER, || punch(0..1));
+        must(shrink(LEASED, 0..1).is_ok(), "a lease is kept");
+        must(puncher.join().unwrap().is_ok(), "a punch fails");
+        must(is_leased(LEASED), "a lease goes that nobody wants gone");
+        must(
+            lease_pages(LEASED, 0..1, Kind::Breakable).is_ok(),
+            "a break does not end",
+        );
+        must(set_lease(LEASED, F_UNLCK).is_ok(), "a lease is kept");
+    });
+}
+
+/// **Two that take blocks away, each of a lease of its own:** neither lease goes before it is given back.
+pub(crate) fn two_breakers() {
+    explore(|| {
+        time_passes();
+        lease_pages(LEASED, 0..1, Kind::Breakable).unwrap();
+        become_process(OTHER);
+        lease_pages(OTHERS, 1..2, Kind::Breakable).unwrap();
+        let puncher = spawn(THIRD, || punch(0..1));
+        must(punch(1..2).is_ok(), "one's own lease is in the way");
+        must(puncher.join().unwrap().is_ok(), "a punch fails");
+        must(!is_leased(LEASED), "a lease stays whose time is up");
+        must(is_leased(OTHERS), "a lease goes that nobody wants gone");
+        close(OTHERS);
+    });
+}
+
+/// **Time is up, or the lease is given back:** one of the two.
+pub(crate) fn time_out_or_give_back() {
+    explore(|| {
+        time_passes();
+        set_lease(LEASED, F_LAYOUT).unwrap();
+        let puncher = spawn(OTHER, || punch(0..1));
+        let timer = spawn(KERNEL, expire);
+        let given = set_lease(LEASED, F_UNLCK);
+        timer.join().unwrap();
+        must(puncher.join().unwrap().is_ok(), "a punch fails");
+        must(matches!(given, Ok(()) | Err(EAGAIN)), "a lease is kept");
+        must(!is_leased(LEASED), "a lease stays");
+    });
+}
+
+/// **Time is up while a range is added:** the lease goes with it, or has that range only.
+pub(crate) fn time_out_or_add() {
+    explore(|| {
+        time_passes();
+        lease_pages(LEASED, 0..1, Kind::Breakable).unwrap();
+        let puncher = spawn(OTHER, || punch(0..1));
+        let timer = spawn(KERNEL, expire);
+        let added = lease_pages(LEASED, 1..2, Kind::Breakable);
+        timer.join().unwrap();
+        must(puncher.join().unwrap().is_ok(), "a punch fails");
+        let is_leased = is_leased(LEASED);
+        match added {
+            Ok(()) => (),
+            Err(EAGAIN) => must(!is_leased, "a lease is there that was refused"),
+            Err(_) => violation("a range is refused"),
+        }
+        must(shrink(LEASED, 0..1) == Err(EAGAIN), "a range stays");
+        must(shrink(LEASED, 1..2).is_ok() == is_leased, "a range goes");
+    });
+}
+
+/// **Time is up while the lease is made a strong one:** one of the two, and a strong lease keeps what the
+/// file has when it is there.
+pub(crate) fn time_out_or_strengthen() {
+    explore(|| {
+        time_passes();
+        set_lease(LEASED, F_LAYOUT).unwrap();
+        touch(0);
+        let puncher = spawn(OTHER, || punch(0..1));
+        let timer = spawn(KERNEL, expire);
+        let strengthened = set_lease(LEASED, EXCLUSIVE);
+        let block = block();
+        timer.join().unwrap();
+        let punched = puncher.join().unwrap();
+        match strengthened {
+            Ok(()) => {
+                must(matches!(punched, Ok(()) | Err(ETXTBSY)), "a punch fails");
+                check_block(block);
+            }
+            Err(EAGAIN) => must(punched.is_ok(), "a punch fails"),
+            Err(_) => violation("a lease is refused"),
+        }
+        must(
+            is_leased(LEASED) == strengthened.is_ok(),
+            "a lease is not what it was said to be",
+        );
+        close(LEASED);
+    });
+}
+
+/// **A strong lease, or blocks taken away:** when the lease is there, no more is.
+pub(crate) fn punch_or_lease() {
+    explore(|| {
+        touch(0);
+        let puncher = spawn(OTHER, || punch(0..1));
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let block = block();
+        let punched = puncher.join().unwrap();
+        must(matches!(punched, Ok(()) | Err(ETXTBSY)), "a punch fails");
+        check_block(block);
+        close(LEASED);
+    });
+}
+
+/// **Time is up for one range while the file is closed, which pins of another outlive:** those keep their
+/// lease.
+pub(crate) fn time_out_beside_pins() {
+    explore(|| {
+        time_passes();
+        lease_pages(LEASED, 0..1, Kind::Exclusive).unwrap();
+        lease_pages(LEASED, 1..2, Kind::Breakable).unwrap();
+        let frames = pin(None, 0..1).unwrap();
+        touch(1);
+        let puncher = spawn(OTHER, || punch(1..2));
+        let timer = spawn(KERNEL, expire);
+        close(LEASED);
+        timer.join().unwrap();
+        must(puncher.join().unwrap().is_ok(), "a punch fails");
+        check_pin(&frames);
+        must(punch(0..1) == Err(ETXTBSY), "a pinned range is punched");
+        unpin(None, &frames);
+    });
+}
+
+/// **Pins given back within the kernel, and a ring closed:** what is given back for a process is taken off
+/// that process's record, though pins of what is closed go first elsewhere.
+pub(crate) fn kernel_unpins_or_close() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let own = pin_for(HOLDER, 0..1).unwrap();
+        let rings = pin(Some(RING), 0..1).unwrap();
+        let worker = spawn(KERNEL, move || unpin_for(HOLDER, &own));
+        close(RING);
+        worker.join().unwrap();
+        must(!process_has_pins(HOLDER), "an ended pin is on record");
+        check_pin(&rings);
+        unpin(None, &rings);
         close(LEASED);
     });
 }

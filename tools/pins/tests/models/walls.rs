@@ -507,13 +507,12 @@ pub(crate) mod gup {
         machine::file()
     }
 
-    /// Nobody pins from within the kernel.
     pub(crate) fn caller_mm() -> Option<ARef<Mm>> {
-        None
+        machine::acting_for().map(|process| ARef::from(&Mm(process)))
     }
 
     pub(crate) fn caller_mm_id() -> Option<MmId> {
-        None
+        machine::acting_for().map(MmId)
     }
 }
 
@@ -711,128 +710,7 @@ pub(crate) mod trace {
     pub(crate) fn busy_wait(_inode: &Inode, _pages: &Range<u64>) {}
 }
 
-pub(crate) mod lease {
-    use crate::{
-        identity::FileId,
-        machine::{self, machine, KernelLease},
-        prelude::*,
-        vfs::Inode,
-    };
-    use core::ffi::{c_int, c_uint};
-
-    pub(crate) const F_RDLCK: c_int = 0;
-    pub(crate) const F_WRLCK: c_int = 1;
-    pub(crate) const F_UNLCK: c_int = 2;
-    pub(crate) const F_LAYOUT: c_int = 16;
-    pub(crate) const F_EXCLUSIVE: c_int = 32;
-    pub(crate) const F_UNBREAK: c_int = 64;
-
-    /// An open file description of the file.
-    #[derive(Clone, Copy)]
-    pub(crate) struct OpenFile<'a> {
-        id: FileId,
-        inode: &'a Inode,
-    }
-
-    impl<'a> OpenFile<'a> {
-        pub(crate) fn of(id: FileId) -> OpenFile<'static> {
-            OpenFile {
-                id,
-                inode: &machine::INODE,
-            }
-        }
-
-        pub(crate) fn id(self) -> FileId {
-            self.id
-        }
-
-        pub(crate) fn inode(self) -> &'a Inode {
-            self.inode
-        }
-
-        pub(crate) fn is_writable(self) -> bool {
-            true
-        }
-    }
-
-    pub(crate) struct Look {
-        pub(crate) is_exclusive: bool,
-        pub(crate) is_breaking: bool,
-        pub(crate) is_own: bool,
-    }
-
-    pub(crate) trait Leases: 'static {
-        fn wants_set(file: OpenFile<'_>, arg: c_int) -> bool;
-        fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result;
-        fn wants_get(file: OpenFile<'_>) -> bool;
-        fn get(file: OpenFile<'_>) -> c_int;
-        fn is_exempt(file: OpenFile<'_>) -> bool;
-        fn breaking(file: OpenFile<'_>) -> bool;
-        fn timed_out(file: OpenFile<'_>) -> bool;
-        fn look(file: OpenFile<'_>) -> Result<Look>;
-        fn release(file: OpenFile<'_>) -> Result;
-    }
-
-    /// Runs something under `flc_lock`.
-    fn locked<R>(run: impl FnOnce(&mut Vec<KernelLease>) -> R) -> R {
-        let mut leases = machine().leases.lock().unwrap();
-        machine::spins(true);
-        let result = run(&mut leases);
-        machine::spins(false);
-        result
-    }
-
-    fn release<L: Leases>(file: FileId) -> Result {
-        L::release(OpenFile::of(file))
-    }
-
-    pub(crate) fn install<L: Leases>(file: OpenFile<'_>, _fd: c_int) -> Result {
-        locked(|leases| {
-            if leases.iter().any(|lease| lease.file == file.id()) {
-                L::look(file)?;
-            } else {
-                // The kernel's lease has some type in any case.
-                let _ = L::look(file);
-                leases.push(KernelLease {
-                    file: file.id(),
-                    release: release::<L>,
-                });
-            }
-            Ok(())
-        })
-    }
-
-    pub(crate) fn update<L: Leases>(file: OpenFile<'_>) {
-        locked(|leases| {
-            if leases.iter().any(|lease| lease.file == file.id()) {
-                let _ = L::look(file);
-            }
-        });
-    }
-
-    pub(crate) fn remove(file: OpenFile<'_>) -> Result {
-        locked(|leases| {
-            let at = leases
-                .iter()
-                .position(|lease| lease.file == file.id())
-                .ok_or(EAGAIN)?;
-            (leases[at].release)(file.id())?;
-            leases.remove(at);
-            Ok(())
-        })
-    }
-
-    /// What the kernel does when a file is closed for the last time.
-    pub(crate) fn forget(file: OpenFile<'_>) {
-        locked(|leases| leases.retain(|lease| lease.file != file.id()));
-    }
-
-    /// No model has leases that can be broken.
-    pub(crate) fn break_layout(_inode: &Inode, _wait: bool) -> Result {
-        machine::violation("a lease is broken");
-        Ok(())
-    }
-}
+pub(crate) mod lease;
 
 pub(crate) mod proc {
     use crate::{
