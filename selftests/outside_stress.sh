@@ -6,8 +6,8 @@
 #
 #	outside_stress.sh [slice|full|SECONDS]
 #
-# SECONDS is how long each group of stressors runs. With `full`, each one runs
-# alone as well, in two instances.
+# SECONDS is how long each group of stressors runs. With `full`, which takes
+# two hours, each one runs alone as well, in two instances.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
@@ -83,9 +83,9 @@ free_blocks() {
 }
 
 command -v stress-ng >/dev/null || skip_all "no stress-ng"
-seconds=$(amount_of 2 60 "$@") || exit
+seconds=$(amount_of 2 300 "$@") || exit
 alone=''
-[[ ${1:-${PINFS_AMOUNT:-slice}} != full ]] || alone=30
+[[ ${1:-${PINFS_AMOUNT:-slice}} != full ]] || alone=105
 judge_start
 count=$(wc -w <<<"$STRESSORS")
 plan $((count * (${alone:+1} + 1) + 2 + JUDGE_END))
