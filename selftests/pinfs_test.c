@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,20 @@ long now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void say_it_goes_on(void)
+{
+	static atomic_long said;
+	long last = atomic_load(&said), now = now_ms();
+
+	if (now < last + 5 * 60 * 1000 || !atomic_compare_exchange_strong(&said, &last, now))
+		return;
+	/* The first call is how the test begins. */
+	if (last) {
+		printf("# it goes on\n");
+		fflush(stdout);
+	}
 }
 
 void nap_ms(long ms)

@@ -71,6 +71,11 @@ struct peer {
 long scaled_ms(long ms);
 long now_ms(void);
 void nap_ms(long ms);
+/*
+ * For tests that take hours: says now and then that they go on, as silence is
+ * taken for a hang (qemu/vm run --timeout).  Any thread may call it, often.
+ */
+void say_it_goes_on(void);
 
 /* A condition that another process or a kernel worker brings about. */
 #define EVENTUALLY(cond, ms)					\

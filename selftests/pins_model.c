@@ -834,6 +834,7 @@ static void has_all_steps(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs)
 		start_process(_metadata, self, p);
 	map_files(_metadata, self);
 	for (i = 0; i < steps || now_ms() < end; i++) {
+		say_it_goes_on();
 		step(_metadata, self);
 		compare(_metadata, self);
 	}

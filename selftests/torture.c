@@ -25,7 +25,7 @@
 #define OWNER(word)	((unsigned int)((word) >> 32))
 /* What a device or a disk brings, and no file of the storm has. */
 #define DEVICE		0x0de71ceUL
-#define LIMIT		3600
+#define LIMIT		36000
 
 struct storm {
 	char dir[PATH_MAX];
@@ -62,6 +62,7 @@ static void storm_init(struct storm *s, const char *dir)
 
 static bool goes_on(struct storm *s)
 {
+	say_it_goes_on();
 	return !atomic_load(&s->wrong) && now_ms() < s->end;
 }
 
