@@ -149,15 +149,16 @@ fn behind_the_checksums() {
     assert!(answered > 1000);
 }
 
+const HEAD: usize = size_of::<dir::LeafHead>();
+const COUNT: usize = offset_of!(dir::LeafHead, owner) + 8;
+const END: usize = COUNT + 2;
+const DEAD: usize = COUNT + 4;
+const NAME_HEAD: usize = 18;
+
 /// A leaf says how many names it has, up to where they stand, and how much of that is waste. Each is
 /// held against the others before any of it is used.
 #[test]
 fn leaves_that_contradict_themselves_are_refused() {
-    const HEAD: usize = size_of::<dir::LeafHead>();
-    const COUNT: usize = offset_of!(dir::LeafHead, owner) + 8;
-    const END: usize = COUNT + 2;
-    const DEAD: usize = COUNT + 4;
-
     let memory = Memory::blind(vec![0; 512 * 4096]);
     pinfs_format::mkfs::format(&memory, &OPTIONS).expect("format");
     let mut fs = Fs::mount(memory).0;
@@ -192,9 +193,45 @@ fn leaves_that_contradict_themselves_are_refused() {
 
     // The slot of the second name, at which a search begins: what it points to has to be in the leaf.
     const SLOT: usize = 4096 - 2 * 2;
-    const NAME_HEAD: usize = 18;
     let last = (4096 - HEAD - NAME_HEAD) as u16;
     let bad_slot = Err(Error::Corrupt("directory leaf has a bad slot"));
     assert_ne!(looked_up(SLOT, last), bad_slot);
     assert_eq!(looked_up(SLOT, last + 1), bad_slot);
+}
+
+/// A leaf without room that claims to have waste: no name goes where the slots are.
+#[test]
+fn leaves_without_the_room_they_claim_take_no_name() {
+    let room = 4096 - HEAD;
+    // Of such a length that so many of them fill a leaf.
+    let len = (10..200)
+        .find(|len| room % (NAME_HEAD + len + 2) == 0)
+        .expect("a divisor");
+    let full = room / (NAME_HEAD + len + 2);
+
+    // A short name in a full leaf, and one that is a byte too long for the last place of another.
+    for (count, new) in [(full, 1), (full - 1, len + 1)] {
+        let memory = Memory::blind(vec![0; 512 * 4096]);
+        pinfs_format::mkfs::format(&memory, &OPTIONS).expect("format");
+        let mut fs = Fs::mount(memory).0;
+        let root = fs.root();
+        let create = |fs: &mut Fs<Memory>, name: &str| {
+            let name = Name::new(name.as_bytes()).expect("a name");
+            fs.run(|tx| namespace::create(tx, root, name, &attributes(S_IFREG), None))
+        };
+        for number in 0..count {
+            create(&mut fs, &format!("{number:0len$}")).expect("create");
+        }
+        fs.mark_mounted();
+        let mut image = fs.volume.medium().image();
+        assert_eq!(leaves(&image).len(), 1);
+        let leaf = leaves(&image)[0] * 4096;
+        image[leaf + DEAD..][..2].copy_from_slice(&100u16.to_le_bytes());
+
+        let mut fs = Fs::mount(Memory::blind(image.clone())).0;
+        let bad_slot = Error::Corrupt("directory leaf has a bad slot");
+        assert_eq!(create(&mut fs, &"x".repeat(new)).map(drop), Err(bad_slot));
+        let after = fs.volume.medium().image();
+        assert_eq!(after[leaf..][..4096], image[leaf..][..4096]);
+    }
 }
