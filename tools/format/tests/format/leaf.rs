@@ -22,6 +22,7 @@ use pinfs_format::{
 use crate::support::{
     attributes,
     image,
+    leaf,
     leaves,
     name,
     Fs, //
@@ -118,6 +119,29 @@ fn leaves_are_filled_to_the_last_byte() {
     assert_eq!(leaves(&fs.volume.medium().image()).len(), 1);
     create(&mut fs, "more");
     assert!(leaves(&fs.volume.medium().image()).len() > 1);
+    fs.check();
+}
+
+/// The room of the name that stands last is there at once, that of another when names are moved together.
+#[test]
+fn names_leave_room_or_waste() {
+    const SIZE: u16 = OVERHEAD as u16 - 2 + 3;
+    let (mut fs, _) = Fs::mount(Recorder::new(image(1024)));
+    let root = fs.root();
+    for new in ["one", "two", "six", "ten"] {
+        create(&mut fs, new);
+    }
+    let leaf = leaves(&fs.volume.medium().image())[0];
+    let numbers = |fs: &Fs<Recorder>| leaf::numbers(&fs.volume.medium().image(), leaf);
+    assert_eq!(numbers(&fs), [4, 4 * SIZE, 0]);
+    let mut remove = |old: &str| {
+        fs.run(|tx| namespace::unlink(tx, root, name(old.as_bytes()), Time::default()))
+            .expect("unlink");
+        numbers(&fs)
+    };
+    assert_eq!(remove("ten"), [3, 3 * SIZE, 0]);
+    assert_eq!(remove("one"), [2, 3 * SIZE, SIZE]);
+    assert_eq!(remove("six"), [1, 2 * SIZE, SIZE]);
     fs.check();
 }
 

@@ -2,8 +2,6 @@
 
 //! Damaged and hostile images: errors, never a panic, never without end.
 
-use core::mem::offset_of;
-
 use pinfs_format::{
     crash::Random,
     dir,
@@ -25,6 +23,12 @@ use pinfs_format::{
 use crate::{
     support::{
         attributes,
+        leaf::{
+            self,
+            COUNT,
+            DEAD,
+            END, //
+        },
         leaves,
         Fs,
         OPTIONS, //
@@ -150,9 +154,6 @@ fn behind_the_checksums() {
 }
 
 const HEAD: usize = size_of::<dir::LeafHead>();
-const COUNT: usize = offset_of!(dir::LeafHead, owner) + 8;
-const END: usize = COUNT + 2;
-const DEAD: usize = COUNT + 4;
 const NAME_HEAD: usize = 18;
 
 /// A leaf says how many names it has, up to where they stand, and how much of that is waste. Each is
@@ -172,8 +173,7 @@ fn leaves_that_contradict_themselves_are_refused() {
     fs.mark_mounted();
     let image = fs.volume.medium().image();
     let leaf = leaves(&image)[0];
-    let number = |at| u16::from_le_bytes([image[leaf * 4096 + at], image[leaf * 4096 + at + 1]]);
-    let (count, end) = (number(COUNT), number(END));
+    let [count, end, _] = leaf::numbers(&image, leaf);
     assert_eq!(count, 3);
     let most = (4096 - HEAD) as u16 - 2 * count;
 

@@ -54,6 +54,23 @@ pub fn leaves(image: &[u8]) -> Vec<usize> {
         .collect()
 }
 
+/// Where a leaf says how many names it has, up to where they stand, and how much of that is waste.
+pub mod leaf {
+    use core::mem::offset_of;
+
+    use pinfs_format::dir::LeafHead;
+
+    pub const COUNT: usize = offset_of!(LeafHead, owner) + 8;
+    pub const END: usize = COUNT + 2;
+    pub const DEAD: usize = COUNT + 4;
+
+    /// Returns what the leaf in a block says of each.
+    pub fn numbers(image: &[u8], leaf: usize) -> [u16; 3] {
+        let leaf = &image[leaf * 4096..];
+        [COUNT, END, DEAD].map(|at| u16::from_le_bytes([leaf[at], leaf[at + 1]]))
+    }
+}
+
 pub struct Fs<M: Medium> {
     pub volume: Volume<M>,
     pub space: Space<Vec<u64>>,
