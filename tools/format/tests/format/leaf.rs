@@ -145,6 +145,43 @@ fn names_leave_room_or_waste() {
     fs.check();
 }
 
+/// A full leaf is parted in the middle of what its names take, whatever waste there is.
+#[test]
+fn full_leaves_are_halved() {
+    let room = BLOCK - size_of::<dir::LeafHead>();
+    let (old, new) = ("x".repeat(200), "y".repeat(250));
+    let short = |number: usize| format!("{number:03}");
+    let count = (room - OVERHEAD - old.len()) / (OVERHEAD + 3) / 2 * 2;
+    let (mut fs, _) = Fs::mount(Recorder::new(image(1024)));
+    let root = fs.root();
+    create(&mut fs, &old);
+    for number in 0..count {
+        create(&mut fs, &short(number));
+    }
+    // Too little waste for the new name.
+    fs.run(|tx| namespace::unlink(tx, root, name(old.as_bytes()), Time::default()))
+        .expect("unlink");
+    let leaf = leaves(&fs.volume.medium().image())[0];
+    let [_, _, dead] = leaf::numbers(&fs.volume.medium().image(), leaf);
+    assert_eq!(usize::from(dead), OVERHEAD - 2 + old.len());
+    create(&mut fs, &new);
+
+    let image = fs.volume.medium().image();
+    let mut halves: Vec<_> = leaves(&image)
+        .into_iter()
+        .map(|leaf| {
+            let mut bytes = image[leaf * BLOCK..][..BLOCK].to_vec();
+            let leaf = dir::Leaf::in_bytes(&mut bytes).expect("a leaf");
+            (0..leaf.len())
+                .filter(|&index| leaf.name(index).expect("a name").1.len() == 3)
+                .count()
+        })
+        .collect();
+    halves.sort();
+    assert_eq!(halves, [count / 2, count / 2]);
+    fs.check();
+}
+
 /// As fsck.pinfs does it, which puts names into new leaves.
 #[test]
 fn names_are_appended_while_there_is_room() {

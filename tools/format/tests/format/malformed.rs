@@ -9,6 +9,7 @@ use pinfs_format::{
     file,
     inode::S_IFREG,
     memory::Memory,
+    names,
     namespace,
     xattr::{
         self,
@@ -234,4 +235,76 @@ fn leaves_without_the_room_they_claim_take_no_name() {
         let after = fs.volume.medium().image();
         assert_eq!(after[leaf..][..4096], image[leaf..][..4096]);
     }
+}
+
+/// A reader of a directory gets the names in the order of their cookies, and always gets on.
+#[test]
+fn names_out_of_order_are_refused() {
+    const COUNT: usize = 200;
+    let memory = Memory::blind(vec![0; 512 * 4096]);
+    pinfs_format::mkfs::format(&memory, &OPTIONS).expect("format");
+    let mut fs = Fs::mount(memory).0;
+    let root = fs.root();
+    for number in 0..COUNT {
+        let bytes = number.to_string();
+        let name = Name::new(bytes.as_bytes()).expect("a name");
+        fs.run(|tx| namespace::create(tx, root, name, &attributes(S_IFREG), None))
+            .expect("create");
+    }
+    fs.mark_mounted();
+    let image = fs.volume.medium().image();
+
+    // Where the slots of a leaf stand, and the cookies that they lead to.
+    let slot = |leaf: usize, index: usize| leaf * 4096 + 4096 - 2 * (index + 1);
+    let cookie = |leaf: usize, index: usize| {
+        let at = slot(leaf, index);
+        let at = u16::from_le_bytes([image[at], image[at + 1]]);
+        leaf * 4096 + HEAD + usize::from(at)
+    };
+    let value = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().expect("8 bytes"));
+    let mut leaves = leaves(&image);
+    leaves.sort_by_key(|&leaf| value(cookie(leaf, 0)));
+    let [lower, upper] = leaves[..] else {
+        panic!("{} leaves", leaves.len());
+    };
+    let last = |leaf: usize| usize::from(leaf::numbers(&image, leaf)[0]) - 1;
+
+    let listed = |from: u64, change: &dyn Fn(&mut [u8])| {
+        let mut image = image.clone();
+        change(&mut image);
+        let fs = Fs::mount(Memory::blind(image)).0;
+        let mut count = 0;
+        // One that does not get on would come by the same names again.
+        names::read(&fs.volume, &fs.inode(root), from, |_, _| {
+            count += 1;
+            count <= COUNT
+        })
+        .map(|()| count)
+    };
+    let disorder = Err(Error::Corrupt("directory entries out of order"));
+    assert_eq!(listed(0, &|_| ()), Ok(COUNT));
+    assert_eq!(listed(u64::MAX, &|_| ()), disorder);
+    for leaf in [lower, upper] {
+        let (first, second) = (slot(leaf, 0), slot(leaf, 1));
+        let twice = |image: &mut [u8]| image.copy_within(first..first + 2, second);
+        assert_eq!(listed(0, &twice), disorder);
+        let swap = |image: &mut [u8]| {
+            for byte in 0..2 {
+                image.swap(first + byte, second + byte);
+            }
+        };
+        assert_eq!(listed(0, &swap), disorder);
+    }
+    let with_last = |leaf: usize, number: u64| {
+        let at = cookie(leaf, last(leaf));
+        listed(0, &|image| {
+            image[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        })
+    };
+    // Its hash alone is the key that the leaf is found by.
+    let key = value(cookie(upper, 0)) >> 7 << 7;
+    assert_eq!(with_last(lower, key - 1), Ok(COUNT));
+    assert_eq!(with_last(lower, key), disorder);
+    assert_eq!(with_last(upper, i64::MAX as u64), Ok(COUNT));
+    assert_eq!(with_last(upper, i64::MAX as u64 + 1), disorder);
 }
