@@ -182,6 +182,37 @@ fn full_leaves_are_halved() {
     fs.check();
 }
 
+/// When the first leaf is gone, the next one takes the names that would have been in it.
+#[test]
+fn the_first_leaf_takes_what_is_below_it() {
+    let (mut fs, _) = Fs::mount(Recorder::new(image(1024)));
+    let root = fs.root();
+    let cookie = |fs: &Fs<Recorder>, bytes: &str| {
+        let found = dir::lookup(&fs.volume, &fs.inode(root), name(bytes.as_bytes()));
+        found.map(|found| found.cookie)
+    };
+    let mut names: Vec<_> = (0..200).map(|number| number.to_string()).collect();
+    for new in &names {
+        create(&mut fs, new);
+    }
+    names.sort_by_key(|name| cookie(&fs, name).expect("the name"));
+    let blocks = |fs: &Fs<Recorder>| fs.inode(root).blocks.get();
+    assert_eq!(blocks(&fs), 2);
+    for old in &names {
+        if blocks(&fs) == 1 {
+            break;
+        }
+        fs.run(|tx| namespace::unlink(tx, root, name(old.as_bytes()), Time::default()))
+            .expect("unlink");
+    }
+    assert!(cookie(&fs, &names[199]).is_ok());
+    assert!(cookie(&fs, &names[0]).is_err());
+    create(&mut fs, &names[0]);
+    assert_eq!(blocks(&fs), 1);
+    assert!(cookie(&fs, &names[0]).is_ok());
+    fs.check();
+}
+
 /// As fsck.pinfs does it, which puts names into new leaves.
 #[test]
 fn names_are_appended_while_there_is_room() {
