@@ -9,6 +9,7 @@ mod crash;
 mod directory;
 mod file;
 mod full;
+mod journal;
 mod leaf;
 mod malformed;
 mod names;
