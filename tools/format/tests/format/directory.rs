@@ -230,6 +230,23 @@ fn positions_are_stable() {
     assert!(seen.values().all(|&times| times == 1));
 }
 
+/// fsck.pinfs asks whether a name can have the cookie that it has.
+#[test]
+fn cookies_are_those_of_their_names() {
+    let mut fs = Fs::new(512);
+    let mut model = Model::new();
+    for key in [b"one", b"two", b"six"] {
+        add(&mut fs, &mut model, key);
+    }
+    let geometry = fs.volume.geometry();
+    for (found, key) in list(&fs, 0, usize::MAX) {
+        for other in model.keys() {
+            let has = dir::has_hash(geometry, name(other), found.cookie);
+            assert_eq!(has, *other == key);
+        }
+    }
+}
+
 /// Names have the types of readdir(3), which `d_type` shows as they stand.
 #[test]
 fn names_have_types() {
