@@ -24,8 +24,9 @@ device_of() {
 
 device=$(device_of) || skip_all "no device to give away here"
 [[ -e $device/iommu_group ]] || skip_all "no IOMMU here"
+modprobe -a vfio_iommu_type1 vfio-pci || skip_all "no vfio-pci here"
 # Its interrupts are not kept apart: they are not used.
-modprobe vfio_iommu_type1 allow_unsafe_interrupts=1 && modprobe vfio-pci || skip_all "no vfio-pci here"
+echo 1 >/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts
 echo "$vendor $product" >/sys/bus/pci/drivers/vfio-pci/new_id 2>/dev/null
 group=$(basename "$(readlink "$device/iommu_group")")
 within 10 test -e "/dev/vfio/$group" || skip_all "vfio-pci does not take the device"
