@@ -7,15 +7,14 @@ use std::ops::Range;
 
 use pinfs_format::{
     file,
-    inode::S_IFREG,
     journal::{
         self,
         Recovered, //
     },
     memory::Memory,
     mount::STATUS,
-    namespace,
     offset_of,
+    volume::inode_offset,
     Error,
     Medium,
     Result,
@@ -24,9 +23,7 @@ use pinfs_format::{
 };
 
 use crate::support::{
-    attributes,
     image,
-    name,
     Fs, //
 };
 
@@ -130,13 +127,11 @@ fn records_are_as_long_as_they_can_be() {
         let mut entries = vec![];
         while (entries.len() as u64) < len {
             let left = len - entries.len() as u64 - ENTRY;
-            let part = left.min(end - data);
-            // Room for one more, or nothing.
-            let part = if left == part {
-                part
-            } else {
-                part.min(left - 2 * ENTRY)
-            };
+            let mut part = left.min(end - data);
+            if part < left {
+                // Room for one more.
+                part = part.min(left - 2 * ENTRY);
+            }
             entries.extend(bytes(data, part));
         }
         record(&volume, &entries)
@@ -241,26 +236,8 @@ fn logged(fs: &Fs<Memory>, object: Range<u64>) -> Vec<Range<u64>> {
 #[test]
 fn words_that_change_are_logged() {
     let mut fs = Fs::new(512);
-    let root = fs.root();
-    let attr = attributes(S_IFREG);
-    let ino = fs
-        .run(|tx| namespace::create(tx, root, name(b"file"), &attr, None))
-        .expect("create");
-    let place = fs
-        .volume
-        .medium()
-        .image()
-        .windows(4)
-        .enumerate()
-        .step_by(256)
-        .filter(|(_, magic)| magic == b"pIno")
-        .map(|(at, _)| at as u64)
-        .find(|at| {
-            let mut found = [0; 8];
-            fs.volume.medium().read(at + 64, &mut found).expect("read");
-            u64::from_le_bytes(found) == ino
-        })
-        .expect("the inode");
+    let ino = fs.create(b"file").expect("create");
+    let place = inode_offset(ino);
     type Change<'a> = &'a dyn Fn(&mut Tx<'_, Memory>) -> Result;
     let mut log_of = |change: Change<'_>| {
         fs.run(|tx| change(tx)).expect("commit");
@@ -303,11 +280,7 @@ fn lines_that_are_moved_are_logged() {
     // Where the new entry goes, and the lines that are not compared.
     for (index, whole) in [(0, 0..13), (22, 8..13), (24, 0..0), (28, 0..0), (30, 0..0)] {
         let mut fs = Fs::new(512);
-        let root = fs.root();
-        let attr = attributes(S_IFREG);
-        let ino = fs
-            .run(|tx| namespace::create(tx, root, name(b"file"), &attr, None))
-            .expect("create");
+        let ino = fs.create(b"file").expect("create");
         let mut fill = |at: usize| {
             fs.run(|tx| {
                 let extent = file::reserve(tx, ino, at as u64, 1)?;

@@ -11,7 +11,6 @@ use pinfs_format::{
         Recorder, //
     },
     dir,
-    inode::S_IFREG,
     namespace::{
         self,
         IfExists, //
@@ -20,9 +19,11 @@ use pinfs_format::{
 };
 
 use crate::support::{
-    attributes,
     image,
-    leaf,
+    leaf::{
+        self,
+        OVERHEAD, //
+    },
     leaves,
     name,
     Fs, //
@@ -30,14 +31,15 @@ use crate::support::{
 
 const BLOCK: usize = 4096;
 const LINE: usize = 64;
-/// What a name takes besides its bytes: cookie, inode, type and length, and its slot.
-const OVERHEAD: usize = 20;
 
 fn create(fs: &mut Fs<Recorder>, bytes: &str) {
+    fs.create(bytes.as_bytes()).expect("create");
+}
+
+fn unlink(fs: &mut Fs<Recorder>, bytes: &str) {
     let root = fs.root();
-    let attr = attributes(S_IFREG);
-    fs.run(|tx| namespace::create(tx, root, name(bytes.as_bytes()), &attr, None))
-        .expect("create");
+    fs.run(|tx| namespace::unlink(tx, root, name(bytes.as_bytes()), Time::default()))
+        .expect("unlink");
 }
 
 /// Does `change`, and sees that of the leaf the lines were stored that it changed, and no others but
@@ -92,10 +94,7 @@ fn only_lines_that_change_are_stored() {
         }
         if !names.is_empty() && random.once_in(3) {
             let old = names.swap_remove(random.below(names.len() as u64) as usize);
-            stores_what_changes(&mut fs, leaf, |fs| {
-                fs.run(|tx| namespace::unlink(tx, root, name(old.as_bytes()), now))
-                    .expect("unlink");
-            });
+            stores_what_changes(&mut fs, leaf, |fs| unlink(fs, &old));
         }
     }
     assert_eq!(leaves(&fs.volume.medium().image()), [leaf]);
@@ -104,12 +103,7 @@ fn only_lines_that_change_are_stored() {
 
 #[test]
 fn leaves_are_filled_to_the_last_byte() {
-    let room = BLOCK - size_of::<dir::LeafHead>();
-    // Of such a length that so many of them fill a leaf.
-    let len = (10..200)
-        .find(|len| room % (OVERHEAD + len) == 0)
-        .expect("a divisor");
-    let count = room / (OVERHEAD + len);
+    let (len, count) = leaf::filling();
     let (mut fs, _) = Fs::mount(Recorder::new(image(1024)));
     create(&mut fs, &format!("{:0len$}", 0));
     let leaf = leaves(&fs.volume.medium().image())[0];
@@ -127,7 +121,6 @@ fn leaves_are_filled_to_the_last_byte() {
 fn names_leave_room_or_waste() {
     const SIZE: u16 = OVERHEAD as u16 - 2 + 3;
     let (mut fs, _) = Fs::mount(Recorder::new(image(1024)));
-    let root = fs.root();
     for new in ["one", "two", "six", "ten"] {
         create(&mut fs, new);
     }
@@ -135,8 +128,7 @@ fn names_leave_room_or_waste() {
     let numbers = |fs: &Fs<Recorder>| leaf::numbers(&fs.volume.medium().image(), leaf);
     assert_eq!(numbers(&fs), [4, 4 * SIZE, 0]);
     let mut remove = |old: &str| {
-        fs.run(|tx| namespace::unlink(tx, root, name(old.as_bytes()), Time::default()))
-            .expect("unlink");
+        unlink(&mut fs, old);
         numbers(&fs)
     };
     assert_eq!(remove("ten"), [3, 3 * SIZE, 0]);
@@ -153,14 +145,12 @@ fn full_leaves_are_halved() {
     let short = |number: usize| format!("{number:03}");
     let count = (room - OVERHEAD - old.len()) / (OVERHEAD + 3) / 2 * 2;
     let (mut fs, _) = Fs::mount(Recorder::new(image(1024)));
-    let root = fs.root();
     create(&mut fs, &old);
     for number in 0..count {
         create(&mut fs, &short(number));
     }
     // Too little waste for the new name.
-    fs.run(|tx| namespace::unlink(tx, root, name(old.as_bytes()), Time::default()))
-        .expect("unlink");
+    unlink(&mut fs, &old);
     let leaf = leaves(&fs.volume.medium().image())[0];
     let [_, _, dead] = leaf::numbers(&fs.volume.medium().image(), leaf);
     assert_eq!(usize::from(dead), OVERHEAD - 2 + old.len());
@@ -202,8 +192,7 @@ fn the_first_leaf_takes_what_is_below_it() {
         if blocks(&fs) == 1 {
             break;
         }
-        fs.run(|tx| namespace::unlink(tx, root, name(old.as_bytes()), Time::default()))
-            .expect("unlink");
+        unlink(&mut fs, old);
     }
     assert!(cookie(&fs, &names[199]).is_ok());
     assert!(cookie(&fs, &names[0]).is_err());

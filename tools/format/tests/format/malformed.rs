@@ -155,20 +155,15 @@ fn behind_the_checksums() {
 }
 
 const HEAD: usize = size_of::<dir::LeafHead>();
-const NAME_HEAD: usize = 18;
 
 /// A leaf says how many names it has, up to where they stand, and how much of that is waste. Each is
 /// held against the others before any of it is used.
 #[test]
 fn leaves_that_contradict_themselves_are_refused() {
-    let memory = Memory::blind(vec![0; 512 * 4096]);
-    pinfs_format::mkfs::format(&memory, &OPTIONS).expect("format");
-    let mut fs = Fs::mount(memory).0;
+    let mut fs = Fs::blind();
     let root = fs.root();
     for name in [b"one", b"two", b"six"] {
-        let name = Name::new(name).expect("a name");
-        fs.run(|tx| namespace::create(tx, root, name, &attributes(S_IFREG), None))
-            .expect("create");
+        fs.create(name).expect("create");
     }
     // Or recovery would bring the leaf back.
     fs.mark_mounted();
@@ -194,6 +189,7 @@ fn leaves_that_contradict_themselves_are_refused() {
 
     // The slot of the second name, at which a search begins: what it points to has to be in the leaf.
     const SLOT: usize = 4096 - 2 * 2;
+    const NAME_HEAD: usize = 18;
     let last = (4096 - HEAD - NAME_HEAD) as u16;
     let bad_slot = Err(Error::Corrupt("directory leaf has a bad slot"));
     assert_ne!(looked_up(SLOT, last), bad_slot);
@@ -203,25 +199,13 @@ fn leaves_that_contradict_themselves_are_refused() {
 /// A leaf without room that claims to have waste: no name goes where the slots are.
 #[test]
 fn leaves_without_the_room_they_claim_take_no_name() {
-    let room = 4096 - HEAD;
-    // Of such a length that so many of them fill a leaf.
-    let len = (10..200)
-        .find(|len| room % (NAME_HEAD + len + 2) == 0)
-        .expect("a divisor");
-    let full = room / (NAME_HEAD + len + 2);
-
+    let (len, full) = leaf::filling();
     // A short name in a full leaf, and one that is a byte too long for the last place of another.
     for (count, new) in [(full, 1), (full - 1, len + 1)] {
-        let memory = Memory::blind(vec![0; 512 * 4096]);
-        pinfs_format::mkfs::format(&memory, &OPTIONS).expect("format");
-        let mut fs = Fs::mount(memory).0;
-        let root = fs.root();
-        let create = |fs: &mut Fs<Memory>, name: &str| {
-            let name = Name::new(name.as_bytes()).expect("a name");
-            fs.run(|tx| namespace::create(tx, root, name, &attributes(S_IFREG), None))
-        };
+        let mut fs = Fs::blind();
         for number in 0..count {
-            create(&mut fs, &format!("{number:0len$}")).expect("create");
+            fs.create(format!("{number:0len$}").as_bytes())
+                .expect("create");
         }
         fs.mark_mounted();
         let mut image = fs.volume.medium().image();
@@ -231,7 +215,10 @@ fn leaves_without_the_room_they_claim_take_no_name() {
 
         let mut fs = Fs::mount(Memory::blind(image.clone())).0;
         let bad_slot = Error::Corrupt("directory leaf has a bad slot");
-        assert_eq!(create(&mut fs, &"x".repeat(new)).map(drop), Err(bad_slot));
+        assert_eq!(
+            fs.create("x".repeat(new).as_bytes()).map(drop),
+            Err(bad_slot)
+        );
         let after = fs.volume.medium().image();
         assert_eq!(after[leaf..][..4096], image[leaf..][..4096]);
     }
@@ -241,15 +228,10 @@ fn leaves_without_the_room_they_claim_take_no_name() {
 #[test]
 fn names_out_of_order_are_refused() {
     const COUNT: usize = 200;
-    let memory = Memory::blind(vec![0; 512 * 4096]);
-    pinfs_format::mkfs::format(&memory, &OPTIONS).expect("format");
-    let mut fs = Fs::mount(memory).0;
+    let mut fs = Fs::blind();
     let root = fs.root();
     for number in 0..COUNT {
-        let bytes = number.to_string();
-        let name = Name::new(bytes.as_bytes()).expect("a name");
-        fs.run(|tx| namespace::create(tx, root, name, &attributes(S_IFREG), None))
-            .expect("create");
+        fs.create(number.to_string().as_bytes()).expect("create");
     }
     fs.mark_mounted();
     let image = fs.volume.medium().image();

@@ -7,6 +7,7 @@ use pinfs_format::{
         self,
         Contents, //
     },
+    inode::S_IFREG,
     journal::{
         self,
         Recovered, //
@@ -14,6 +15,7 @@ use pinfs_format::{
     memory::Memory,
     mkfs,
     mount,
+    namespace,
     orphan,
     space,
     Inode,
@@ -64,6 +66,18 @@ pub mod leaf {
     pub const END: usize = COUNT + 2;
     pub const DEAD: usize = COUNT + 4;
 
+    /// What a name takes besides its bytes: cookie, inode, type and length, and its slot.
+    pub const OVERHEAD: usize = 20;
+
+    /// A length, and how many names of it fill a leaf to the last byte.
+    pub fn filling() -> (usize, usize) {
+        let room = 4096 - size_of::<LeafHead>();
+        let len = (10..200)
+            .find(|len| room % (OVERHEAD + len) == 0)
+            .expect("a divisor");
+        (len, room / (OVERHEAD + len))
+    }
+
     /// Returns what the leaf in a block says of each.
     pub fn numbers(image: &[u8], leaf: usize) -> [u16; 3] {
         let leaf = &image[leaf * 4096..];
@@ -87,6 +101,13 @@ pub fn image(blocks: u64) -> Vec<u8> {
 impl Fs<Memory> {
     pub fn new(blocks: u64) -> Self {
         Fs::mount(Memory::new(image(blocks))).0
+    }
+
+    /// A file system on which checksums say nothing.
+    pub fn blind() -> Self {
+        let memory = Memory::blind(vec![0; 512 * 4096]);
+        mkfs::format(&memory, &OPTIONS).expect("format");
+        Fs::mount(memory).0
     }
 
     /// A large file system, of which this machine keeps only what is stored to.
@@ -115,6 +136,12 @@ impl<M: Medium> Fs<M> {
 
     pub fn run<R>(&mut self, f: impl FnOnce(&mut Tx<'_, M>) -> Result<R>) -> Result<R> {
         self.journal.run(&self.volume, &mut self.space, f)
+    }
+
+    /// Makes a file in the root directory and returns its number.
+    pub fn create(&mut self, bytes: &[u8]) -> Result<u64> {
+        let root = self.root();
+        self.run(|tx| namespace::create(tx, root, name(bytes), &attributes(S_IFREG), None))
     }
 
     pub fn root(&self) -> u64 {

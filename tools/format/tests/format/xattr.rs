@@ -45,9 +45,7 @@ const LENGTHS: [usize; 12] = [
 ];
 
 fn create(fs: &mut Fs<Memory>) -> u64 {
-    let root = fs.root();
-    fs.run(|tx| namespace::create(tx, root, name(b"file"), &attributes(S_IFREG), None))
-        .expect("create")
+    fs.create(b"file").expect("create")
 }
 
 fn key(of: &(Namespace, Vec<u8>)) -> Key<'_> {
