@@ -22,8 +22,11 @@ use pinfs_format::{
     Volume, //
 };
 
+use zerocopy::IntoBytes;
+
 use crate::support::{
     image,
+    with_superblock,
     Fs, //
 };
 
@@ -268,6 +271,47 @@ fn words_that_change_are_logged() {
         Ok(())
     });
     assert_eq!(far_apart, [0..16, 112..120, 248..256]);
+}
+
+/// A transaction that is let change something has room for it in the record, and is not told that it
+/// is full while there is room for another: however large the journal is.
+#[test]
+fn what_a_transaction_is_let_change_fits() {
+    // What the change of all of an inode takes: no less, and no more than a word beside it.
+    const INODE: u64 = ENTRY + 256;
+    let mut fs = Fs::new(512);
+    let files: Vec<_> = (0..90)
+        .map(|i| fs.create(format!("{i}").as_bytes()).expect("create"))
+        .collect();
+    let image = fs.volume.medium().image();
+    for blocks in 1..=6 {
+        let image = with_superblock(image.clone(), |sb| sb.journal_blocks.set(blocks));
+        let mut fs = Fs::mount(Memory::new(image)).0;
+        let mut changed = 0;
+        let mut tx = fs.journal.begin(&fs.volume, &mut fs.space).expect("begin");
+        for ino in &files {
+            let inode = match tx.inode_mut(*ino) {
+                Ok(inode) => inode,
+                Err(error) => {
+                    assert_eq!(error, Error::TxFull);
+                    break;
+                }
+            };
+            inode.as_mut_bytes()[4..].iter_mut().for_each(|b| *b ^= 255);
+            inode.ino.set(*ino);
+            changed += 1;
+        }
+        assert_eq!(tx.commit(), Ok(()), "{blocks}");
+        let capacity = blocks * 4096 - HEADER as u64;
+        let fit = capacity / (INODE + 8)..=capacity / INODE;
+        assert!(fit.contains(&changed), "{blocks}: {changed}");
+        let logged: u64 = files
+            .iter()
+            .flat_map(|ino| logged(&fs, inode_offset(*ino)..inode_offset(*ino) + 256))
+            .map(|range| ENTRY + range.end - range.start)
+            .sum();
+        assert_eq!(logged, changed * INODE);
+    }
 }
 
 /// Of the entries of a node that are moved, words are compared in up to four cache lines in a row;

@@ -23,15 +23,11 @@ use pinfs_format::{
     Space,
     Volume, //
 };
-use zerocopy::{
-    FromBytes,
-    IntoBytes, //
-};
-
 use crate::support::{
     attributes,
     image,
     name,
+    with_superblock,
     Fs,
     OPTIONS, //
 };
@@ -42,14 +38,9 @@ fn open(image: Vec<u8>) -> Result<(), Refusal> {
     Volume::open(Memory::new(image)).map(drop)
 }
 
-/// The image with a change in the superblock, the checksum made right again.
+/// An image with a change in the superblock.
 fn forged(change: impl FnOnce(&mut Superblock)) -> Vec<u8> {
-    let mut image = image(MIN_BLOCKS);
-    let mut sb = Superblock::read_from_bytes(&image[..LEN]).expect("size");
-    change(&mut sb);
-    sb.crc.set(sb.checksum(&Memory::new(Vec::new())));
-    image[..LEN].copy_from_slice(sb.as_bytes());
-    image
+    with_superblock(image(MIN_BLOCKS), change)
 }
 
 #[test]

@@ -18,6 +18,7 @@ use pinfs_format::{
     namespace,
     orphan,
     space,
+    superblock::Superblock,
     Inode,
     Journal,
     Medium,
@@ -28,6 +29,8 @@ use pinfs_format::{
     Tx,
     Volume, //
 };
+
+use zerocopy::FromBytes;
 
 pub use pinfs_format::exercise::attributes;
 
@@ -96,6 +99,14 @@ pub fn image(blocks: u64) -> Vec<u8> {
     let memory = Memory::new(vec![JUNK; (blocks * 4096) as usize]);
     mkfs::format(&memory, &OPTIONS).expect("format");
     memory.image()
+}
+
+/// The image with a change in the superblock, the checksum made right again.
+pub fn with_superblock(mut image: Vec<u8>, change: impl FnOnce(&mut Superblock)) -> Vec<u8> {
+    let (sb, _) = Superblock::mut_from_prefix(&mut image).expect("size");
+    change(sb);
+    sb.crc.set(sb.checksum(&Memory::new(Vec::new())));
+    image
 }
 
 impl Fs<Memory> {
