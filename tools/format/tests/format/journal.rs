@@ -14,6 +14,7 @@ use pinfs_format::{
     memory::Memory,
     mount::STATUS,
     offset_of,
+    space::Request,
     volume::inode_offset,
     Error,
     Medium,
@@ -33,6 +34,7 @@ use crate::support::{
 const HEADER: usize = 64;
 const CRC: usize = 4;
 const HASH: usize = 8;
+const SEQUENCE: usize = 16;
 const LEN: usize = 24;
 const ENTRY: u64 = 24;
 
@@ -312,6 +314,57 @@ fn what_a_transaction_is_let_change_fits() {
             .sum();
         assert_eq!(logged, changed * INODE);
     }
+}
+
+/// Each record has another sequence number than the one that it overwrites; what changes nothing
+/// leaves none.
+#[test]
+fn records_are_numbered() {
+    let mut fs = Fs::new(512);
+    let ino = fs.create(b"file").expect("create");
+    let mut commit = |nlink| {
+        fs.run(|tx| {
+            if let Some(nlink) = nlink {
+                tx.inode_mut(ino)?.nlink.set(nlink);
+            }
+            Ok(())
+        })
+        .expect("commit");
+        let image = fs.volume.medium().image();
+        let record = offset_of(fs.volume.geometry().journal_start) as usize;
+        let number = &image[record + SEQUENCE..][..8];
+        u64::from_le_bytes(number.try_into().expect("size"))
+    };
+    let first = commit(Some(2));
+    assert_eq!(commit(Some(3)), first + 1);
+    assert_eq!(commit(None), first + 1);
+    assert_eq!(commit(Some(4)), first + 2);
+}
+
+/// Whether what a commit that failed has allocated is durable, nobody knows: it stays allocated, and
+/// there are no more transactions.
+#[test]
+fn a_failed_commit_gives_nothing_back() {
+    let mut fs = Fs::new(512);
+    let wanted = Request {
+        goal: None,
+        min: 3,
+        max: 3,
+        aligned: false,
+    };
+    let free = fs.space.counts().free;
+    let dropped = fs.run(|tx| tx.alloc_blocks(wanted).and(Err::<(), _>(Error::Io)));
+    assert_eq!(dropped, Err(Error::Io));
+    assert_eq!(fs.space.counts().free, free);
+
+    let at = offset_of(fs.volume.geometry().bitmap_start);
+    fs.volume.medium().write(at, &[0; 8]).expect("store");
+    let failed = fs.run(|tx| tx.alloc_blocks(wanted));
+    assert_eq!(failed, Err(Error::Corrupt("bitmap is damaged")));
+    assert_eq!(fs.space.counts().free, free - 3);
+    assert!(fs.journal.is_aborted());
+    assert_eq!(fs.run(|_| Ok(())), Err(Error::Aborted));
+    assert_eq!(fs.journal.retire(&fs.volume), Err(Error::Aborted));
 }
 
 /// Of the entries of a node that are moved, words are compared in up to four cache lines in a row;

@@ -2,6 +2,14 @@
 
 //! What is accepted as a pinfs device.
 
+use crate::support::{
+    attributes,
+    image,
+    name,
+    with_superblock,
+    Fs,
+    OPTIONS, //
+};
 use pinfs_format::{
     check,
     inode::S_IFREG,
@@ -22,14 +30,6 @@ use pinfs_format::{
     Refusal,
     Space,
     Volume, //
-};
-use crate::support::{
-    attributes,
-    image,
-    name,
-    with_superblock,
-    Fs,
-    OPTIONS, //
 };
 
 const LEN: usize = size_of::<Superblock>();
