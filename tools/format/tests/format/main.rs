@@ -16,5 +16,6 @@ mod names;
 mod scale;
 mod superblock;
 mod support;
+mod tree;
 mod workload;
 mod xattr;

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How trees grow and shrink: what is in which node.
+
+use pinfs_format::{
+    file,
+    memory::Memory,
+    offset_of,
+    tree::{
+        raise,
+        Entry,
+        Node,
+        Root,
+        MAX_LEVEL, //
+    },
+    Error,
+    Medium, //
+};
+use zerocopy::{
+    FromZeros,
+    IntoBytes, //
+};
+
+use crate::support::Fs;
+
+/// Entries of the root, of a node, and of a leaf that is split early.
+const INLINE: u64 = 4;
+const FANOUT: u64 = 169;
+const CROWDED: u64 = 48;
+/// Entries that are moved without a thought.
+const MOVE: u64 = 16;
+
+/// Bytes of a node.
+const OWNER: usize = 8;
+const LEVEL: usize = 16;
+const COUNT: usize = 18;
+/// A byte of a root.
+const ROOT_COUNT: usize = 4;
+
+/// A file whose blocks are no neighbours of each other.
+struct Scattered {
+    fs: Fs<Memory>,
+    ino: u64,
+}
+
+impl Scattered {
+    /// One with so many blocks, which came in order.
+    fn new(count: u64) -> Self {
+        let mut fs = Fs::new(1024);
+        let ino = fs.create(b"file").expect("create");
+        let mut file = Scattered { fs, ino };
+        (0..count).for_each(|index| file.fill(10 * index));
+        file
+    }
+
+    fn fill(&mut self, at: u64) {
+        let ino = self.ino;
+        let filled = self.fs.run(|tx| {
+            let extent = file::reserve(tx, ino, at, 1)?;
+            file::insert(tx, ino, extent)
+        });
+        filled.expect("a block");
+    }
+
+    fn remove(&mut self, at: u64) {
+        let ino = self.ino;
+        let removed = self.fs.run(|tx| file::remove(tx, ino, at, at + 1));
+        removed.expect("a block");
+    }
+
+    /// How many entries there are on each level, the root's first, node after node.
+    fn shape(&mut self) -> Vec<Vec<u64>> {
+        self.fs.check();
+        let root = self.fs.inode(self.ino).root;
+        let entries = (0..root.count()).map(|index| root.entry(index).expect("an entry"));
+        let mut blocks: Vec<_> = entries.map(|entry| entry.value).collect();
+        let mut levels = vec![vec![root.count() as u64]];
+        for _ in 0..root.level() {
+            let mut counts = vec![];
+            let mut beneath = vec![];
+            for block in blocks {
+                let mut node = Node::new_zeroed();
+                let bytes = node.as_mut_bytes();
+                let medium = self.fs.volume.medium();
+                medium.read(offset_of(block), bytes).expect("a node");
+                let count = usize::from(node.head.count.get());
+                counts.push(count as u64);
+                let entries = (0..count).map(|index| node.entry(index).expect("an entry"));
+                beneath.extend(entries.map(|entry| entry.value));
+            }
+            levels.push(counts);
+            blocks = beneath;
+        }
+        levels
+    }
+}
+
+/// Once the root is full, its entries go into a node, and come back when two are left.
+#[test]
+fn small_trees_are_in_the_inode() {
+    let mut file = Scattered::new(INLINE);
+    assert_eq!(file.shape(), [[4]]);
+    file.fill(10 * INLINE);
+    assert_eq!(file.shape(), [[1], [5]]);
+    file.remove(0);
+    file.remove(10);
+    assert_eq!(file.shape(), [[1], [3]]);
+    file.remove(20);
+    assert_eq!(file.shape(), [[2]]);
+    file.remove(30);
+    file.remove(40);
+    assert_eq!(file.shape(), [[0]]);
+}
+
+/// What grows at its end leaves full leaves behind; elsewhere a full leaf is halved.
+#[test]
+fn full_leaves_are_split() {
+    let mut file = Scattered::new(FANOUT);
+    assert_eq!(file.shape(), [vec![1], vec![169]]);
+    file.fill(10 * FANOUT);
+    assert_eq!(file.shape(), [vec![2], vec![168, 2]]);
+
+    for behind in [1, MOVE] {
+        let mut file = Scattered::new(FANOUT);
+        file.fill(10 * (FANOUT - behind) - 5);
+        assert_eq!(file.shape(), [vec![2], vec![84, 86]]);
+    }
+}
+
+/// A leaf that is not full is split where many entries would have to move.
+#[test]
+fn crowded_leaves_are_split() {
+    // How many there are, how many of them are behind the new one, and the leaves then.
+    let cases: [(_, _, &[u64]); 7] = [
+        (CROWDED - 1, CROWDED - 1, &[48]),
+        (CROWDED, 0, &[49]),
+        (CROWDED, MOVE, &[49]),
+        (CROWDED, MOVE + 1, &[24, 25]),
+        (CROWDED, CROWDED / 2 - 1, &[24, 25]),
+        (CROWDED, CROWDED / 2, &[25, 24]),
+        (CROWDED, CROWDED, &[25, 24]),
+    ];
+    for (count, behind, leaves) in cases {
+        let mut file = Scattered::new(0);
+        let first = 10;
+        (0..count).for_each(|index| file.fill(first + 10 * index));
+        file.fill(first + 10 * (count - behind) - 5);
+        let shape = file.shape();
+        assert_eq!(shape[1], leaves, "{behind} of {count}");
+        assert_eq!(shape[0], [leaves.len() as u64]);
+    }
+}
+
+/// A node that is not what the way to it says is refused, by who reads and by who writes.
+#[test]
+fn nodes_that_do_not_fit_are_refused() {
+    type Damage = fn(&mut [u8]);
+    let other = Error::Corrupt("tree node belongs to another inode");
+    let unfit = Error::Corrupt("tree node has a wrong level or count");
+    let damaged = Error::Corrupt("tree node is damaged");
+    // Bytes of the first leaf, what is read, and what is written.
+    let cases: [(Damage, _, _); 4] = [
+        (|node| node[OWNER] ^= 1, other, other),
+        (|node| node[LEVEL] = 1, unfit, unfit),
+        (|node| node[COUNT] = 0, unfit, damaged),
+        (|node| node[COUNT] = 170, unfit, damaged),
+    ];
+    for (index, (damage, read, write)) in cases.into_iter().enumerate() {
+        let mut fs = Fs::blind();
+        let ino = fs.create(b"file").expect("create");
+        let mut file = Scattered { fs, ino };
+        (0..=INLINE).for_each(|index| file.fill(10 * index));
+        let mut image = file.fs.volume.medium().image();
+        let root = file.fs.inode(ino).root;
+        let leaf = root.entry(0).expect("an entry").value as usize * 4096;
+        damage(&mut image[leaf..leaf + 4096]);
+        let mut fs = Fs::mount(Memory::blind(image)).0;
+        let map = file::map(&fs.volume, &fs.inode(ino), 3);
+        assert_eq!(map, Err(read), "case {index}");
+        let insert = fs.run(|tx| {
+            let extent = file::reserve(tx, ino, 3, 1)?;
+            file::insert(tx, ino, extent)
+        });
+        assert_eq!(insert, Err(write), "case {index}");
+        let remove = fs.run(|tx| file::remove(tx, ino, 0, 1));
+        assert_eq!(remove, Err(write), "case {index}");
+    }
+}
+
+/// What a root can say.
+#[test]
+fn roots_have_limits() {
+    let entry = |key| Entry {
+        key,
+        value: 7,
+        len: 1,
+        flags: 0,
+    };
+    let entries: Vec<_> = (0..=INLINE).map(entry).collect();
+    for count in 0..=INLINE as usize {
+        let root = Root::above(1, &entries[..count]).expect("room");
+        assert_eq!((root.level(), root.count()), (1, count));
+        assert_eq!(root.is_empty(), count == 0);
+        assert_eq!(root.sane(), count > 0);
+        assert!(Root::above(0, &entries[..count]).is_ok_and(|root| root.sane()));
+        let held = (0..count).map(|index| root.entry(index).expect("an entry"));
+        assert!(held.eq(entries[..count].iter().copied()));
+    }
+    let full = Error::Corrupt("tree entry out of range");
+    assert_eq!(Root::above(1, &entries).map(drop), Err(full));
+    assert_eq!(Root::new_zeroed().entry(INLINE as usize), Err(full));
+
+    for level in [0, MAX_LEVEL, MAX_LEVEL + 1] {
+        let root = Root::above(level, &entries[..1]).expect("room");
+        assert_eq!(root.sane(), level <= MAX_LEVEL);
+    }
+    let mut root = Root::new_zeroed();
+    root.as_mut_bytes()[ROOT_COUNT] = INLINE as u8 + 1;
+    assert!(!root.sane());
+
+    // Level, three bytes that are reserved, the count, and two more.
+    for reserved in [1, 2, 3, 6, 7] {
+        let mut root = Root::above(1, &entries[..2]).expect("room");
+        assert!(root.is_tidy());
+        root.as_mut_bytes()[reserved] = 1;
+        assert!(!root.is_tidy());
+        root.tidy(false);
+        assert!(root.is_tidy());
+        assert_eq!((root.level(), root.count()), (1, 2));
+        root.tidy(true);
+        assert_eq!((root.level(), root.count()), (0, 0));
+    }
+}
+
+/// What a node can say.
+#[test]
+fn nodes_have_limits() {
+    let entries: Vec<_> = (0..=FANOUT)
+        .map(|key| Entry {
+            key,
+            value: 7,
+            len: 1,
+            flags: 0,
+        })
+        .collect();
+    let node = Node::holding(9, 2, &entries[1..]).expect("room");
+    assert_eq!((node.head.owner.get(), node.head.level()), (9, 2));
+    assert_eq!(node.head.count(9, 2), Ok(169));
+    assert_eq!(node.entry(168), Ok(entries[169]));
+    let damaged = Error::Corrupt("tree node is damaged");
+    assert_eq!(node.entry(169), Err(damaged));
+    let full = Error::Corrupt("tree entry out of range");
+    assert_eq!(Node::holding(9, 2, &entries).map(drop), Err(full));
+
+    let mut node = Node::holding(9, 2, &entries[..1]).expect("room");
+    assert!(node.is_tidy());
+    let reserved = [LEVEL + 1]
+        .into_iter()
+        .chain(COUNT + 2..32)
+        .chain(4088..4096);
+    for reserved in reserved {
+        node.as_mut_bytes()[reserved] = 1;
+        assert!(!node.is_tidy(), "byte {reserved}");
+        node.as_mut_bytes()[reserved] = 0;
+    }
+}
+
+/// Keys are signed, where they are relative, and none is moved over the end of its numbers.
+#[test]
+fn keys_are_moved() {
+    assert_eq!(raise(5, -7), Ok(-2i64 as u64));
+    assert_eq!(raise(-2i64 as u64, 7), Ok(5));
+    let over = Err(Error::Corrupt("tree key out of range"));
+    assert_eq!(raise(i64::MAX as u64, 1), over);
+    assert_eq!(raise(i64::MIN as u64, -1), over);
+}
