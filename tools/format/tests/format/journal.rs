@@ -341,6 +341,22 @@ fn records_are_numbered() {
     assert_eq!(commit(Some(4)), first + 2);
 }
 
+/// A mount that must not write asks first whether there is a record.
+#[test]
+fn a_record_is_there_until_the_journal_is_emptied() {
+    let mut fs = Fs::new(512);
+    assert_eq!(journal::needs_recovery(&fs.volume), Ok(false));
+    fs.create(b"file").expect("create");
+    assert_eq!(journal::needs_recovery(&fs.volume), Ok(true));
+    let image = with_superblock(fs.volume.medium().image(), |sb| sb.ro_compat.set(2));
+    let volume = Volume::open(Memory::new(image)).expect("superblock");
+    assert_eq!(journal::needs_recovery(&volume), Ok(true));
+    assert_eq!(journal::recover(&volume), Err(Error::Aborted));
+    assert_eq!(fs.journal.retire(&fs.volume), Ok(()));
+    assert_eq!(journal::needs_recovery(&fs.volume), Ok(false));
+    assert_eq!(journal::recover(&fs.volume), Ok(Recovered::Nothing));
+}
+
 /// Whether what a commit that failed has allocated is durable, nobody knows: it stays allocated, and
 /// there are no more transactions.
 #[test]
