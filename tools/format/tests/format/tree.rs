@@ -6,6 +6,7 @@ use pinfs_format::{
     file,
     memory::Memory,
     offset_of,
+    space::Request,
     tree::{
         raise,
         Entry,
@@ -185,6 +186,76 @@ fn nodes_that_do_not_fit_are_refused() {
         let remove = fs.run(|tx| file::remove(tx, ino, 0, 1));
         assert_eq!(remove, Err(write), "case {index}");
     }
+}
+
+/// A file with one block, at 20, in a tree of as many levels as there can be.
+fn deepest() -> Scattered {
+    let mut fs = Fs::blind();
+    let ino = fs.create(b"file").expect("create");
+    let request = Request {
+        goal: None,
+        min: 1,
+        max: 1,
+        aligned: false,
+    };
+    let mut beneath = Entry {
+        key: 20,
+        value: 0,
+        len: 1,
+        flags: 0,
+    };
+    let blocks = 1 + u64::from(MAX_LEVEL);
+    fs.run(|tx| {
+        beneath.value = tx.alloc_blocks(request)?.start;
+        for level in 0..MAX_LEVEL {
+            let block = tx.alloc_blocks(request)?.start;
+            let mut node = Node::holding(ino, level, &[beneath])?;
+            node.as_mut_bytes()[..4].copy_from_slice(b"pNod");
+            tx.volume()
+                .medium()
+                .write(offset_of(block), node.as_bytes())?;
+            beneath = Entry {
+                key: 20,
+                value: block,
+                len: 0,
+                flags: 0,
+            };
+        }
+        let inode = tx.inode_mut(ino)?;
+        inode.root = Root::above(MAX_LEVEL, &[beneath])?;
+        inode.blocks.set(blocks);
+        inode.size.set(100 * 4096);
+        Ok(())
+    })
+    .expect("a tree");
+    Scattered { fs, ino }
+}
+
+/// The deepest tree takes blocks, moves them, and is freed with the last one, or when few are left.
+#[test]
+fn the_deepest_tree() {
+    let levels = |leaf| [vec![vec![1]; MAX_LEVEL.into()], vec![vec![leaf]]].concat();
+    let mut file = deepest();
+    assert_eq!(file.shape(), levels(1));
+    file.remove(20);
+    assert_eq!(file.shape(), [[0]]);
+    assert_eq!(file.fs.inode(file.ino).blocks.get(), 0);
+
+    let mut file = deepest();
+    file.fill(10);
+    file.fill(30);
+    assert_eq!(file.shape(), levels(3));
+    let ino = file.ino;
+    file.fs
+        .run(|tx| file::insert_range(tx, ino, 25, 5))
+        .expect("moved");
+    assert_eq!(file.shape(), levels(3));
+    file.remove(20);
+    assert_eq!(file.shape(), [[2]]);
+    let root = file.fs.inode(ino).root;
+    let keys = [0, 1].map(|index| root.entry(index).map(|entry| entry.key));
+    assert_eq!(keys, [Ok(10), Ok(35)]);
+    assert_eq!(file.fs.inode(ino).blocks.get(), 2);
 }
 
 /// What a root can say.
