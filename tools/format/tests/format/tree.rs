@@ -3,7 +3,10 @@
 //! How trees grow and shrink: what is in which node.
 
 use pinfs_format::{
-    file,
+    file::{
+        self,
+        Mapping, //
+    },
     memory::Memory,
     offset_of,
     space::Request,
@@ -15,7 +18,9 @@ use pinfs_format::{
         MAX_LEVEL, //
     },
     Error,
-    Medium, //
+    Medium,
+    Result,
+    Tx, //
 };
 use zerocopy::{
     FromZeros,
@@ -188,47 +193,60 @@ fn nodes_that_do_not_fit_are_refused() {
     }
 }
 
-/// A file with one block, at 20, in a tree of as many levels as there can be.
-fn deepest() -> Scattered {
-    let mut fs = Fs::blind();
-    let ino = fs.create(b"file").expect("create");
-    let request = Request {
+fn entry(key: u64, value: u64, len: u32) -> Entry {
+    Entry {
+        key,
+        value,
+        len,
+        flags: 0,
+    }
+}
+
+fn one_block(tx: &mut Tx<'_, Memory>) -> Result<u64> {
+    let run = tx.alloc_blocks(Request {
         goal: None,
         min: 1,
         max: 1,
         aligned: false,
-    };
-    let mut beneath = Entry {
-        key: 20,
-        value: 0,
-        len: 1,
-        flags: 0,
-    };
-    let blocks = 1 + u64::from(MAX_LEVEL);
-    fs.run(|tx| {
-        beneath.value = tx.alloc_blocks(request)?.start;
-        for level in 0..MAX_LEVEL {
-            let block = tx.alloc_blocks(request)?.start;
-            let mut node = Node::holding(ino, level, &[beneath])?;
-            node.as_mut_bytes()[..4].copy_from_slice(b"pNod");
-            tx.volume()
-                .medium()
-                .write(offset_of(block), node.as_bytes())?;
-            beneath = Entry {
-                key: 20,
-                value: block,
-                len: 0,
-                flags: 0,
-            };
-        }
+    })?;
+    Ok(run.start)
+}
+
+/// Stores a node that no tree has grown.
+fn place(tx: &mut Tx<'_, Memory>, ino: u64, level: u8, entries: &[Entry]) -> Result<u64> {
+    let block = one_block(tx)?;
+    let mut node = Node::holding(ino, level, entries)?;
+    node.as_mut_bytes()[..4].copy_from_slice(b"pNod");
+    let medium = tx.volume().medium();
+    medium.write(offset_of(block), node.as_bytes())?;
+    Ok(block)
+}
+
+/// A file of `blocks` blocks under a root that `plant` makes.
+fn planted(blocks: u64, plant: impl FnOnce(&mut Tx<'_, Memory>, u64) -> Result<Root>) -> Scattered {
+    let mut fs = Fs::blind();
+    let ino = fs.create(b"file").expect("create");
+    let grown = fs.run(|tx| {
+        let root = plant(tx, ino)?;
         let inode = tx.inode_mut(ino)?;
-        inode.root = Root::above(MAX_LEVEL, &[beneath])?;
+        inode.root = root;
         inode.blocks.set(blocks);
         inode.size.set(100 * 4096);
         Ok(())
-    })
-    .expect("a tree");
+    });
+    grown.expect("a tree");
     Scattered { fs, ino }
+}
+
+/// A file with one block, at 20, in a tree of as many levels as there can be.
+fn deepest() -> Scattered {
+    planted(1 + u64::from(MAX_LEVEL), |tx, ino| {
+        let mut beneath = entry(20, one_block(tx)?, 1);
+        for level in 0..MAX_LEVEL {
+            beneath = entry(20, place(tx, ino, level, &[beneath])?, 0);
+        }
+        Root::above(MAX_LEVEL, &[beneath])
+    })
 }
 
 /// The deepest tree takes blocks, moves them, and is freed with the last one, or when few are left.
@@ -258,16 +276,72 @@ fn the_deepest_tree() {
     assert_eq!(file.fs.inode(ino).blocks.get(), 2);
 }
 
+/// If all nodes on the way to a new entry are full, all are split.
+#[test]
+fn every_node_is_split() {
+    let mut file = planted(9, |tx, ino| {
+        let data = one_block(tx)?;
+        let leaf: Vec<_> = (0..FANOUT).map(|index| entry(2 * index, data, 1)).collect();
+        let mut beneath = place(tx, ino, 0, &leaf)?;
+        // The next leaf; all others have the same place, and nobody comes there.
+        let next = place(tx, ino, 0, &[entry(400, data, 1)])?;
+        for level in 1..MAX_LEVEL {
+            let key = |index| index * 400u64.pow(level.into());
+            let others = (1..FANOUT).map(|index| entry(key(index), next, 0));
+            let node: Vec<_> = [entry(0, beneath, 0)].into_iter().chain(others).collect();
+            beneath = place(tx, ino, level, &node)?;
+        }
+        Root::above(MAX_LEVEL, &[entry(0, beneath, 0)])
+    });
+    let before = file.fs.space.counts().free;
+    file.fill(399);
+    // A block of data, and a node on each level.
+    assert_eq!(
+        file.fs.space.counts().free,
+        before - 1 - u64::from(MAX_LEVEL)
+    );
+    let inode = file.fs.inode(file.ino);
+    assert_eq!(inode.root.count(), 2);
+    for at in (0..2 * FANOUT).step_by(2).chain([399, 400]) {
+        let map = file::map(&file.fs.volume, &inode, at);
+        assert!(matches!(map, Ok(Mapping::Extent(_))), "{at}: {map:?}");
+        let map = file::map(&file.fs.volume, &inode, at + 1);
+        assert_eq!(
+            at == 399,
+            matches!(map, Ok(Mapping::Extent(_))),
+            "{at}: {map:?}"
+        );
+    }
+}
+
+/// The way to a key that a leaf has must lead to that leaf.
+#[test]
+fn keys_out_of_order_are_refused() {
+    for (key, refused) in [(42, true), (45, false)] {
+        let mut file = planted(7, |tx, ino| {
+            let data = one_block(tx)?;
+            let mut leaf = |keys: &[u64]| {
+                let entries: Vec<_> = keys.iter().map(|&key| entry(key, data, 1)).collect();
+                place(tx, ino, 0, &entries)
+            };
+            let leaves = [
+                entry(10, leaf(&[25])?, 0),
+                entry(20, leaf(&[22, 45])?, 0),
+                entry(40, leaf(&[key])?, 0),
+            ];
+            Root::above(1, &leaves)
+        });
+        let ino = file.ino;
+        let reserved = file.fs.run(|tx| file::reserve(tx, ino, 5, 1));
+        let wanted = Err(Error::Corrupt("tree keys out of order"));
+        assert_eq!(reserved.map(drop), if refused { wanted } else { Ok(()) });
+    }
+}
+
 /// What a root can say.
 #[test]
 fn roots_have_limits() {
-    let entry = |key| Entry {
-        key,
-        value: 7,
-        len: 1,
-        flags: 0,
-    };
-    let entries: Vec<_> = (0..=INLINE).map(entry).collect();
+    let entries: Vec<_> = (0..=INLINE).map(|key| entry(key, 7, 1)).collect();
     for count in 0..=INLINE as usize {
         let root = Root::above(1, &entries[..count]).expect("room");
         assert_eq!((root.level(), root.count()), (1, count));
@@ -306,14 +380,7 @@ fn roots_have_limits() {
 /// What a node can say.
 #[test]
 fn nodes_have_limits() {
-    let entries: Vec<_> = (0..=FANOUT)
-        .map(|key| Entry {
-            key,
-            value: 7,
-            len: 1,
-            flags: 0,
-        })
-        .collect();
+    let entries: Vec<_> = (0..=FANOUT).map(|key| entry(key, 7, 1)).collect();
     let node = Node::holding(9, 2, &entries[1..]).expect("room");
     assert_eq!((node.head.owner.get(), node.head.level()), (9, 2));
     assert_eq!(node.head.count(9, 2), Ok(169));
