@@ -7,7 +7,9 @@ use pinfs_format::{
         self,
         Mapping, //
     },
+    inode::S_IFREG,
     memory::Memory,
+    namespace,
     offset_of,
     space::Request,
     tree::{
@@ -27,7 +29,11 @@ use zerocopy::{
     IntoBytes, //
 };
 
-use crate::support::Fs;
+use crate::support::{
+    attributes,
+    name,
+    Fs, //
+};
 
 /// Entries of the root, of a node, and of a leaf that is split early.
 const INLINE: u64 = 4;
@@ -274,6 +280,37 @@ fn the_deepest_tree() {
     let keys = [0, 1].map(|index| root.entry(index).map(|entry| entry.key));
     assert_eq!(keys, [Ok(10), Ok(35)]);
     assert_eq!(file.fs.inode(ino).blocks.get(), 2);
+}
+
+/// Where there is no block for a node, a full leaf takes no more.
+#[test]
+fn full_leaves_on_a_full_device() {
+    let mut file = Scattered::new(FANOUT);
+    let root = file.fs.root();
+    let create = |tx: &mut Tx<'_, Memory>| {
+        namespace::create(tx, root, name(b"other"), &attributes(S_IFREG), None)
+    };
+    let other = file.fs.run(create).expect("create");
+    let mut blocks = 0;
+    while let Ok(len) = file.fs.run(|tx| {
+        let extent = file::reserve(tx, other, blocks, 1024)?;
+        file::insert(tx, other, extent).and(Ok(extent.len))
+    }) {
+        blocks += len;
+    }
+    let last = blocks - 1;
+    let removed = file.fs.run(|tx| file::remove(tx, other, last, blocks));
+    removed.expect("a free block");
+    assert_eq!(file.fs.space.counts().free, 1);
+    for at in [5, 10 * FANOUT] {
+        let ino = file.ino;
+        let filled = file.fs.run(|tx| {
+            let extent = file::reserve(tx, ino, at, 1)?;
+            file::insert(tx, ino, extent)
+        });
+        assert_eq!(filled, Err(Error::NoSpace));
+        assert_eq!(file.shape(), [[1], [169]]);
+    }
 }
 
 /// If all nodes on the way to a new entry are full, all are split.
