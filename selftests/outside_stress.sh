@@ -85,7 +85,7 @@ free_blocks() {
 command -v stress-ng >/dev/null || skip_all "no stress-ng"
 seconds=$(amount_of 2 300 "$@") || exit
 alone=''
-[[ ${1:-${PINFS_AMOUNT:-slice}} != full ]] || alone=105
+[[ ${1:-${PINFS_AMOUNT:-slice}} != full ]] || alone=75
 judge_start
 count=$(wc -w <<<"$STRESSORS")
 plan $((count * (${alone:+1} + 1) + 2 + JUDGE_END))
