@@ -7,9 +7,7 @@ use pinfs_format::{
         self,
         Mapping, //
     },
-    inode::S_IFREG,
     memory::Memory,
-    namespace,
     offset_of,
     space::Request,
     tree::{
@@ -29,11 +27,7 @@ use zerocopy::{
     IntoBytes, //
 };
 
-use crate::support::{
-    attributes,
-    name,
-    Fs, //
-};
+use crate::support::Fs;
 
 /// Entries of the root, of a node, and of a leaf that is split early.
 const INLINE: u64 = 4;
@@ -65,19 +59,26 @@ impl Scattered {
         file
     }
 
-    fn fill(&mut self, at: u64) {
+    fn try_fill(&mut self, at: u64) -> Result {
         let ino = self.ino;
-        let filled = self.fs.run(|tx| {
+        self.fs.run(|tx| {
             let extent = file::reserve(tx, ino, at, 1)?;
             file::insert(tx, ino, extent)
-        });
-        filled.expect("a block");
+        })
+    }
+
+    fn fill(&mut self, at: u64) {
+        self.try_fill(at).expect("a block");
+    }
+
+    fn try_remove(&mut self, at: u64) -> Result {
+        let ino = self.ino;
+        self.fs
+            .run(|tx| file::remove(tx, ino, at, at + 1).map(drop))
     }
 
     fn remove(&mut self, at: u64) {
-        let ino = self.ino;
-        let removed = self.fs.run(|tx| file::remove(tx, ino, at, at + 1));
-        removed.expect("a block");
+        self.try_remove(at).expect("a block");
     }
 
     /// How many entries there are on each level, the root's first, node after node.
@@ -186,16 +187,11 @@ fn nodes_that_do_not_fit_are_refused() {
         let root = file.fs.inode(ino).root;
         let leaf = root.entry(0).expect("an entry").value as usize * 4096;
         damage(&mut image[leaf..leaf + 4096]);
-        let mut fs = Fs::mount(Memory::blind(image)).0;
-        let map = file::map(&fs.volume, &fs.inode(ino), 3);
+        file.fs = Fs::mount(Memory::blind(image)).0;
+        let map = file::map(&file.fs.volume, &file.fs.inode(ino), 3);
         assert_eq!(map, Err(read), "case {index}");
-        let insert = fs.run(|tx| {
-            let extent = file::reserve(tx, ino, 3, 1)?;
-            file::insert(tx, ino, extent)
-        });
-        assert_eq!(insert, Err(write), "case {index}");
-        let remove = fs.run(|tx| file::remove(tx, ino, 0, 1));
-        assert_eq!(remove, Err(write), "case {index}");
+        assert_eq!(file.try_fill(3), Err(write), "case {index}");
+        assert_eq!(file.try_remove(0), Err(write), "case {index}");
     }
 }
 
@@ -228,12 +224,15 @@ fn place(tx: &mut Tx<'_, Memory>, ino: u64, level: u8, entries: &[Entry]) -> Res
     Ok(block)
 }
 
-/// A file of `blocks` blocks under a root that `plant` makes.
-fn planted(blocks: u64, plant: impl FnOnce(&mut Tx<'_, Memory>, u64) -> Result<Root>) -> Scattered {
+/// A file of `blocks` blocks under a root that `grow` makes.
+fn with_tree(
+    blocks: u64,
+    grow: impl FnOnce(&mut Tx<'_, Memory>, u64) -> Result<Root>,
+) -> Scattered {
     let mut fs = Fs::blind();
     let ino = fs.create(b"file").expect("create");
     let grown = fs.run(|tx| {
-        let root = plant(tx, ino)?;
+        let root = grow(tx, ino)?;
         let inode = tx.inode_mut(ino)?;
         inode.root = root;
         inode.blocks.set(blocks);
@@ -246,7 +245,7 @@ fn planted(blocks: u64, plant: impl FnOnce(&mut Tx<'_, Memory>, u64) -> Result<R
 
 /// A file with one block, at 20, in a tree of as many levels as there can be.
 fn deepest() -> Scattered {
-    planted(1 + u64::from(MAX_LEVEL), |tx, ino| {
+    with_tree(1 + u64::from(MAX_LEVEL), |tx, ino| {
         let mut beneath = entry(20, one_block(tx)?, 1);
         for level in 0..MAX_LEVEL {
             beneath = entry(20, place(tx, ino, level, &[beneath])?, 0);
@@ -286,11 +285,7 @@ fn the_deepest_tree() {
 #[test]
 fn full_leaves_on_a_full_device() {
     let mut file = Scattered::new(FANOUT);
-    let root = file.fs.root();
-    let create = |tx: &mut Tx<'_, Memory>| {
-        namespace::create(tx, root, name(b"other"), &attributes(S_IFREG), None)
-    };
-    let other = file.fs.run(create).expect("create");
+    let other = file.fs.create(b"other").expect("create");
     let mut blocks = 0;
     while let Ok(len) = file.fs.run(|tx| {
         let extent = file::reserve(tx, other, blocks, 1024)?;
@@ -303,12 +298,7 @@ fn full_leaves_on_a_full_device() {
     removed.expect("a free block");
     assert_eq!(file.fs.space.counts().free, 1);
     for at in [5, 10 * FANOUT] {
-        let ino = file.ino;
-        let filled = file.fs.run(|tx| {
-            let extent = file::reserve(tx, ino, at, 1)?;
-            file::insert(tx, ino, extent)
-        });
-        assert_eq!(filled, Err(Error::NoSpace));
+        assert_eq!(file.try_fill(at), Err(Error::NoSpace));
         assert_eq!(file.shape(), [[1], [169]]);
     }
 }
@@ -316,7 +306,7 @@ fn full_leaves_on_a_full_device() {
 /// If all nodes on the way to a new entry are full, all are split.
 #[test]
 fn every_node_is_split() {
-    let mut file = planted(9, |tx, ino| {
+    let mut file = with_tree(9, |tx, ino| {
         let data = one_block(tx)?;
         let leaf: Vec<_> = (0..FANOUT).map(|index| entry(2 * index, data, 1)).collect();
         let mut beneath = place(tx, ino, 0, &leaf)?;
@@ -355,7 +345,7 @@ fn every_node_is_split() {
 #[test]
 fn keys_out_of_order_are_refused() {
     for (key, refused) in [(42, true), (45, false)] {
-        let mut file = planted(7, |tx, ino| {
+        let mut file = with_tree(7, |tx, ino| {
             let data = one_block(tx)?;
             let mut leaf = |keys: &[u64]| {
                 let entries: Vec<_> = keys.iter().map(|&key| entry(key, data, 1)).collect();
