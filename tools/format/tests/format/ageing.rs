@@ -77,11 +77,7 @@ impl Device {
     fn append(&mut self, file: &mut Growing, len: u64) -> Result<u64, Error> {
         let (ino, at) = (file.ino, file.at);
         let len = len.min(file.end - at);
-        let extent = self.fs.run(|tx| {
-            let extent = file::reserve(tx, ino, at, len)?;
-            file::insert(tx, ino, extent)?;
-            Ok(extent)
-        })?;
+        let extent = self.fs.allocate(ino, at, len)?;
         file.at = extent.end();
         Ok(extent.len)
     }

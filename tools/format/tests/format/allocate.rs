@@ -19,18 +19,12 @@ use pinfs_format::{
 };
 use proptest::prelude::*;
 
-use crate::support::Fs;
+use crate::support::{
+    request,
+    Fs, //
+};
 
 const GROUP: u64 = 512;
-
-fn request(max: u64) -> Request {
-    Request {
-        goal: None,
-        min: 1,
-        max,
-        aligned: false,
-    }
-}
 
 #[test]
 fn never_twice_and_never_lost() {

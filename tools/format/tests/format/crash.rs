@@ -240,15 +240,9 @@ fn cached_data_is_not_durable() {
     let mut power = Power::new(start.clone());
     let mut fs = Fs::mount(Recorder::new(start)).0;
     let root = fs.root();
-    let ino = fs
-        .run(|tx| namespace::create(tx, root, name(b"all"), &attributes(S_IFREG), None))
-        .expect("create");
+    let ino = fs.create(b"all").expect("create");
     let mut at = 0;
-    while let Ok(extent) = fs.run(|tx| {
-        let extent = file::reserve(tx, ino, at, 1000)?;
-        file::insert(tx, ino, extent)?;
-        Ok(extent)
-    }) {
+    while let Ok(extent) = fs.allocate(ino, at, 1000) {
         let medium = fs.volume.medium();
         // Durable junk, and zeroes over it in the cache.
         let (off, len) = (extent.block * 4096, extent.len * 4096);
@@ -283,17 +277,8 @@ fn cached_data_is_not_durable() {
 #[test]
 fn freed_blocks_wait_for_the_commit() {
     let mut fs = Fs::mount(Memory::new(image(MIN_BLOCKS))).0;
-    let root = fs.root();
-    let ino = fs
-        .run(|tx| namespace::create(tx, root, name(b"f"), &attributes(S_IFREG), None))
-        .expect("create");
-    let extent = fs
-        .run(|tx| {
-            let extent = file::reserve(tx, ino, 0, 8)?;
-            file::insert(tx, ino, extent)?;
-            Ok(extent)
-        })
-        .expect("allocate");
+    let ino = fs.create(b"f").expect("create");
+    let extent = fs.allocate(ino, 0, 8).expect("allocate");
     fs.run(|tx| {
         file::remove(tx, ino, 0, 8)?;
         let again = file::reserve(tx, ino, 0, 8)?;

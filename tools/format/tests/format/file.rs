@@ -303,12 +303,8 @@ fn cuts_on_a_full_device() {
             continue;
         }
         // Nothing is left for the next cut. At an offset of its own each piece would need an extent.
-        while let Ok(len) = fs.run(|tx| {
-            let extent = file::reserve(tx, other, at, MAX_BLOCKS - at)?;
-            file::insert(tx, other, extent)?;
-            Ok(extent.len)
-        }) {
-            at += len;
+        while let Ok(extent) = fs.allocate(other, at, MAX_BLOCKS - at) {
+            at += extent.len;
         }
     }
     let nodes = fs.inode(ino).blocks.get() - cuts;

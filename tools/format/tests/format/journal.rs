@@ -6,7 +6,6 @@
 use std::ops::Range;
 
 use pinfs_format::{
-    file,
     journal::{
         self,
         Recovered, //
@@ -14,7 +13,6 @@ use pinfs_format::{
     memory::Memory,
     mount::STATUS,
     offset_of,
-    space::Request,
     volume::inode_offset,
     Error,
     Medium,
@@ -22,11 +20,11 @@ use pinfs_format::{
     Tx,
     Volume, //
 };
-
 use zerocopy::IntoBytes;
 
 use crate::support::{
     image,
+    request,
     with_superblock,
     Fs, //
 };
@@ -362,12 +360,7 @@ fn a_record_is_there_until_the_journal_is_emptied() {
 #[test]
 fn a_failed_commit_gives_nothing_back() {
     let mut fs = Fs::new(512);
-    let wanted = Request {
-        goal: None,
-        min: 3,
-        max: 3,
-        aligned: false,
-    };
+    let wanted = request(3);
     let free = fs.space.counts().free;
     let dropped = fs.run(|tx| tx.alloc_blocks(wanted).and(Err::<(), _>(Error::Io)));
     assert_eq!(dropped, Err(Error::Io));
@@ -395,11 +388,7 @@ fn lines_that_are_moved_are_logged() {
         let mut fs = Fs::new(512);
         let ino = fs.create(b"file").expect("create");
         let mut fill = |at: usize| {
-            fs.run(|tx| {
-                let extent = file::reserve(tx, ino, at as u64, 1)?;
-                file::insert(tx, ino, extent)
-            })
-            .expect("a block");
+            fs.allocate(ino, at as u64, 1).expect("a block");
             fs.volume.medium().image()
         };
         let before = (1..=COUNT).map(|at| fill(4 * at)).last().expect("an image");

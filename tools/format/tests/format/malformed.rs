@@ -56,12 +56,7 @@ fn populated(seed: u64, blind: bool) -> Vec<u8> {
     let scattered = Name::new(b"scattered").expect("a name");
     let ino = fs.run(|tx| namespace::create(tx, root, scattered, &attr, None));
     for at in 0..180 {
-        let _ = ino.and_then(|ino| {
-            fs.run(|tx| {
-                let extent = file::reserve(tx, ino, at * 2, 1)?;
-                file::insert(tx, ino, extent)
-            })
-        });
+        let _ = ino.and_then(|ino| fs.allocate(ino, at * 2, 1));
     }
     for i in 0..60 {
         let bytes = format!("{i:080}");

@@ -7,6 +7,10 @@ use pinfs_format::{
         self,
         Contents, //
     },
+    file::{
+        self,
+        Extent, //
+    },
     inode::S_IFREG,
     journal::{
         self,
@@ -17,7 +21,10 @@ use pinfs_format::{
     mount,
     namespace,
     orphan,
-    space,
+    space::{
+        self,
+        Request, //
+    },
     superblock::Superblock,
     Inode,
     Journal,
@@ -48,6 +55,16 @@ pub const OPTIONS: mkfs::Options = mkfs::Options {
 
 pub fn name(bytes: &[u8]) -> Name<'_> {
     Name::new(bytes).expect("a valid name")
+}
+
+/// Blocks anywhere, at most so many.
+pub fn request(max: u64) -> Request {
+    Request {
+        goal: None,
+        min: 1,
+        max,
+        aligned: false,
+    }
 }
 
 /// The blocks that hold leaves of directories.
@@ -147,6 +164,15 @@ impl<M: Medium> Fs<M> {
 
     pub fn run<R>(&mut self, f: impl FnOnce(&mut Tx<'_, M>) -> Result<R>) -> Result<R> {
         self.journal.run(&self.volume, &mut self.space, f)
+    }
+
+    /// Gives the file blocks for a hole of it, at most `len` and as many as are contiguous.
+    pub fn allocate(&mut self, ino: u64, at: u64, len: u64) -> Result<Extent> {
+        self.run(|tx| {
+            let extent = file::reserve(tx, ino, at, len)?;
+            file::insert(tx, ino, extent)?;
+            Ok(extent)
+        })
     }
 
     /// Makes a file in the root directory and returns its number.

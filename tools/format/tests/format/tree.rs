@@ -9,7 +9,6 @@ use pinfs_format::{
     },
     memory::Memory,
     offset_of,
-    space::Request,
     tree::{
         raise,
         Entry,
@@ -27,7 +26,10 @@ use zerocopy::{
     IntoBytes, //
 };
 
-use crate::support::Fs;
+use crate::support::{
+    request,
+    Fs, //
+};
 
 /// Entries of the root, of a node, and of a leaf that is split early.
 const INLINE: u64 = 4;
@@ -52,19 +54,19 @@ struct Scattered {
 impl Scattered {
     /// One with so many blocks, which came in order.
     fn new(count: u64) -> Self {
-        let mut fs = Fs::new(1024);
+        Scattered::on(Fs::new(1024), 0, count)
+    }
+
+    /// The same on `fs`, from block `first` on.
+    fn on(mut fs: Fs<Memory>, first: u64, count: u64) -> Self {
         let ino = fs.create(b"file").expect("create");
         let mut file = Scattered { fs, ino };
-        (0..count).for_each(|index| file.fill(10 * index));
+        (0..count).for_each(|index| file.fill(first + 10 * index));
         file
     }
 
     fn try_fill(&mut self, at: u64) -> Result {
-        let ino = self.ino;
-        self.fs.run(|tx| {
-            let extent = file::reserve(tx, ino, at, 1)?;
-            file::insert(tx, ino, extent)
-        })
+        self.fs.allocate(self.ino, at, 1).map(drop)
     }
 
     fn fill(&mut self, at: u64) {
@@ -154,9 +156,8 @@ fn crowded_leaves_are_split() {
         (CROWDED, CROWDED, &[25, 24]),
     ];
     for (count, behind, leaves) in cases {
-        let mut file = Scattered::new(0);
         let first = 10;
-        (0..count).for_each(|index| file.fill(first + 10 * index));
+        let mut file = Scattered::on(Fs::new(1024), first, count);
         file.fill(first + 10 * (count - behind) - 5);
         let shape = file.shape();
         assert_eq!(shape[1], leaves, "{behind} of {count}");
@@ -179,16 +180,13 @@ fn nodes_that_do_not_fit_are_refused() {
         (|node| node[COUNT] = 170, unfit, damaged),
     ];
     for (index, (damage, read, write)) in cases.into_iter().enumerate() {
-        let mut fs = Fs::blind();
-        let ino = fs.create(b"file").expect("create");
-        let mut file = Scattered { fs, ino };
-        (0..=INLINE).for_each(|index| file.fill(10 * index));
+        let mut file = Scattered::on(Fs::blind(), 0, INLINE + 1);
         let mut image = file.fs.volume.medium().image();
-        let root = file.fs.inode(ino).root;
-        let leaf = root.entry(0).expect("an entry").value as usize * 4096;
+        let inode = file.fs.inode(file.ino);
+        let leaf = inode.root.entry(0).expect("an entry").value as usize * 4096;
         damage(&mut image[leaf..leaf + 4096]);
         file.fs = Fs::mount(Memory::blind(image)).0;
-        let map = file::map(&file.fs.volume, &file.fs.inode(ino), 3);
+        let map = file::map(&file.fs.volume, &file.fs.inode(file.ino), 3);
         assert_eq!(map, Err(read), "case {index}");
         assert_eq!(file.try_fill(3), Err(write), "case {index}");
         assert_eq!(file.try_remove(0), Err(write), "case {index}");
@@ -205,13 +203,7 @@ fn entry(key: u64, value: u64, len: u32) -> Entry {
 }
 
 fn one_block(tx: &mut Tx<'_, Memory>) -> Result<u64> {
-    let run = tx.alloc_blocks(Request {
-        goal: None,
-        min: 1,
-        max: 1,
-        aligned: false,
-    })?;
-    Ok(run.start)
+    tx.alloc_blocks(request(1)).map(|run| run.start)
 }
 
 /// Stores a node that no tree has grown.
@@ -287,11 +279,8 @@ fn full_leaves_on_a_full_device() {
     let mut file = Scattered::new(FANOUT);
     let other = file.fs.create(b"other").expect("create");
     let mut blocks = 0;
-    while let Ok(len) = file.fs.run(|tx| {
-        let extent = file::reserve(tx, other, blocks, 1024)?;
-        file::insert(tx, other, extent).and(Ok(extent.len))
-    }) {
-        blocks += len;
+    while let Ok(extent) = file.fs.allocate(other, blocks, 1024) {
+        blocks += extent.len;
     }
     let last = blocks - 1;
     let removed = file.fs.run(|tx| file::remove(tx, other, last, blocks));
