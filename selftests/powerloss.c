@@ -7,6 +7,7 @@
  *	powerloss DEVICE MOUNTPOINT ace
  *	powerloss DEVICE MOUNTPOINT pins
  *	powerloss DEVICE MOUNTPOINT device
+ *	powerloss DEVICE MOUNTPOINT huge
  *	powerloss DEVICE MOUNTPOINT whole
  *	powerloss DEVICE MOUNTPOINT ops OPERATION...
  *	powerloss DEVICE MOUNTPOINT tree
@@ -279,7 +280,8 @@ static long op_mmap(const char *op, char **w)
 		close(fd);
 		return -EINVAL;
 	}
-	map = mmap(NULL, off + len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	/* All of it, so that a large one is mapped by huge pages. */
+	map = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (map == MAP_FAILED)
 		return -errno;
@@ -293,7 +295,7 @@ static long op_mmap(const char *op, char **w)
 		snprintf(call, sizeof(call), "msync %s", w[1]);
 		CALL(call, msync(map, off + len, MS_SYNC));
 	}
-	munmap(map, off + len);
+	munmap(map, st.st_size);
 	return 0;
 }
 
@@ -698,6 +700,35 @@ static void by_device(void)
 	close(from);
 }
 
+/*
+ * A store through a mapping of a huge page, and something that has the mapping
+ * forget the page for a part of it. An fsync has to find the store all the same.
+ */
+static void huge(void)
+{
+	static const char *const prepare[] = {
+		"creat huge", "falloc huge alloc 0 2097152", "mmap huge 0 100", "sync",
+	};
+	static const char *const ops[] = {
+		"falloc huge punch 0 4096", "falloc huge punch 20480 4096", "falloc huge zero 8192 4096",
+		"truncate huge 1048576", "falloc huge collapse 4096 4096", "falloc huge insert 4096 4096",
+	};
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
+		char name[300];
+
+		snprintf(name, sizeof(name), "huge page: %s", ops[i]);
+		if (!start_empty(name))
+			continue;
+		for (size_t k = 0; k < sizeof(prepare) / sizeof(*prepare); k++)
+			must(run_op(prepare[k]), prepare[k]);
+		go();
+		must(run_op("mmap huge 1000000 100"), "mmap huge");
+		must(run_op(ops[i]), ops[i]);
+		must(run_op("fsync huge"), "fsync huge");
+	}
+}
+
 /* What the caller asks for. */
 static void ops(char **list, int count)
 {
@@ -831,7 +862,7 @@ int main(int argc, char **argv)
 
 	if (argc < 4) {
 		fprintf(stderr, "usage: powerloss DEVICE MOUNTPOINT "
-			"seq1 [EVERY] | seq2 COUNT [SEED] | ace | pins | device | whole | ops OPERATION... | tree\n");
+			"seq1 [EVERY] | seq2 COUNT [SEED] | ace | pins | device | huge | whole | ops OPERATION... | tree\n");
 		return 2;
 	}
 	device = argv[1];
@@ -857,6 +888,8 @@ int main(int argc, char **argv)
 		pins();
 	} else if (!strcmp(what, "device")) {
 		by_device();
+	} else if (!strcmp(what, "huge")) {
+		huge();
 	} else if (!strcmp(what, "ops")) {
 		ops(argv + 4, argc - 4);
 	} else if (!strcmp(what, "whole")) {

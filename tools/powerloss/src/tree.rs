@@ -32,7 +32,7 @@ use pinfs_format::{
 };
 
 /// Longer files are not in these workloads.
-const SIZE_MAX: u64 = 1 << 20;
+const SIZE_MAX: u64 = 4 << 20;
 
 /// More directories within each other are a circle.
 const DEPTH_MAX: usize = 16;
