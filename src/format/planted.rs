@@ -66,6 +66,8 @@ bugs! {
     MappedNotFlushed = "mapped-not-flushed",
     /// Nor what a device has stored through a pin.
     DeviceNotFlushed = "device-not-flushed",
+    /// Nor what is left of a huge page that the mapping forgets because a part of it is punched.
+    RestForgotten = "rest-forgotten",
 }
 
 /// `==` of slices, which is no constant function.
