@@ -499,6 +499,13 @@ static void must(long result, const char *what)
 	}
 }
 
+/* Operations that cannot fail. */
+static void must_run(const char *const *ops, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		must(run_op(ops[i]), ops[i]);
+}
+
 /* Begins a piece with an empty file system, unless it is one of those that are left out. */
 static bool start_empty(const char *name)
 {
@@ -515,8 +522,7 @@ static bool start(const char *name)
 {
 	if (!start_empty(name))
 		return false;
-	for (size_t i = 0; i < sizeof(before) / sizeof(*before); i++)
-		must(run_op(before[i]), before[i]);
+	must_run(before, sizeof(before) / sizeof(*before));
 	return true;
 }
 
@@ -715,17 +721,13 @@ static void huge(void)
 	};
 
 	for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
-		char name[300];
+		const char *const steps[] = { "mmap huge 1000000 100", ops[i], "fsync huge" };
 
-		snprintf(name, sizeof(name), "huge page: %s", ops[i]);
-		if (!start_empty(name))
+		if (!start_empty(ops[i]))
 			continue;
-		for (size_t k = 0; k < sizeof(prepare) / sizeof(*prepare); k++)
-			must(run_op(prepare[k]), prepare[k]);
+		must_run(prepare, sizeof(prepare) / sizeof(*prepare));
 		go();
-		must(run_op("mmap huge 1000000 100"), "mmap huge");
-		must(run_op(ops[i]), ops[i]);
-		must(run_op("fsync huge"), "fsync huge");
+		must_run(steps, sizeof(steps) / sizeof(*steps));
 	}
 }
 
