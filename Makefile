@@ -95,7 +95,7 @@ test: ## build all, check it, and run every test; the last line is the count
 	@$(top)/tools/run-tests
 
 .PHONY: debug
-debug: ## run the same tests on a debug kernel (KASAN, lockdep, ...): hours; REGION= chooses; the kernel takes 20 minutes, once
+debug: ## run the same tests on a debug kernel (KASAN, lockdep, ...): 50 minutes a region; REGION= chooses; the kernel takes 20 minutes, once
 	@$(top)/tools/run-tests --debug $(REGION)
 
 .PHONY: check-long

@@ -87,6 +87,7 @@ seconds=$(amount_of 2 300 "$@") || exit
 alone=''
 [[ ${1:-${PINFS_AMOUNT:-slice}} != full ]] || alone=75
 judge_start
+begin=$SECONDS
 count=$(wc -w <<<"$STRESSORS")
 plan $((count * (${alone:+1} + 1) + 2 + JUDGE_END))
 free=$(free_blocks)
@@ -99,6 +100,7 @@ if [[ $alone ]]; then
 		run "S2 stress-ng alone" 2 "$alone" "$stressor"
 	done
 fi
+diag "$((SECONDS - begin)) s"
 rm -rf "${MNT:?}"/*
 is "S2 stress-ng has left nothing" "" "$(ls -A "$MNT")"
 is "S2 stress-ng: all blocks are free again" "$free" "$(free_blocks)"
