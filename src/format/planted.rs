@@ -68,6 +68,8 @@ bugs! {
     DeviceNotFlushed = "device-not-flushed",
     /// Nor what is left of a huge page that the mapping forgets because a part of it is punched.
     RestForgotten = "rest-forgotten",
+    /// What was stored through a mapping is not written back before its blocks move in the file.
+    MovedNotFlushed = "moved-not-flushed",
 }
 
 /// `==` of slices, which is no constant function.
