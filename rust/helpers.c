@@ -480,6 +480,13 @@ u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev)
 	return bdev_nr_bytes(bdev);
 }
 
+/* What fs_dax_get_by_bdev() refuses on a disk that has DAX. */
+bool pinfs_helper_bdev_dax_misaligned(struct block_device *bdev)
+{
+	return blk_queue_dax(bdev_get_queue(bdev)) &&
+	       ((get_start_sect(bdev) | bdev_nr_sectors(bdev)) * SECTOR_SIZE) % PAGE_SIZE;
+}
+
 /*
  * Copies whole words and returns the number of bytes that are left, which is
  * zero unless the memory is poisoned.  copy_mc_to_kernel() does the same byte

@@ -130,6 +130,7 @@ bool pinfs_helper_is_admin(void);
 
 /* dax.rs */
 u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);
+bool pinfs_helper_bdev_dax_misaligned(struct block_device *bdev);
 size_t pinfs_helper_pmem_read(void *dst, const void *src, size_t len);
 void pinfs_helper_pmem_zero(void *dst, size_t len);
 void pinfs_helper_pmem_write(void *dst, const void *src, size_t len);

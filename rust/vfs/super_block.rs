@@ -271,6 +271,13 @@ impl NewSuperBlock {
         unsafe { dax::Device::of_bdev((*self.0.as_ptr()).s_bdev) }
     }
 
+    /// Says whether the device is a part of a disk with DAX that does not begin and end with a page,
+    /// so that it has none.
+    pub(crate) fn is_misaligned(&self) -> bool {
+        // SAFETY: By the type's invariant the device is open.
+        unsafe { bindings::pinfs_helper_bdev_dax_misaligned((*self.0.as_ptr()).s_bdev) }
+    }
+
     /// Says whether the device is write-protected.
     pub(crate) fn is_write_protected(&self) -> bool {
         // SAFETY: By the type's invariant the device is open.

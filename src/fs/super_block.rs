@@ -475,10 +475,17 @@ impl FileSystem for Pinfs {
     fn open(sb: &NewSuperBlock, _options: &Options) -> Result<Pin<KBox<Super>>> {
         let id = sb.id();
         let device = sb.dax_device().ok_or_else(|| {
-            pr_err!(
-                "{id}: the device has no DAX; put its namespace into fsdax mode \
-                 (ndctl create-namespace -f -e NAMESPACE -m fsdax)\n"
-            );
+            if sb.is_misaligned() {
+                pr_err!(
+                    "{id}: the partition is not aligned: it must begin and end at a multiple of \
+                     4096 bytes, better of 2 MiB\n"
+                );
+            } else {
+                pr_err!(
+                    "{id}: the device has no DAX; only whole namespaces in fsdax mode and their \
+                     partitions have it (man 5 pinfs; changing the mode destroys what is there)\n"
+                );
+            }
             EINVAL
         })?;
         let region = Region::map(device).inspect_err(|_| {

@@ -20,5 +20,6 @@ pub mod device;
 pub mod exercise;
 pub mod memory;
 pub mod names;
+pub mod signatures;
 
 pub use kernel_module::format::*;

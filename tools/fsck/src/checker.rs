@@ -27,13 +27,11 @@ use pinfs_format::{
     },
     offset_of,
     space::Run,
-    superblock::Superblock,
     volume::inode_offset,
     Error,
     Geometry,
     Inode,
     Medium,
-    Refusal,
     Result,
     Volume,
     GROUP_BLOCKS,
@@ -50,7 +48,12 @@ use crate::{
         Plan,
         Raw, //
     },
-    report::Fault, //
+    report::Fault,
+    superblocks::{
+        self,
+        Found,
+        Request, //
+    }, //
 };
 
 const BITS: u64 = u64::BITS as u64;
@@ -192,8 +195,22 @@ pub fn check<M: Medium>(
     options: Options,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Outcome> {
+    let found = superblocks::find(medium, &Request::default(), progress)?;
+    check_from(medium, options, found, progress)
+}
+
+/// Does the same as [`check`] with a superblock that was looked for already.
+///
+/// # Errors
+/// [`Error::Io`] if the medium fails.
+pub fn check_from<M: Medium>(
+    medium: &M,
+    options: Options,
+    found: Found,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Outcome> {
     let mut faults = Vec::new();
-    if let Err(refusal) = superblocks(medium, &mut faults)? {
+    if let Err(refusal) = superblocks::settle(medium, found, &mut faults)? {
         return Ok(Outcome::Refused(refusal));
     }
     let volume = match Volume::open(medium) {
@@ -285,48 +302,6 @@ fn whole(off: Option<u64>, loss: bool, what: impl Into<String>) -> Fault {
         what: what.into(),
         loss,
     }
-}
-
-/// Makes both copies of the superblock good if one is; otherwise says why not.
-fn superblocks<M: Medium>(
-    medium: &M,
-    faults: &mut Vec<Fault>,
-) -> Result<core::result::Result<(), String>> {
-    let mut sb = match Superblock::read(medium) {
-        Ok((sb, _)) => sb,
-        Err(Refusal::Io) => return Err(Error::Io),
-        Err(why @ (Refusal::NotPinfs | Refusal::BadChecksum | Refusal::BadGeometry)) => {
-            match Superblock::read_backup(medium) {
-                Ok((sb, _)) => {
-                    let what = format!("{why}; restored from the backup");
-                    faults.push(whole(Some(0), false, what));
-                    sb.write_at(medium, 0)?;
-                    sb
-                }
-                Err(_) => return Ok(Err(format!("{why}, nor a good backup in the last block"))),
-            }
-        }
-        Err(why) => return Ok(Err(why.to_string())),
-    };
-    if sb.reserved.iter().any(|&byte| byte != 0) {
-        faults.push(whole(
-            Some(0),
-            false,
-            "reserved bytes of the superblock; cleared",
-        ));
-        sb.reserved = [0; 316];
-        sb.crc.set(sb.checksum(medium));
-        sb.write_at(medium, 0)?;
-    }
-    let block = sb.backup_block.get();
-    let mut copy = [0; size_of::<Superblock>()];
-    medium.read(offset_of(block), &mut copy)?;
-    if copy != sb.as_bytes() {
-        let off = Some(offset_of(block));
-        faults.push(whole(off, false, "backup superblock differs; written anew"));
-        sb.write_at(medium, block)?;
-    }
-    Ok(Ok(()))
 }
 
 impl<M: Medium> Checker<'_, M> {

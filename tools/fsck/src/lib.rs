@@ -29,9 +29,11 @@ mod names;
 pub mod overlay;
 mod rebuild;
 pub mod report;
+pub mod superblocks;
 
 pub use checker::{
     check,
+    check_from,
     Options,
     Outcome,
     Summary, //

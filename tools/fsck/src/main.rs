@@ -36,12 +36,21 @@ use clap::{
 use pinfs_format::{
     device::Device,
     mount,
+    signatures,
+    superblock::Superblock,
     volume::Object,
     Medium,
-    Volume, //
+    Volume,
+    BLOCK_SIZE, //
 };
 use pinfs_fsck::{
-    check,
+    check_from,
+    report::lines,
+    superblocks::{
+        self,
+        Found,
+        Request, //
+    },
     Fault,
     Options,
     Outcome,
@@ -86,6 +95,15 @@ struct Arguments {
     /// Check even if the file system is marked clean
     #[arg(short = 'f')]
     force: bool,
+
+    /// Take the superblock from its backup in this block, where the one in block 0 is bad
+    #[arg(short = 'b', value_name = "BLOCK")]
+    backup: Option<u64>,
+
+    /// Repair though the device holds this of another owner's, by the name that the refusal gives;
+    /// several are separated by commas
+    #[arg(long, value_name = "KIND", value_delimiter = ',', requires = "yes")]
+    overwrite: Vec<String>,
 
     /// Say more
     #[arg(short = 'v')]
@@ -135,8 +153,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
     let repair = arguments.yes || arguments.preen;
-    let device = Device::open(path, repair)?;
     let name = path.display();
+    let (device, in_use) = match arguments.check_only {
+        true => Device::look(path)?,
+        false => (Device::open(path, repair)?, false),
+    };
+    if in_use {
+        eprintln!(
+            "fsck.pinfs: {name}: warning: in use: faults may be changes that are being made; unmounted, it \
+             can be checked for sure"
+        );
+    }
     let failure =
         |error: pinfs_format::Error| device.failure().unwrap_or_else(|| error.to_string());
     let overlay = Overlay::new(&device);
@@ -145,9 +172,15 @@ fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
     let options = Options {
         force: arguments.force,
     };
-    let outcome = check(&overlay, options, &mut |what, done, all| {
-        meter.tell(what, done, all)
-    });
+    let mut tell = |what: &str, done, all| meter.tell(what, done, all);
+    let found = match superblock(arguments, path, &device, in_use, &mut tell)? {
+        Found::Doubtful(why) => {
+            println!("{name}: {why}");
+            return Ok(UNCORRECTED);
+        }
+        found => found,
+    };
+    let outcome = check_from(&overlay, options, found, &mut tell);
     meter.clear();
     let (summary, faults, replayed) = match outcome.map_err(failure)? {
         Outcome::Clean(summary) => {
@@ -159,7 +192,7 @@ fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
         }
         Outcome::Refused(why) => return Err(why),
         Outcome::NoRoom(faults) => {
-            print(&name.to_string(), &faults);
+            print(&name.to_string(), &faults, false, arguments.verbose);
             println!("{name}: there are not enough free blocks to repair this; nothing is changed");
             return Ok(UNCORRECTED);
         }
@@ -169,13 +202,25 @@ fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
             replayed,
         } => (summary, faults, replayed),
     };
-    if let Some(len) = replayed.filter(|_| arguments.verbose || repair) {
-        println!("{name}: journal replayed, {len} bytes");
-    }
-    print(&name.to_string(), &faults);
     let changes = overlay.changes().map_err(failure)?;
     let loss = faults.iter().any(|fault| fault.loss);
-    let status = if !repair || (arguments.preen && loss) {
+    let others = match (faults.len(), changes) {
+        (0, 0) => None,
+        _ if in_use => None,
+        _ => others(arguments, path, &device)?,
+    };
+    let refused = others.is_some() || (arguments.preen && loss);
+    let repaired = repair && !refused;
+    if let Some(len) = replayed.filter(|_| arguments.verbose || repair) {
+        let done = if repaired { "" } else { "would be " };
+        println!("{name}: journal {done}replayed, {len} bytes");
+    }
+    print(&name.to_string(), &faults, repaired, arguments.verbose);
+    if let Some(why) = others {
+        println!("{name}: {why}");
+        return Ok(UNCORRECTED);
+    }
+    let status = if !repaired {
         match faults.len() {
             0 => 0,
             _ => UNCORRECTED,
@@ -211,9 +256,47 @@ fn begin(device: &Device) -> pinfs_format::Result {
     Ok(())
 }
 
-fn print(name: &str, faults: &[Fault]) {
-    for fault in faults {
-        println!("{name}: {fault}");
+/// Looks for the superblock, and for what others have left if it is not where it belongs.
+fn superblock(
+    arguments: &Arguments,
+    path: &Path,
+    device: &Device,
+    in_use: bool,
+    tell: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Found, String> {
+    let small = device.size() < BLOCK_SIZE;
+    let skip =
+        small || in_use || (arguments.overwrite.is_empty() && Superblock::read(device).is_ok());
+    let others = match skip {
+        true => Vec::new(),
+        false => signatures::find(path, device)?,
+    };
+    let request = Request {
+        block: arguments.backup,
+        others: &others,
+        overwrite: &arguments.overwrite,
+        search: !arguments.preen,
+    };
+    superblocks::find(device, &request, tell)
+        .map_err(|error| device.failure().unwrap_or_else(|| error.to_string()))
+}
+
+/// Whether another owner may have the device by now, though its superblock is ours; before anything
+/// is written.
+fn others(arguments: &Arguments, path: &Path, device: &Device) -> Result<Option<String>, String> {
+    let others = signatures::find(path, device)?;
+    let request = Request {
+        others: &others,
+        overwrite: &arguments.overwrite,
+        ..Request::default()
+    };
+    superblocks::in_the_way(device, &request)
+        .map_err(|error| device.failure().unwrap_or_else(|| error.to_string()))
+}
+
+fn print(name: &str, faults: &[Fault], repaired: bool, all: bool) {
+    for line in lines(faults, repaired, all) {
+        println!("{name}: {line}");
     }
 }
 

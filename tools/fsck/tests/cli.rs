@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt,
     path::PathBuf,
     process::{
         Command,
@@ -205,6 +206,186 @@ fn either_superblock_is_enough() {
     let (status, text) = image.fsck(&["-y"]);
     assert_eq!(status, 8, "{text}");
     assert_eq!(image.bytes(), bytes);
+}
+
+/// The base after another owner has put `marks` there, which leaves the backup at the end.
+fn taken(name: &str, zeroed: usize, marks: &[(u64, &[u8])]) -> Image {
+    let mut bytes = base(640).expect("base");
+    bytes[..zeroed].fill(0);
+    let image = Image::new(name, &bytes);
+    let file = fs::File::options().write(true).open(&image.0);
+    let file = file.expect("open");
+    for (off, mark) in marks {
+        file.write_all_at(mark, *off).expect("write");
+    }
+    image
+}
+
+/// Swap space as mkswap(8) makes it.
+const SWAP: [(u64, &[u8]); 2] = [(1024, &[1, 0, 0, 0, 159, 0, 0, 0]), (4086, b"SWAPSPACE2")];
+
+/// Fault A4: what another owner has put into block 0 stays, whatever the options, unless it is named.
+#[test]
+fn h5_another_owner_keeps_the_device() {
+    let partition: &[u8] = &[0, 2, 0, 0, 0x83, 9, 9, 9, 0, 8, 0, 0, 0, 1, 0, 0];
+    let owners: [(&str, usize, &[(u64, &[u8])]); 3] = [
+        ("dos", 512, &[(446, partition), (510, &[0x55, 0xaa])]),
+        ("swap", 4096, &SWAP),
+        ("unknown", 4096, &[(700, b"something that nobody knows")]),
+    ];
+    for (kind, zeroed, marks) in owners {
+        let image = taken(kind, zeroed, marks);
+        let before = image.bytes();
+        for options in [&["-p"][..], &["-a", "-f"], &["-y"], &["-n"], &[]] {
+            let (status, text) = image.fsck(options);
+            assert_eq!(status, 8, "{kind} {options:?}: {text}");
+            assert!(text.contains(&format!("--overwrite {kind}")), "{text}");
+            assert!(image.bytes() == before, "{kind} {options:?}: {text}");
+        }
+        let (status, text) = image.fsck(&["-y", "--overwrite", "nonsense"]);
+        assert_eq!(status, 8, "{text}");
+        let (status, text) = image.fsck(&["-y", "--overwrite", kind]);
+        assert_eq!(status, 1, "{text}");
+        assert!(text.contains("restored from the backup"), "{text}");
+        let (status, text) = image.fsck(&["-n", "-f"]);
+        assert_eq!(status, 0, "{text}");
+    }
+}
+
+/// Fault A4: a mark beside a good superblock, too.
+#[test]
+fn h5_another_owner_beside_the_superblock() {
+    let image = taken("beside", 0, &SWAP);
+    let before = image.bytes();
+    // There is something to write: the journal.
+    for options in [&["-p"][..], &["-y"]] {
+        let (status, text) = image.fsck(options);
+        assert_eq!(status, 4, "{text}");
+        assert!(text.contains("swap (at byte 4086)"), "{text}");
+        assert!(image.bytes() == before, "{text}");
+    }
+    let (status, text) = image.fsck(&["-y", "--overwrite", "swap"]);
+    assert_eq!(status, 1, "{text}");
+    let (status, text) = image.fsck(&["-p", "-f"]);
+    assert_eq!(status, 0, "{text}");
+    assert_eq!(image.bytes()[512..4096], [0; 3584]);
+}
+
+/// Fault A4: block 0 is empty, and the backup is of a file system whose other parts are not there.
+#[test]
+fn h5_a_backup_alone_is_not_believed() {
+    let mut bytes = base(640).expect("base");
+    let backup = bytes.len() - 4096;
+    bytes[..backup].fill(0);
+    let image = Image::new("alone", &bytes);
+    for options in ["-p", "-y", "-n"] {
+        let (status, text) = image.fsck(&[options]);
+        assert_eq!(status, 4, "{text}");
+        assert!(text.contains("backup in block 639"), "{text}");
+        assert!(image.bytes() == bytes, "{text}");
+    }
+    // With most of them it needs -y.
+    let mut bytes = base(640).expect("base");
+    bytes[..8192].fill(0);
+    let image = Image::new("most", &bytes);
+    let (status, text) = image.fsck(&["-p"]);
+    assert_eq!(status, 4, "{text}");
+    assert!(image.bytes() == bytes, "{text}");
+    let (status, text) = image.fsck(&["-y"]);
+    assert_eq!(status, 1, "{text}");
+}
+
+/// With all of them nothing is a guess; a damaged superblock is still ours. One that has lost its
+/// magic is so for -y only.
+#[test]
+fn h5_a_backup_is_restored_if_all_goes_with_it() {
+    for (damage, byte, preen) in [
+        (0..4096, 0, true),
+        (100..101, 0x5a, true),
+        (12..512, 0x5a, true),
+        (0..3, 0x5a, false),
+    ] {
+        let mut bytes = base(640).expect("base");
+        bytes[damage.clone()].fill(byte);
+        let image = Image::new(&format!("ours-{}", damage.len()), &bytes);
+        let (status, text) = image.fsck(&["-p"]);
+        assert_eq!(status, if preen { 1 } else { 4 }, "{damage:?}: {text}");
+        let (status, text) = image.fsck(&["-y"]);
+        assert_eq!(status, if preen { 0 } else { 1 }, "{damage:?}: {text}");
+        let (status, text) = image.fsck(&["-n", "-f"]);
+        assert_eq!(status, 0, "{damage:?}: {text}");
+    }
+}
+
+/// Fault E3: the image has grown since it was made, by whole mebibytes or not, and block 0 is lost.
+#[test]
+fn h5_a_backup_that_is_not_at_the_end_is_found() {
+    for (blocks, grown) in [(768, 2048), (641, 2000)] {
+        let mut bytes = base(blocks).expect("base");
+        bytes[..4096].fill(0);
+        bytes.resize(grown * 4096, 0);
+        let image = Image::new(&format!("grown-{blocks}"), &bytes);
+        let (status, text) = image.fsck(&["-p"]);
+        assert_eq!(status, 8, "{text}");
+        assert!(image.bytes() == bytes, "{text}");
+        let wanted = format!("backup in block {}", blocks - 1);
+        let block = (blocks - 1).to_string();
+        let (status, text) = image.fsck(&["-n"]);
+        assert_eq!(status, 4, "{text}");
+        assert!(text.contains(&wanted), "{text}");
+        let (status, text) = image.fsck(&["-n", "-b", &block]);
+        assert_eq!(status, 4, "{text}");
+        assert!(text.contains(&wanted), "{text}");
+        let (status, text) = image.fsck(&["-y", "-b", "5"]);
+        assert_eq!(status, 8, "{text}");
+        let (status, text) = image.fsck(&["-y"]);
+        assert_eq!(status, 1, "{text}");
+        assert!(text.contains(&wanted), "{text}");
+        let (status, text) = image.fsck(&["-n", "-f"]);
+        assert_eq!(status, 0, "{text}");
+    }
+}
+
+/// Fault E4: too small, or cut off.
+#[test]
+fn s4_sizes_are_told() {
+    for size in [0, 1, 4096, (2 << 20) - 4096] {
+        let image = Image::new(&format!("small-{size}"), &vec![0; size]);
+        for options in ["-n", "-p", "-y"] {
+            let (status, text) = image.fsck(&[options]);
+            assert_eq!(status, 8, "{text}");
+            assert!(
+                text.contains("too small to hold a pinfs file system"),
+                "{text}"
+            );
+        }
+    }
+    let mut bytes = base(640).expect("base");
+    bytes.truncate(600 * 4096);
+    let image = Image::new("cut", &bytes);
+    let (status, text) = image.fsck(&["-y"]);
+    assert_eq!(status, 8, "{text}");
+    assert!(
+        text.contains("is of 2621440 bytes and the device of 2457600"),
+        "{text}"
+    );
+    assert!(image.bytes() == bytes, "{text}");
+}
+
+/// Fault E4: what is not done is not said to be done.
+#[test]
+fn s4_a_check_speaks_of_what_would_be() {
+    for damaged in [without_bitmap(), without_a_leaf()] {
+        let image = Image::new("tense", &damaged);
+        let (_, text) = image.fsck(&["-n", "-f", "-v"]);
+        let repairs = text.lines().filter(|line| line.contains("; "));
+        for line in repairs.filter(|line| line.contains("[block")) {
+            assert!(line.contains(" would "), "{line}");
+        }
+        assert!(text.contains(" would be "), "{text}");
+        let (_, text) = image.fsck(&["-y", "-f"]);
+        assert!(!text.contains(" would "), "{text}");
+    }
 }
 
 #[test]

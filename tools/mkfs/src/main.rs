@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod dax;
 mod probe;
 
 use std::{
@@ -28,6 +29,7 @@ use pinfs_format::{
         self,
         Options, //
     },
+    signatures,
     superblock::{
         LABEL_MAX,
         MAX_BLOCKS,
@@ -40,9 +42,6 @@ use pinfs_format::{
     BLOCK_SIZE, //
 };
 use uuid::Uuid;
-
-/// Bytes at the end that are cleared, because signatures of RAID and of partition tables stand there.
-const TAIL: u64 = 128 << 10;
 
 /// Make a pinfs file system on a block device or in an existing image file.
 #[derive(Parser)]
@@ -125,22 +124,33 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         print(path, &planned, uuid, "would make");
         return Ok(());
     }
-    let end = device.size();
-    // What is cleared at the end may be of a file system that is there.
-    mkfs::invalidate(&device)
-        .and_then(|()| device.zero(end - TAIL, TAIL))
-        .and_then(|()| mkfs::format(&device, &options))
-        .map_err(|error| explain(error, &device))?;
+    let note = clear(path, &device)?;
+    mkfs::format(&device, &options).map_err(|error| explain(error, &device))?;
     device.finish()?;
     print(path, &planned, uuid, "made");
-    if probe::lacks_dax(path) {
-        eprintln!(
-            "mkfs.pinfs: {}: warning: the device has no DAX, so the file system cannot be mounted there; \
-             a pmem namespace must be in mode fsdax (ndctl create-namespace -m fsdax)",
-            path.display()
-        );
+    for warning in [note, dax::warning(path)].into_iter().flatten() {
+        eprintln!("mkfs.pinfs: {}: warning: {warning}", path.display());
     }
     Ok(())
+}
+
+/// Erases all that others, or an older pinfs, have left. Returns what the user should know of it.
+///
+/// The order, for when it is cut short: an older pinfs loses its superblock and then its backup, so
+/// that what is left of it is the whole or nothing; then goes what others left. Only after all of that
+/// is durable the new file system is made, so it is never there beside anything else.
+fn clear(path: &Path, device: &Device) -> Result<Option<String>, String> {
+    let failed = |error| explain(error, device);
+    let last = (device.size() / BLOCK_SIZE).saturating_sub(1);
+    let backups = [Some(last), probe::old_backup(device)];
+    mkfs::invalidate(device).map_err(failed)?;
+    for backup in backups.into_iter().flatten() {
+        device
+            .zero(backup * BLOCK_SIZE, BLOCK_SIZE)
+            .map_err(failed)?;
+    }
+    device.finish()?;
+    signatures::wipe(path, device)
 }
 
 fn now() -> Result<Time, String> {

@@ -127,7 +127,12 @@ fn spares_what_is_there() {
         ("partitions", 510, &[0x55, 0xaa][..], "holds"),
         ("text", 100, &b"hello"[..], "holds data of an unknown kind"),
         ("btrfs", 0x10040, &b"_BHRfS_M"[..], "holds"),
-        ("swap", 4086, &b"SWAPSPACE2"[..], "holds"),
+        (
+            "swap",
+            4086,
+            &b"SWAPSPACE2"[..],
+            "holds swap (at byte 4086)",
+        ),
     ] {
         let image = Image::new(test, 4 * MIB);
         image.put(off, bytes);
@@ -144,6 +149,113 @@ fn spares_what_is_there() {
         );
         assert_eq!(image.bytes(), made);
     }
+}
+
+/// What wipefs sees, or nothing where it is missing.
+fn marks(image: &Image) -> String {
+    let output = Command::new("wipefs").arg("-n").arg(&image.0).output();
+    output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8(output.stdout).expect("text"),
+    )
+}
+
+/// A string or a number as XDR has it.
+fn xdr(text: &str) -> Vec<u8> {
+    let mut bytes = (text.len() as u32).to_be_bytes().to_vec();
+    bytes.extend(text.bytes());
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn pair(name: &str, kind: u32, value: &[u8]) -> Vec<u8> {
+    let mut body = xdr(name);
+    body.extend([kind.to_be_bytes(), 1u32.to_be_bytes()].concat());
+    body.extend(value);
+    let len = (body.len() as u32 + 8).to_be_bytes();
+    [&len[..], &len, &body].concat()
+}
+
+/// The labels of a member of a ZFS pool: four, of which each has a list of names and values and a row
+/// of uberblocks.
+fn zfs_labels(image: &Image, size: u64) {
+    let mut list = vec![1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    list.extend(pair("name", 9, &xdr("tank")));
+    for (name, value) in [
+        ("version", 5000u64),
+        ("state", 0),
+        ("txg", 4),
+        ("pool_guid", 1234567),
+        ("top_guid", 77),
+        ("guid", 77),
+    ] {
+        list.extend(pair(name, 8, &value.to_be_bytes()));
+    }
+    list.extend([0; 8]);
+    for label in [0, 256 << 10, size - (512 << 10), size - (256 << 10)] {
+        image.put(label + (16 << 10), &list);
+        for index in 0..16 {
+            let words = [0x00ba_b10c_u64, 5000, 100 + index, 0];
+            let block: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            image.put(label + (128 << 10) + index * 1024, &block);
+        }
+    }
+}
+
+/// Fault E1: whatever was there, nobody takes the device for it afterwards; also without wipefs, as
+/// far as the program knows the marks itself.
+#[test]
+fn h5_force_leaves_no_mark_of_others() {
+    let size = 128 * MIB;
+    let raid = [0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0];
+    for path in [std::env::var("PATH").expect("PATH"), "/nowhere".to_owned()] {
+        let image = Image::new(&format!("marks-{}", path.len()), size);
+        zfs_labels(&image, size);
+        image.put(0x1000, &raid);
+        image.put(size - 0x2000, &raid);
+        image.put(64 * MIB + 0x40, b"_BHRfS_M");
+        image.put(size - 512, b"EFI PART");
+        if !marks(&image).is_empty() {
+            assert!(marks(&image).contains("zfs_member"), "{}", marks(&image));
+        }
+        let mkfs = |arguments: &[&str]| {
+            Command::new(env!("CARGO_BIN_EXE_mkfs-pinfs"))
+                .env("PATH", &path)
+                .args(arguments)
+                .arg(&image.0)
+                .output()
+                .expect("mkfs.pinfs")
+        };
+        fails(mkfs(&[]), "zfs_member");
+        let output = mkfs(&["-f"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{errors}");
+        assert_eq!(errors.contains("wipefs"), path == "/nowhere", "{errors}");
+        assert_eq!(marks(&image), "");
+        let bytes = image.bytes();
+        for off in [0x20000, 0x60000, size - 0x60000, size - 0x20000, 0x1000] {
+            assert_ne!(bytes[off as usize..][..3], [0x0c, 0xb1, 0xba], "{off}");
+            assert_ne!(bytes[off as usize..][..4], raid[..4], "{off}");
+        }
+        assert_eq!(bytes[(64 * MIB + 0x40) as usize..][..8], [0; 8]);
+        let volume = Volume::open(Memory::new(bytes)).expect("volume");
+        check::check(&volume).expect("clean");
+    }
+}
+
+/// Fault A4: of an older file system that did not fill the image no backup is left.
+#[test]
+fn h5_no_old_backup_is_left() {
+    let image = Image::new("backups", 4 * MIB);
+    succeeds(image.mkfs(&[]));
+    let file = File::options().write(true).open(&image.0).expect("image");
+    file.set_len(8 * MIB).expect("size");
+    succeeds(image.mkfs(&["-f"]));
+    let bytes = image.bytes();
+    let copies: Vec<usize> = (0..bytes.len() / 4096)
+        .filter(|block| bytes[block * 4096..].starts_with(b"pinfs"))
+        .collect();
+    assert_eq!(copies, [0, 2047]);
 }
 
 #[test]
