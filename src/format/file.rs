@@ -182,6 +182,9 @@ fn mapping(
 ) -> Result<Mapping> {
     if let Some(entry) = entry {
         let extent = Extent::from_entry(entry, geometry)?;
+        if above.is_some_and(|above| above < extent.end()) {
+            return Err(Error::Corrupt("extents of a file overlap"));
+        }
         if lblock < extent.end() {
             return Ok(Mapping::Extent(extent.clip(lblock, u64::MAX)));
         }

@@ -11,6 +11,10 @@ use pinfs_format::{
     memory::Memory,
     names,
     namespace,
+    tree::{
+        Entry,
+        Root, //
+    },
     xattr::{
         self,
         Key,
@@ -284,4 +288,28 @@ fn names_out_of_order_are_refused() {
     assert_eq!(with_last(lower, key), disorder);
     assert_eq!(with_last(upper, i64::MAX as u64), Ok(COUNT));
     assert_eq!(with_last(upper, i64::MAX as u64 + 1), disorder);
+}
+
+#[test]
+fn extents_that_overlap_are_refused() {
+    let mut fs = Fs::new(512);
+    let ino = fs.create(b"file").expect("create");
+    let extent = fs.allocate(ino, 0, 16).expect("blocks");
+    let at = |key, block, len| Entry {
+        key,
+        value: block,
+        len,
+        flags: 0,
+    };
+    let entries = [at(0, extent.block, 8), at(4, extent.block + 8, 8)];
+    let root = Root::above(0, &entries).expect("room");
+    fs.run(|tx| {
+        tx.inode_mut(ino)?.root = root;
+        Ok(())
+    })
+    .expect("commit");
+    let seen = file::map(&fs.volume, &fs.inode(ino), 0);
+    assert!(matches!(seen, Err(Error::Corrupt(_))), "{seen:?}");
+    let seen = fs.run(|tx| file::map_tx(tx, ino, 1));
+    assert!(matches!(seen, Err(Error::Corrupt(_))), "{seen:?}");
 }
