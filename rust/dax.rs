@@ -47,16 +47,19 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `device` is referenced.
+/// `device` is referenced. `pages` are zeroes, which stand for none, or those of the `len` bytes from
+/// `offset` on.
 pub(crate) struct Device {
     device: NonNull<bindings::dax_device>,
     /// Bytes of the DAX device before the block device's first.
     offset: u64,
     /// Bytes of the block device.
     len: u64,
+    pages: bindings::pinfs_pages,
 }
 
-// SAFETY: The device is reference-counted and its functions may be called by any task.
+// SAFETY: The device is reference-counted and its functions may be called by any task; what changes
+// of `pages` is atomic.
 unsafe impl Send for Device {}
 // SAFETY: As above.
 unsafe impl Sync for Device {}
@@ -80,12 +83,41 @@ impl Device {
         };
         // SAFETY: As above.
         let len = unsafe { bindings::pinfs_helper_bdev_nr_bytes(bdev) };
-        // INVARIANT: `fs_dax_get_by_bdev` returns a reference.
+        // INVARIANT: `fs_dax_get_by_bdev` returns a reference; zeroes stand for no pages.
         NonNull::new(device).map(|device| Self {
             device,
             offset,
             len,
+            pages: Default::default(),
         })
+    }
+
+    /// Says where the struct pages of the device are: one after the other from that of frame `pfn`
+    /// on. Until it is called, no page of the device can be mapped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Safety
+    ///
+    /// `pfn` must be the page frame of the device's first byte, and those of the rest follow.
+    pub(crate) unsafe fn set_pages(&mut self, pfn: usize) -> Result {
+        let count = (self.len >> bindings::PAGE_SHIFT) as usize;
+        // SAFETY: `pages` is ours, and has nothing to free before the first call.
+        unsafe {
+            bindings::pinfs_helper_pages_free(&mut self.pages);
+            to_result(bindings::pinfs_helper_pages_init(
+                &mut self.pages,
+                pfn,
+                count,
+            ))
+        }
+    }
+
+    /// Returns the pages, for the helpers.
+    pub(crate) fn pages(&self) -> &bindings::pinfs_pages {
+        &self.pages
     }
 
     /// Returns the DAX device.
@@ -106,8 +138,12 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // SAFETY: The reference is ours. Without a holder `fs_put_dax` only drops it.
-        unsafe { bindings::fs_put_dax(self.as_ptr(), core::ptr::null_mut()) };
+        // SAFETY: The reference is ours. Without a holder `fs_put_dax` only drops it. The pages were
+        // initialised or are zeroed.
+        unsafe {
+            bindings::fs_put_dax(self.as_ptr(), core::ptr::null_mut());
+            bindings::pinfs_helper_pages_free(&mut self.pages);
+        }
     }
 }
 

@@ -106,6 +106,12 @@ impl iomap::Operations for BlockMap {
         } else {
             sb.check_readable()?;
         }
+        if let Some(extent) = request.fault().and_then(|held| {
+            let newest = inode.data().map.newest(&held)?.from(first)?;
+            (!newest.unwritten).then_some(newest)
+        }) {
+            return Ok(to_map(extent, false));
+        }
         let found = if request.is_nowait() {
             let map = inode.data().map.try_read().ok_or(EAGAIN)?;
             look_up_locked(inode, first, &map)?
@@ -130,7 +136,14 @@ impl iomap::Operations for BlockMap {
             })
         }
     }
+
+    fn crossed(inode: &INode<Pinfs>) -> Error {
+        inode.super_block().report(CROSSED)
+    }
 }
+
+/// What is said of a block that two files have, or one file in two places.
+const CROSSED: format::Error = format::Error::Corrupt("a block is in two places of files");
 
 /// Turns an extent, in blocks, into a mapping, in bytes.
 fn to_map(extent: map::Extent, new: bool) -> Map {
