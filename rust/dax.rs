@@ -115,6 +115,40 @@ impl Device {
         }
     }
 
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file: one that was
+    /// mapped, in whatever process, and has not been taken out of the mapping since. A page fault
+    /// may be about to put it there. The device must be alive.
+    pub(crate) fn is_mapped(&self, start: u64, len: u64) -> bool {
+        self.is_mapped_but(start, len, core::ptr::null())
+    }
+
+    /// Says whether [`Device::is_mapped`] may be true, without looking at a page: the device may be
+    /// gone.
+    pub(crate) fn may_be_mapped(&self, start: u64, len: u64) -> bool {
+        let (first, count) = Self::pages_of(start, len);
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::pinfs_helper_maybe_in_use(&self.pages, first, count) }
+    }
+
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file other than
+    /// `inode`. The device must be alive.
+    pub(crate) fn is_mapped_elsewhere(&self, start: u64, len: u64, inode: &Inode) -> bool {
+        self.is_mapped_but(start, len, inode.as_ptr())
+    }
+
+    fn is_mapped_but(&self, start: u64, len: u64, but: *const bindings::inode) -> bool {
+        let (first, count) = Self::pages_of(start, len);
+        // SAFETY: By the type's invariant; pages beyond the device are not looked at.
+        unsafe { bindings::pinfs_helper_in_use(&self.pages, first, count, but) }
+    }
+
+    /// The first page that has a byte of a range, and how many do.
+    fn pages_of(start: u64, len: u64) -> (usize, usize) {
+        let first = start >> bindings::PAGE_SHIFT;
+        let last = start.saturating_add(len.max(1) - 1) >> bindings::PAGE_SHIFT;
+        (first as usize, (last - first + 1) as usize)
+    }
+
     /// Returns the pages, for the helpers.
     pub(crate) fn pages(&self) -> &bindings::pinfs_pages {
         &self.pages

@@ -695,6 +695,70 @@ bool pinfs_helper_unclaim(struct inode *inode, loff_t pos, const struct iomap *i
 }
 
 /*
+ * Says whether pages may be in a mapping, without looking at them.
+ */
+bool pinfs_helper_maybe_in_use(const struct pinfs_pages *pages, unsigned long nr,
+			       unsigned long count)
+{
+	const unsigned long end = min(nr + count, pages->nr);
+	atomic_t *group, *last;
+
+	if (nr >= end)
+		return false;
+	last = group_of(pages, end - 1);
+	for (group = group_of(pages, nr); group <= last; group++)
+		if (atomic_read(group))
+			return true;
+	return false;
+}
+
+/*
+ * Says whether one of a number of pages is in a mapping, or on its way into one;
+ * with @but, in one of another file.  Without, nobody but by mistake faults in
+ * the pages meanwhile: they are free, or the caller's alone.
+ */
+bool pinfs_helper_in_use(const struct pinfs_pages *pages, unsigned long nr, unsigned long count,
+			 const struct inode *but)
+{
+	const unsigned long end = min(nr + count, pages->nr);
+
+	while (nr < end) {
+		const unsigned long next = min(end, ALIGN_DOWN(pages->pfn + nr, HPAGE_PMD_NR) +
+					       HPAGE_PMD_NR - pages->pfn);
+		atomic_t *group = group_of(pages, nr);
+		const int state = atomic_read(group);
+
+		if (likely(!state)) {
+			nr = next;
+			continue;
+		}
+		if ((state & GROUP_HUGE) && !but)
+			return true;
+		if ((state & GROUP_SINGLES) && !but && next - nr == HPAGE_PMD_NR) {
+			/* All of it, so the next look need not be as long. */
+			if (!take_group(group, nth_page(pages, nr), 0))
+				return true;
+			smp_mb__before_atomic();
+			atomic_andnot(GROUP_HUGE, group);
+			nr = next;
+			continue;
+		}
+		for (; nr < next; nr++) {
+			struct folio *folio = page_folio(&nth_page(pages, nr)->page);
+			struct address_space *mapping = READ_ONCE(folio->mapping);
+
+			if (but ? mapping && mapping != but->i_mapping :
+				  mapping || READ_ONCE(folio->index))
+				return true;
+			/* All are as the first. */
+			if (!(state & (GROUP_SINGLES | GROUP_COUNT)))
+				nr = next - 1;
+		}
+	}
+	return false;
+}
+
+/*
  * Copies whole words and returns the number of bytes that are left, which is
  * zero unless the memory is poisoned.  copy_mc_to_kernel() does the same byte
  * by byte, which is slow for the small structures of a file system where the

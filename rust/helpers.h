@@ -142,6 +142,10 @@ void pinfs_helper_pages_free(struct pinfs_pages *pages);
 int pinfs_helper_claim(const struct pinfs_pages *pages, struct inode *inode, loff_t pos,
 		       loff_t length, struct iomap *iomap, u64 offset);
 bool pinfs_helper_unclaim(struct inode *inode, loff_t pos, const struct iomap *iomap);
+bool pinfs_helper_maybe_in_use(const struct pinfs_pages *pages, unsigned long nr,
+			       unsigned long count);
+bool pinfs_helper_in_use(const struct pinfs_pages *pages, unsigned long nr, unsigned long count,
+			 const struct inode *but);
 u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);
 size_t pinfs_helper_pmem_read(void *dst, const void *src, size_t len);
 void pinfs_helper_pmem_zero(void *dst, size_t len);

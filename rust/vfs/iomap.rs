@@ -44,6 +44,11 @@ impl Request {
         self.is_fault().then_some(InFault(NotThreadSafe))
     }
 
+    /// Says whether the answer is only to be told to somebody (FIEMAP, SEEK_HOLE).
+    pub(crate) fn is_report(self) -> bool {
+        self.0 & bindings::IOMAP_REPORT != 0
+    }
+
     /// Says whether the range is to be zeroed: holes may stay.
     pub(crate) fn is_zero(self) -> bool {
         self.0 & bindings::IOMAP_ZERO != 0
