@@ -47,16 +47,19 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `device` is referenced.
+/// `device` is referenced. `pages` are zeroes, which stand for none, or those of the `len` bytes from
+/// `offset` on.
 pub(crate) struct Device {
     device: NonNull<bindings::dax_device>,
     /// Bytes of the DAX device before the block device's first.
     offset: u64,
     /// Bytes of the block device.
     len: u64,
+    pages: bindings::pinfs_pages,
 }
 
-// SAFETY: The device is reference-counted and its functions may be called by any task.
+// SAFETY: The device is reference-counted and its functions may be called by any task; what changes
+// of `pages` is atomic.
 unsafe impl Send for Device {}
 // SAFETY: As above.
 unsafe impl Sync for Device {}
@@ -80,12 +83,75 @@ impl Device {
         };
         // SAFETY: As above.
         let len = unsafe { bindings::pinfs_helper_bdev_nr_bytes(bdev) };
-        // INVARIANT: `fs_dax_get_by_bdev` returns a reference.
+        // INVARIANT: `fs_dax_get_by_bdev` returns a reference; zeroes stand for no pages.
         NonNull::new(device).map(|device| Self {
             device,
             offset,
             len,
+            pages: Default::default(),
         })
+    }
+
+    /// Says where the struct pages of the device are: one after the other from that of frame `pfn`
+    /// on. Until it is called, no page of the device can be mapped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Safety
+    ///
+    /// `pfn` must be the page frame of the device's first byte, and those of the rest follow.
+    pub(crate) unsafe fn set_pages(&mut self, pfn: usize) -> Result {
+        let count = (self.len >> bindings::PAGE_SHIFT) as usize;
+        // SAFETY: `pages` is ours, and has nothing to free before the first call.
+        unsafe {
+            bindings::pinfs_helper_pages_free(&mut self.pages);
+            to_result(bindings::pinfs_helper_pages_init(
+                &mut self.pages,
+                pfn,
+                count,
+            ))
+        }
+    }
+
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file: one that was
+    /// mapped, in whatever process, and has not been taken out of the mapping since. A page fault
+    /// may be about to put it there. The device must be alive.
+    pub(crate) fn is_mapped(&self, start: u64, len: u64) -> bool {
+        self.is_mapped_but(start, len, core::ptr::null())
+    }
+
+    /// Says whether [`Device::is_mapped`] may be true, without looking at a page: the device may be
+    /// gone.
+    pub(crate) fn may_be_mapped(&self, start: u64, len: u64) -> bool {
+        let (first, count) = Self::pages_of(start, len);
+        // SAFETY: By the type's invariant.
+        unsafe { bindings::pinfs_helper_maybe_in_use(&self.pages, first, count) }
+    }
+
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file other than
+    /// `inode`. The device must be alive.
+    pub(crate) fn is_mapped_elsewhere(&self, start: u64, len: u64, inode: &Inode) -> bool {
+        self.is_mapped_but(start, len, inode.as_ptr())
+    }
+
+    fn is_mapped_but(&self, start: u64, len: u64, but: *const bindings::inode) -> bool {
+        let (first, count) = Self::pages_of(start, len);
+        // SAFETY: By the type's invariant; pages beyond the device are not looked at.
+        unsafe { bindings::pinfs_helper_in_use(&self.pages, first, count, but) }
+    }
+
+    /// The first page that has a byte of a range, and how many do.
+    fn pages_of(start: u64, len: u64) -> (usize, usize) {
+        let first = start >> bindings::PAGE_SHIFT;
+        let last = start.saturating_add(len.max(1) - 1) >> bindings::PAGE_SHIFT;
+        (first as usize, (last - first + 1) as usize)
+    }
+
+    /// Returns the pages, for the helpers.
+    pub(crate) fn pages(&self) -> &bindings::pinfs_pages {
+        &self.pages
     }
 
     /// Returns the DAX device.
@@ -106,8 +172,12 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // SAFETY: The reference is ours. Without a holder `fs_put_dax` only drops it.
-        unsafe { bindings::fs_put_dax(self.as_ptr(), core::ptr::null_mut()) };
+        // SAFETY: The reference is ours. Without a holder `fs_put_dax` only drops it. The pages were
+        // initialised or are zeroed.
+        unsafe {
+            bindings::fs_put_dax(self.as_ptr(), core::ptr::null_mut());
+            bindings::pinfs_helper_pages_free(&mut self.pages);
+        }
     }
 }
 

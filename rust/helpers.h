@@ -106,6 +106,7 @@ bool pinfs_helper_daxdev_mapping_supported(const struct vm_area_desc *desc,
 void pinfs_helper_vma_desc_set_hugepage(struct vm_area_desc *desc);
 struct file *pinfs_helper_vmf_file(const struct vm_fault *vmf);
 bool pinfs_helper_vmf_is_shared_write(const struct vm_fault *vmf);
+bool pinfs_helper_vmf_has(const struct vm_fault *vmf, unsigned int order, unsigned long pfn);
 void pinfs_helper_sb_start_pagefault(struct inode *inode);
 void pinfs_helper_sb_end_pagefault(struct inode *inode);
 
@@ -129,6 +130,22 @@ bool pinfs_helper_fatal_signal_pending(void);
 bool pinfs_helper_is_admin(void);
 
 /* dax.rs */
+/* The struct pages of a device; see dax.rs. */
+struct pinfs_pages {
+	unsigned long pfn;	/* of the first */
+	unsigned long nr;
+	atomic_t *groups;	/* GROUP_* of each 2 MiB */
+};
+
+int pinfs_helper_pages_init(struct pinfs_pages *pages, unsigned long pfn, unsigned long nr);
+void pinfs_helper_pages_free(struct pinfs_pages *pages);
+int pinfs_helper_claim(const struct pinfs_pages *pages, struct inode *inode, loff_t pos,
+		       loff_t length, struct iomap *iomap, u64 offset);
+bool pinfs_helper_unclaim(struct inode *inode, loff_t pos, const struct iomap *iomap);
+bool pinfs_helper_maybe_in_use(const struct pinfs_pages *pages, unsigned long nr,
+			       unsigned long count);
+bool pinfs_helper_in_use(const struct pinfs_pages *pages, unsigned long nr, unsigned long count,
+			 const struct inode *but);
 u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev);
 bool pinfs_helper_bdev_dax_misaligned(struct block_device *bdev);
 size_t pinfs_helper_pmem_read(void *dst, const void *src, size_t len);

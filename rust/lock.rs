@@ -48,8 +48,8 @@ pub(crate) trait ExclusiveInode {
     fn inode(&self) -> &INode<Self::Fs>;
 }
 
-/// Evidence that the current task holds an inode's `i_rwsem`, if only shared: none of its written
-/// blocks is freed or moved.
+/// Evidence that the current task holds an inode's `i_rwsem`, or its `mapping->invalidate_lock`, if
+/// only shared: none of its written blocks is freed or moved, for which both are held exclusively.
 pub(crate) trait HeldInode {}
 
 impl<L: ExclusiveInode> HeldInode for L {}

@@ -51,11 +51,12 @@ impl Region {
     /// # Errors
     ///
     /// `EIO` if a part of the device cannot be accessed, for instance because of a bad block;
-    /// `EOPNOTSUPP` if it has no addresses in the kernel.
-    pub(crate) fn map(device: Device) -> Result<Self> {
+    /// `EOPNOTSUPP` if it has no addresses in the kernel; `ENOMEM`.
+    pub(crate) fn map(mut device: Device) -> Result<Self> {
         let pages = device.len() >> bindings::PAGE_SHIFT;
         let count = pages.try_into().map_err(|_| EOVERFLOW)?;
         let mut base: *mut c_void = core::ptr::null_mut();
+        let mut pfn = 0;
         // SAFETY: The device is referenced by the type's invariant.
         let mapped = unsafe {
             let id = bindings::dax_read_lock();
@@ -65,7 +66,7 @@ impl Region {
                 count,
                 bindings::dax_access_mode_DAX_ACCESS,
                 &mut base,
-                core::ptr::null_mut(),
+                &mut pfn,
             );
             bindings::dax_read_unlock(id);
             mapped
@@ -76,6 +77,8 @@ impl Region {
         if (mapped as u64) < pages {
             return Err(EIO);
         }
+        // SAFETY: `dax_direct_access` gave the frame of the first of `pages` contiguous pages.
+        unsafe { device.set_pages(pfn)? };
         // INVARIANT: `dax_direct_access` gave the address of `pages` contiguous pages.
         Ok(Self {
             base: NonNull::new(base.cast()).ok_or(ENXIO)?,

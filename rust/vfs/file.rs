@@ -767,11 +767,17 @@ impl<T: Operations> Thunks<T> {
                     order,
                     &mut pfn,
                     core::ptr::null_mut(),
-                    T::MAP.as_ptr(),
+                    T::MAP.for_faults(),
                 )
             };
             if result & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC as bindings::vm_fault_t != 0 {
-                result = bindings::dax_finish_sync_fault(vmf, order, pfn);
+                // Where the mapping has another page, the core has left that in its place, but it
+                // would show this one.
+                result = if bindings::pinfs_helper_vmf_has(vmf, order, pfn) {
+                    bindings::dax_finish_sync_fault(vmf, order, pfn)
+                } else {
+                    bindings::vm_fault_reason_VM_FAULT_SIGBUS as bindings::vm_fault_t
+                };
             }
             drop(lock);
             if write {

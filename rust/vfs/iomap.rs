@@ -8,7 +8,10 @@ use super::{
     FileSystem,
     INode, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    lock::HeldInode, //
+};
 use core::marker::PhantomData;
 use kernel::{
     error::from_result,
@@ -16,7 +19,8 @@ use kernel::{
         c_int,
         c_uint, //
     },
-    prelude::*, //
+    prelude::*,
+    types::NotThreadSafe, //
 };
 
 /// What the mapping is asked for (`IOMAP_*` request flags).
@@ -34,6 +38,17 @@ impl Request {
         self.0 & bindings::IOMAP_FAULT != 0
     }
 
+    /// Returns the evidence of the lock that a page fault holds, if one asks.
+    pub(crate) fn fault(self) -> Option<InFault> {
+        // INVARIANT: `dax_iomap_fault()` was called with a `FaultLock`.
+        self.is_fault().then_some(InFault(NotThreadSafe))
+    }
+
+    /// Says whether the answer is only to be told to somebody (FIEMAP, SEEK_HOLE).
+    pub(crate) fn is_report(self) -> bool {
+        self.0 & bindings::IOMAP_REPORT != 0
+    }
+
     /// Says whether the range is to be zeroed: holes may stay.
     pub(crate) fn is_zero(self) -> bool {
         self.0 & bindings::IOMAP_ZERO != 0
@@ -44,6 +59,15 @@ impl Request {
         self.0 & bindings::IOMAP_NOWAIT != 0
     }
 }
+
+/// Evidence that the current task handles a page fault of the inode.
+///
+/// # Invariants
+///
+/// The task holds `mapping->invalidate_lock` shared.
+pub(crate) struct InFault(NotThreadSafe);
+
+impl HeldInode for InFault {}
 
 /// What is behind a range of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,10 +104,18 @@ pub(crate) trait Operations: Sized + 'static {
     /// Called with the locks that the caller of the iomap function holds: `i_rwsem` for reads and
     /// writes, the invalidate lock for faults.
     fn begin(inode: &INode<Self::Fs>, pos: u64, length: u64, request: Request) -> Result<Map>;
+
+    /// Is told that blocks of a mapping that [`Operations::begin`] gave to a page fault are in use
+    /// by another file, or by another part of this one. Returns the error for the fault.
+    fn crossed(inode: &INode<Self::Fs>) -> Error;
 }
 
-/// A filled `struct iomap_ops` of `F`.
-pub(crate) struct Table<F: FileSystem>(*const bindings::iomap_ops, PhantomData<F>);
+/// Filled `struct iomap_ops` of `F`, for page faults and for the rest.
+pub(crate) struct Table<F: FileSystem> {
+    table: *const bindings::iomap_ops,
+    faults: *const bindings::iomap_ops,
+    _file_system: PhantomData<F>,
+}
 
 impl<F: FileSystem> Clone for Table<F> {
     fn clone(&self) -> Self {
@@ -96,12 +128,21 @@ impl<F: FileSystem> Copy for Table<F> {}
 impl<F: FileSystem> Table<F> {
     /// Returns the table that calls `T`.
     pub(crate) const fn of<T: Operations<Fs = F>>() -> Self {
-        Self(&Thunks::<T>::TABLE, PhantomData)
+        Self {
+            table: &Thunks::<T>::TABLE,
+            faults: &Thunks::<T>::FAULTS,
+            _file_system: PhantomData,
+        }
     }
 
-    /// Returns the table.
+    /// Returns the table for all but page faults.
     pub(crate) fn as_ptr(self) -> *const bindings::iomap_ops {
-        self.0
+        self.table
+    }
+
+    /// Returns the table for page faults.
+    pub(crate) fn for_faults(self) -> *const bindings::iomap_ops {
+        self.faults
     }
 }
 
@@ -117,6 +158,12 @@ impl<T: Operations> Thunks<T> {
         iomap_next: None,
     };
 
+    const FAULTS: bindings::iomap_ops = bindings::iomap_ops {
+        iomap_begin: Some(Self::begin_fault),
+        iomap_end: Some(Self::end_fault),
+        iomap_next: None,
+    };
+
     /// # Safety
     ///
     /// The arguments must be as in iomap's call of `iomap_begin`.
@@ -129,44 +176,118 @@ impl<T: Operations> Thunks<T> {
         _srcmap: *mut bindings::iomap,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: iomap calls with an inode of `T::Fs` that its caller holds.
-            let inode = unsafe { INode::<T::Fs>::from_raw(inode) };
-            let map = T::begin(
-                inode,
-                pos.try_into().map_err(|_| EINVAL)?,
-                length.try_into().map_err(|_| EINVAL)?,
-                Request(flags),
-            )?;
-            let (kind, addr) = match map.extent {
-                Extent::Hole => (bindings::IOMAP_HOLE, NULL_ADDR),
-                Extent::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, addr),
-                Extent::Mapped(addr) => (bindings::IOMAP_MAPPED, addr),
-            };
-            let dax = inode.super_block().dax();
-            // SAFETY: `iomap` is valid and ours to fill.
+            // SAFETY: By this function's requirements: the inode is of `T::Fs`, its caller holds it.
+            unsafe { Self::map(inode, pos, length, flags, iomap)? };
+            Ok(0)
+        })
+    }
+
+    /// Does what [`Self::begin`] does, and claims the pages that the fault is about to give to the
+    /// DAX core, which believes that nobody else has them; see the C helpers.
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be as in the call of `iomap_begin` in `dax_iomap_fault()`.
+    unsafe extern "C" fn begin_fault(
+        inode: *mut bindings::inode,
+        pos: bindings::loff_t,
+        length: bindings::loff_t,
+        flags: c_uint,
+        iomap: *mut bindings::iomap,
+        _srcmap: *mut bindings::iomap,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By this function's requirements: the inode is of `T::Fs` and held, the iomap
+            // is ours to fill. The lock of the mapping's entry is held until the fault's end. The
+            // device is there, as the core will use its pages, too.
             unsafe {
-                (*iomap).addr = addr;
-                (*iomap).offset = map.offset.try_into().map_err(|_| EOVERFLOW)?;
-                (*iomap).length = map.length;
-                (*iomap).type_ = kind as u16;
-                (*iomap).flags = if map.new {
-                    bindings::IOMAP_F_NEW as u16
-                } else {
-                    0
-                };
-                // What a synchronous mapping stores must be found after a crash: then the size has
-                // to be durable too, which a write may have left for the next sync.
-                if inode.is_dirty() {
-                    (*iomap).flags |= bindings::IOMAP_F_DIRTY as u16;
-                }
-                (*iomap).bdev = inode.super_block().bdev();
-                (*iomap).dax_dev = dax.as_ptr();
-                // A device that does not start at byte 0 of its DAX device (a partition).
-                if addr != NULL_ADDR && flags & bindings::IOMAP_DAX != 0 {
-                    (*iomap).addr += dax.offset();
+                Self::map(inode, pos, length, flags, iomap)?;
+                if u32::from((*iomap).type_) == bindings::IOMAP_MAPPED {
+                    let inode = INode::<T::Fs>::from_raw(inode);
+                    let dax = inode.super_block().dax();
+                    let (pages, offset) = (dax.pages(), dax.offset());
+                    let raw = inode.as_ptr();
+                    if bindings::pinfs_helper_claim(pages, raw, pos, length, iomap, offset) != 0 {
+                        // Nothing is to be ended.
+                        (*iomap).length = 0;
+                        return Err(T::crossed(inode));
+                    }
                 }
             }
             Ok(0)
         })
+    }
+
+    /// Ends the claim of [`Self::begin_fault`].
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be as in the call of `iomap_end` in `dax_iomap_fault()`.
+    unsafe extern "C" fn end_fault(
+        inode: *mut bindings::inode,
+        pos: bindings::loff_t,
+        _length: bindings::loff_t,
+        _written: isize,
+        _flags: c_uint,
+        iomap: *mut bindings::iomap,
+    ) -> c_int {
+        // SAFETY: By this function's requirements. `private` is what the claim has put there.
+        unsafe {
+            if (*iomap).private.is_null() || bindings::pinfs_helper_unclaim(inode, pos, iomap) {
+                return 0;
+            }
+            T::crossed(INode::<T::Fs>::from_raw(inode)).to_errno()
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be as in iomap's call of `iomap_begin`.
+    #[inline(always)]
+    unsafe fn map(
+        inode: *mut bindings::inode,
+        pos: bindings::loff_t,
+        length: bindings::loff_t,
+        flags: c_uint,
+        iomap: *mut bindings::iomap,
+    ) -> Result {
+        // SAFETY: iomap calls with an inode of `T::Fs` that its caller holds.
+        let inode = unsafe { INode::<T::Fs>::from_raw(inode) };
+        let map = T::begin(
+            inode,
+            pos.try_into().map_err(|_| EINVAL)?,
+            length.try_into().map_err(|_| EINVAL)?,
+            Request(flags),
+        )?;
+        let (kind, addr) = match map.extent {
+            Extent::Hole => (bindings::IOMAP_HOLE, NULL_ADDR),
+            Extent::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, addr),
+            Extent::Mapped(addr) => (bindings::IOMAP_MAPPED, addr),
+        };
+        let dax = inode.super_block().dax();
+        // SAFETY: `iomap` is valid and ours to fill.
+        unsafe {
+            (*iomap).addr = addr;
+            (*iomap).offset = map.offset.try_into().map_err(|_| EOVERFLOW)?;
+            (*iomap).length = map.length;
+            (*iomap).type_ = kind as u16;
+            (*iomap).flags = if map.new {
+                bindings::IOMAP_F_NEW as u16
+            } else {
+                0
+            };
+            // What a synchronous mapping stores must be found after a crash: then the size has
+            // to be durable too, which a write may have left for the next sync.
+            if inode.is_dirty() {
+                (*iomap).flags |= bindings::IOMAP_F_DIRTY as u16;
+            }
+            (*iomap).bdev = inode.super_block().bdev();
+            (*iomap).dax_dev = dax.as_ptr();
+            // A device that does not start at byte 0 of its DAX device (a partition).
+            if addr != NULL_ADDR && flags & bindings::IOMAP_DAX != 0 {
+                (*iomap).addr += dax.offset();
+            }
+        }
+        Ok(())
     }
 }

@@ -208,6 +208,23 @@ pub fn seal<M: Medium>(volume: &Volume<M>, group: u64) -> Result {
     set_sum(volume, group, word)
 }
 
+/// Whether all blocks of a run are in use and none holds inodes. The checksums were verified at the
+/// mount; nothing but commits stores there since, a word at once.
+pub(super) fn all_data<M: Medium>(volume: &Volume<M>, run: Run) -> Result<bool> {
+    let end = run.start + run.len;
+    for group in run.start / GROUP_BLOCKS..end.div_ceil(GROUP_BLOCKS) {
+        let bits = Bits::read_unverified(volume, group)?;
+        let words = bits.used.iter().zip(&bits.inodes);
+        for (number, (used, inodes)) in (group * WORDS as u64..).zip(words) {
+            let wanted = mask(number, run.start..end);
+            if used.get() & wanted != wanted || inodes.get() & wanted != 0 {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// Whether the checksums of a group are right.
 ///
 /// # Errors

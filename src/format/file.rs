@@ -14,6 +14,7 @@ use core::{
 };
 
 use super::{
+    bitmap,
     inode::S_IFREG,
     orphan,
     space::{
@@ -182,6 +183,9 @@ fn mapping(
 ) -> Result<Mapping> {
     if let Some(entry) = entry {
         let extent = Extent::from_entry(entry, geometry)?;
+        if above.is_some_and(|above| above < extent.end()) {
+            return Err(Error::Corrupt("extents of a file overlap"));
+        }
         if lblock < extent.end() {
             return Ok(Mapping::Extent(extent.clip(lblock, u64::MAX)));
         }
@@ -199,6 +203,25 @@ pub fn map<M: Medium>(volume: &Volume<M>, inode: &Inode, lblock: u64) -> Result<
     check_block(lblock)?;
     let found = tree::floor(&mut &*volume, inode.ino(), &inode.root, lblock)?;
     mapping(found, volume.geometry(), lblock)
+}
+
+/// Checks that blocks that an extent of a file names are data as far as can be told at once: in use,
+/// without inodes, and no metadata that was seen since the mount.
+///
+/// Locks: the inode lock of the file, shared.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub fn vet<M: Medium>(volume: &Volume<M>, run: Run) -> Result {
+    if !bitmap::all_data(volume, run)? {
+        return Err(Error::Corrupt(
+            "extent over blocks that are free or hold inodes",
+        ));
+    }
+    if volume.medium().any_verified(run.start, run.len) {
+        return Err(Error::Corrupt("extent over metadata"));
+    }
+    Ok(())
 }
 
 /// The same as [`map`], with the transaction's own changes.

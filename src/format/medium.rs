@@ -93,6 +93,18 @@ pub trait Medium {
     ///
     /// Locks: those of [`Medium::set_verified`], exclusive.
     fn forget_verified(&self, _start: u64, _len: u64) {}
+
+    /// Whether one of `len` blocks from `start` on is known to be metadata
+    /// ([`Medium::set_verified`]).
+    fn any_verified(&self, _start: u64, _len: u64) -> bool {
+        false
+    }
+
+    /// Whether one of `len` blocks from `start` on is in the mapping of a file: programs may have it
+    /// in their page tables. Such a block is that file's data, and nothing else.
+    fn is_mapped(&self, _start: u64, _len: u64) -> bool {
+        false
+    }
 }
 
 impl<M: Medium + ?Sized> Medium for &M {
@@ -150,5 +162,13 @@ impl<M: Medium + ?Sized> Medium for &M {
 
     fn forget_verified(&self, start: u64, len: u64) {
         (**self).forget_verified(start, len)
+    }
+
+    fn any_verified(&self, start: u64, len: u64) -> bool {
+        (**self).any_verified(start, len)
+    }
+
+    fn is_mapped(&self, start: u64, len: u64) -> bool {
+        (**self).is_mapped(start, len)
     }
 }

@@ -86,6 +86,9 @@ const SLOTS: usize = 96;
 /// Runs of bitmap bits that a transaction can change.
 const CHANGES: usize = 160;
 
+/// What is said of a block that is free, or being freed, and in the mapping of a file.
+pub const MAPPED: &str = "a block is mapped as one of a file that has it no more";
+
 /// The object differs from the medium, or may.
 const DIRTY: u32 = 1 << 0;
 
@@ -268,7 +271,18 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.need_change()?;
         let run = self.space.alloc(request).ok_or(Error::NoSpace)?;
         self.change(journal::BLOCKS_USED, run)?;
+        self.check_unmapped(run)?;
         Ok(run)
+    }
+
+    /// Fails if a block that is free, or is to be so, is in the mapping of a file: by an image in
+    /// which it has two owners, or none. Whoever frees the blocks of a file has taken them out of
+    /// its mapping before.
+    fn check_unmapped(&self, run: Run) -> Result {
+        if self.volume.medium().is_mapped(run.start, run.len) {
+            return Err(Error::Corrupt(MAPPED));
+        }
+        Ok(())
     }
 
     /// Allocates what was taken outside a transaction.
@@ -284,6 +298,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         if run.len == 0 || !self.space.all_used(run) {
             return Err(Error::Corrupt("freeing blocks that are free"));
         }
+        self.check_unmapped(run)?;
         self.change(journal::BLOCKS_FREE, run)?;
         self.forget(offset_of(run.start), run.len * BLOCK_SIZE);
         Ok(())
@@ -376,7 +391,9 @@ impl<'a, M: Medium> Tx<'a, M> {
     pub(super) fn alloc_meta(&mut self) -> Result<u64> {
         self.need_change()?;
         let start = self.space.alloc_meta().ok_or(Error::NoSpace)?;
-        self.change(journal::BLOCKS_USED, Run { start, len: 1 })?;
+        let run = Run { start, len: 1 };
+        self.change(journal::BLOCKS_USED, run)?;
+        self.check_unmapped(run)?;
         Ok(start)
     }
 

@@ -197,7 +197,18 @@ impl<M: Medium> Volume<M> {
         }
         self.verify::<T>(off, bytes)?;
         if whole {
-            self.medium.set_verified(block);
+            self.remember_verified(block)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the metadata in a block was found right. What a program can store to at any time
+    /// is not: its checksum would say nothing a moment later.
+    fn remember_verified(&self, block: u64) -> Result {
+        self.medium.set_verified(block);
+        if self.medium.is_mapped(block, 1) {
+            self.medium.forget_verified(block, 1);
+            return Err(Error::Corrupt("metadata in a mapped block of a file"));
         }
         Ok(())
     }
@@ -245,8 +256,7 @@ impl<M: Medium> Volume<M> {
         if expected.magic.get() != T::MAGIC || expected.crc.get() != crc {
             return Err(Error::Corrupt(T::DAMAGED));
         }
-        self.medium.set_verified(block);
-        Ok(())
+        self.remember_verified(block)
     }
 
     /// Reads a plain structure without a checksum of its own.

@@ -106,11 +106,18 @@ impl iomap::Operations for BlockMap {
         } else {
             sb.check_readable()?;
         }
+        if let Some(extent) = request.fault().and_then(|held| {
+            let newest = inode.data().map.newest(&held)?.from(first)?;
+            (!newest.unwritten).then_some(newest)
+        }) {
+            return Ok(to_map(extent, false));
+        }
+        let vetted = if request.is_report() { 0 } else { wanted };
         let found = if request.is_nowait() {
             let map = inode.data().map.try_read().ok_or(EAGAIN)?;
-            look_up_locked(inode, first, &map)?
+            look_up_locked(inode, first, vetted, &map)?
         } else {
-            look_up(inode, first)?
+            look_up_locked(inode, first, vetted, &inode.data().map.read())?
         };
         let allocate =
             request.is_write() && !request.is_zero() && !matches!(found.extent, Extent::Mapped(_));
@@ -130,7 +137,14 @@ impl iomap::Operations for BlockMap {
             })
         }
     }
+
+    fn crossed(inode: &INode<Pinfs>) -> Error {
+        inode.super_block().report(CROSSED)
+    }
 }
+
+/// What is said of a block that two files have, or one file in two places.
+const CROSSED: format::Error = format::Error::Corrupt("a block is in two places of files");
 
 /// Turns an extent, in blocks, into a mapping, in bytes.
 fn to_map(extent: map::Extent, new: bool) -> Map {
@@ -149,11 +163,17 @@ fn to_map(extent: map::Extent, new: bool) -> Map {
 
 /// Returns what is at file block `first`, to the end of the extent or hole.
 pub(super) fn look_up(inode: &INode<Pinfs>, first: u64) -> Result<Map> {
-    look_up_locked(inode, first, &inode.data().map.read())
+    look_up_locked(inode, first, 1, &inode.data().map.read())
 }
 
-/// The same with the map lock held.
-fn look_up_locked(inode: &INode<Pinfs>, first: u64, lock: &ReadGuard<'_>) -> Result<Map> {
+/// The same with the map lock held. Where it has to look at the tree, it also looks at what else is
+/// known of the first `vetted` blocks.
+fn look_up_locked(
+    inode: &INode<Pinfs>,
+    first: u64,
+    vetted: u64,
+    lock: &ReadGuard<'_>,
+) -> Result<Map> {
     let map = &inode.data().map;
     if let Some(extent) = map.last(lock, first) {
         return Ok(to_map(extent, false));
@@ -166,6 +186,7 @@ fn look_up_locked(inode: &INode<Pinfs>, first: u64, lock: &ReadGuard<'_>) -> Res
         .map_err(|err| sb.report(err))?;
     Ok(match mapping {
         Mapping::Extent(extent) => {
+            vet(inode, &extent, vetted, lock)?;
             map.found(lock, extent);
             to_map(extent, false)
         }
@@ -176,6 +197,35 @@ fn look_up_locked(inode: &INode<Pinfs>, first: u64, lock: &ReadGuard<'_>) -> Res
             new: false,
         },
     })
+}
+
+/// Checks that the first blocks of an extent that was just found, as many as are wanted, are data,
+/// and that no other file is mapped there.
+///
+/// It costs little beside the look-up, and finds most of what images hold that were made to mislead.
+/// What it does not see is found in page faults ([`BlockMap::crossed`]), or harms nobody who does
+/// not trust the image.
+fn vet(inode: &INode<Pinfs>, extent: &map::Extent, wanted: u64, lock: &ReadGuard<'_>) -> Result {
+    /// More than one page fault wants.
+    const MAX: u64 = format::GROUP_BLOCKS;
+
+    let len = extent.len.min(wanted).min(MAX);
+    if len == 0 {
+        return Ok(());
+    }
+    let sb = inode.super_block();
+    let run = Run {
+        start: extent.block,
+        len,
+    };
+    let vetted = sb.data().medium().session().and_then(|session| {
+        map::vet(&sb.data().volume(lock).through(&session), run)?;
+        if session.is_mapped_elsewhere(run, inode) {
+            return Err(CROSSED);
+        }
+        Ok(())
+    });
+    vetted.map_err(|err| sb.report(err))
 }
 
 /// Makes file block `first` a written one, and as many of the `wanted` blocks as come with it, and

@@ -140,7 +140,7 @@ impl MapLock {
     }
 
     /// Returns the extent that was looked up or made last, to those who do not hold this lock but that
-    /// of the inode.
+    /// of the inode, or handle a page fault of it.
     ///
     /// It was there when it was stored, and nobody has changed the tree since: whoever has the lock
     /// exclusively empties this before. What may change without the lock of the inode are holes and

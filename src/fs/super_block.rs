@@ -130,6 +130,15 @@ pub(super) struct Session<'a> {
     access: Access<'a>,
 }
 
+impl Session<'_> {
+    /// Whether one of the blocks of `run` is in the mapping of a file other than `inode`.
+    pub(super) fn is_mapped_elsewhere(&self, run: Run, inode: &INode<Pinfs>) -> bool {
+        let device: &dax::Device = self.pmem.region.as_ref();
+        let (start, len) = (run.start * format::BLOCK_SIZE, run.len * format::BLOCK_SIZE);
+        device.is_mapped_elsewhere(start, len, inode)
+    }
+}
+
 /// Turns an error of the device into the engine's.
 fn io<R>(result: Result<R>) -> format::Result<R> {
     result.map_err(|_| format::Error::Io)
@@ -190,6 +199,15 @@ impl Medium for Session<'_> {
 
     fn forget_verified(&self, start: u64, len: u64) {
         self.pmem.forget_verified(start, len);
+    }
+
+    fn any_verified(&self, start: u64, len: u64) -> bool {
+        self.pmem.any_verified(start, len)
+    }
+
+    fn is_mapped(&self, start: u64, len: u64) -> bool {
+        let device: &dax::Device = self.pmem.region.as_ref();
+        device.is_mapped(start * format::BLOCK_SIZE, len * format::BLOCK_SIZE)
     }
 }
 
@@ -263,6 +281,25 @@ impl Medium for Pmem {
             }
             block = next;
         }
+    }
+
+    fn any_verified(&self, start: u64, len: u64) -> bool {
+        let end = start.saturating_add(len);
+        (start / 64..end.div_ceil(64)).any(|number| {
+            let found = self.mark(number * 64);
+            found.is_some_and(|(word, _)| {
+                word.load(Relaxed) & format::space::mask(number, start..end) != 0
+            })
+        })
+    }
+
+    fn is_mapped(&self, start: u64, len: u64) -> bool {
+        let device: &dax::Device = self.region.as_ref();
+        // A device that is gone has no pages any more.
+        device.may_be_mapped(start * format::BLOCK_SIZE, len * format::BLOCK_SIZE)
+            && self
+                .session()
+                .is_ok_and(|session| session.is_mapped(start, len))
     }
 }
 
@@ -344,7 +381,17 @@ impl Super {
     ) -> Result<format::Result<Extent>> {
         let mut writer = self.writer.lock();
         self.health.check_writable()?;
-        Ok(map::set_aside(&mut writer.space, last, lblock, len))
+        let set_aside = map::set_aside(&mut writer.space, last, lblock, len);
+        // As in a transaction.
+        let is_mapped = |extent: &Extent| self.medium().is_mapped(extent.block, extent.len);
+        if let Some(extent) = set_aside.as_ref().ok().filter(|extent| is_mapped(extent)) {
+            writer.space.give_back(Run {
+                start: extent.block,
+                len: extent.len,
+            });
+            return Ok(Err(format::Error::Corrupt(format::tx::MAPPED)));
+        }
+        Ok(set_aside)
     }
 
     /// Lets others have what was set aside and is not needed.

@@ -189,7 +189,7 @@ impl Patience {
     /// Milliseconds to wait while the locks are held, if at all.
     fn with_locks(&self) -> Option<u32> {
         let tries = self.in_vain.checked_sub(Self::STREAM)?;
-        (tries < Self::TRIES).then_some(Self::FIRST << tries)
+        (tries < Self::TRIES).then(|| Self::FIRST << tries)
     }
 
     /// Milliseconds to wait while they are not.

@@ -52,18 +52,48 @@ const NOW: Time = Time {
     nsec: 1,
 };
 
-struct Fs {
-    volume: Volume<Memory>,
-    space: Space<Vec<u64>>,
+/// A file system in memory, at work.
+pub(crate) struct Fs {
+    pub(crate) volume: Volume<Memory>,
+    pub(crate) space: Space<Vec<u64>>,
     journal: Journal<Vec<u8>>,
 }
 
 impl Fs {
-    fn run<R>(&mut self, f: impl FnOnce(&mut Tx<'_, Memory>) -> Result<R>) -> Result<R> {
+    /// An empty one of `blocks` blocks.
+    pub(crate) fn new(blocks: u64) -> Result<Self> {
+        let memory = Memory::new(vec![0; (blocks * BLOCK_SIZE) as usize]);
+        let options = Options {
+            uuid: *b"pinfs-for-damage",
+            label: [b'd'; 32],
+            hash_key: (1, 2),
+            now: NOW,
+            uid: 0,
+            gid: 0,
+        };
+        mkfs::format(&memory, &options)?;
+        let volume = Volume::open(memory).map_err(|_| Error::Io)?;
+        let words = space::words_needed(volume.geometry().blocks) as usize;
+        let space = Space::load(&volume, vec![0; words])?;
+        let journal = Journal::new(&volume, vec![0; journal::ARENA_BYTES])?;
+        Ok(Fs {
+            volume,
+            space,
+            journal,
+        })
+    }
+
+    pub(crate) fn run<R>(&mut self, f: impl FnOnce(&mut Tx<'_, Memory>) -> Result<R>) -> Result<R> {
         self.journal.run(&self.volume, &mut self.space, f)
     }
 
-    fn make(&mut self, dir: u64, name: &str, mode: u32, target: Option<&[u8]>) -> Result<u64> {
+    pub(crate) fn make(
+        &mut self,
+        dir: u64,
+        name: &str,
+        mode: u32,
+        target: Option<&[u8]>,
+    ) -> Result<u64> {
         let attr = Attributes {
             mode: mode | 0o644,
             uid: 0,
@@ -77,7 +107,7 @@ impl Fs {
     }
 
     /// Gives a file blocks from `lblock` on, written ones full of `byte`.
-    fn fill(&mut self, ino: u64, lblock: u64, len: u64, byte: Option<u8>) -> Result {
+    pub(crate) fn fill(&mut self, ino: u64, lblock: u64, len: u64, byte: Option<u8>) -> Result {
         self.run(|tx| {
             let extent = file::reserve(tx, ino, lblock, len)?;
             tx.zero_blocks(space::Run {
@@ -111,26 +141,8 @@ impl Fs {
 /// # Errors
 /// [`Error::NoSpace`] if it does not fit.
 pub fn base(blocks: u64) -> Result<Vec<u8>> {
-    let memory = Memory::new(vec![0; (blocks * BLOCK_SIZE) as usize]);
-    let options = Options {
-        uuid: *b"pinfs-for-damage",
-        label: [b'd'; 32],
-        hash_key: (1, 2),
-        now: NOW,
-        uid: 0,
-        gid: 0,
-    };
-    mkfs::format(&memory, &options)?;
-    let volume = Volume::open(memory).map_err(|_| Error::Io)?;
-    let words = space::words_needed(volume.geometry().blocks) as usize;
-    let space = Space::load(&volume, vec![0; words])?;
-    let journal = Journal::new(&volume, vec![0; journal::ARENA_BYTES])?;
-    let root = volume.geometry().root_ino;
-    let mut fs = Fs {
-        volume,
-        space,
-        journal,
-    };
+    let mut fs = Fs::new(blocks)?;
+    let root = fs.volume.geometry().root_ino;
     let plain = fs.make(root, "plain", S_IFREG, None)?;
     fs.fill(plain, 0, 3, Some(b'p'))?;
     fs.fill(plain, 8, 2, None)?;

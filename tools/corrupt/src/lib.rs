@@ -6,13 +6,19 @@
 //! field of every kind of structure set to values that hurt (nothing, all ones, one off, the place
 //! of another structure, its own), structures in the place of others, and flipped bits; with the
 //! checksum that belongs to the new value, and with the old one. A way is a few [`Patch`]es, so that
-//! thousands of images cost no more than one. The same seed gives the same ways.
+//! thousands of images cost no more than one. The same seed gives the same ways. [`crossed`] makes
+//! images in which files share blocks with each other and with metadata.
 
 #![forbid(unsafe_code)]
 
 mod base;
+mod crossed;
 
 pub use base::base;
+pub use crossed::{
+    crossed,
+    CASES, //
+};
 
 use std::collections::BTreeMap;
 

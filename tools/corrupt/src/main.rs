@@ -49,6 +49,14 @@ enum Command {
         /// An image without fault
         image: PathBuf,
     },
+    /// Write an image with the files "one" and "two", which share blocks; without CASE, list the cases
+    Crossed {
+        /// What they share
+        case: Option<String>,
+        /// The file to write
+        #[arg(requires = "case")]
+        image: Option<PathBuf>,
+    },
     /// Damage an image in place, in one of the ways that `list` prints
     Apply {
         /// As for `list`
@@ -86,6 +94,20 @@ fn run(command: Command) -> Result<(), String> {
                 writeln!(out, "{}", damage.line()).map_err(text)?;
             }
             out.flush().map_err(text)
+        }
+        Command::Crossed {
+            case: Some(case),
+            image: Some(image),
+        } => {
+            let bytes = pinfs_corrupt::crossed(&case).map_err(|error| error.to_string())?;
+            fs::write(image, bytes).map_err(text)
+        }
+        Command::Crossed { case: Some(_), .. } => Err("no image to write is named".to_owned()),
+        Command::Crossed { case: None, .. } => {
+            pinfs_corrupt::CASES
+                .iter()
+                .for_each(|case| println!("{case}"));
+            Ok(())
         }
         Command::Apply { seed, index, image } => {
             let mut bytes = fs::read(&image).map_err(text)?;

@@ -2,6 +2,11 @@
 
 //! Damaged and hostile images: errors, never a panic, never without end.
 
+use std::{
+    cell::RefCell,
+    ops::Range, //
+};
+
 use pinfs_format::{
     crash::Random,
     dir,
@@ -11,6 +16,11 @@ use pinfs_format::{
     memory::Memory,
     names,
     namespace,
+    space::Run,
+    tree::{
+        Entry,
+        Root, //
+    },
     xattr::{
         self,
         Key,
@@ -18,7 +28,10 @@ use pinfs_format::{
         Namespace, //
     },
     Error,
-    Name, //
+    Medium,
+    Name,
+    Result,
+    INODE_SLOTS, //
 };
 
 use crate::{
@@ -284,4 +297,133 @@ fn names_out_of_order_are_refused() {
     assert_eq!(with_last(lower, key), disorder);
     assert_eq!(with_last(upper, i64::MAX as u64), Ok(COUNT));
     assert_eq!(with_last(upper, i64::MAX as u64 + 1), disorder);
+}
+
+#[test]
+fn extents_that_overlap_are_refused() {
+    let mut fs = Fs::new(512);
+    let ino = fs.create(b"file").expect("create");
+    let extent = fs.allocate(ino, 0, 16).expect("blocks");
+    let at = |key, block, len| Entry {
+        key,
+        value: block,
+        len,
+        flags: 0,
+    };
+    let entries = [at(0, extent.block, 8), at(4, extent.block + 8, 8)];
+    let root = Root::above(0, &entries).expect("room");
+    fs.run(|tx| {
+        tx.inode_mut(ino)?.root = root;
+        Ok(())
+    })
+    .expect("commit");
+    let seen = file::map(&fs.volume, &fs.inode(ino), 0);
+    assert!(matches!(seen, Err(Error::Corrupt(_))), "{seen:?}");
+    let seen = fs.run(|tx| file::map_tx(tx, ino, 1));
+    assert!(matches!(seen, Err(Error::Corrupt(_))), "{seen:?}");
+}
+
+#[test]
+fn blocks_that_cannot_be_data_are_refused() {
+    let mut fs = Fs::new(512);
+    let ino = fs.create(b"file").expect("create");
+    let extent = fs.allocate(ino, 0, 130).expect("blocks");
+    let run = |start, len| Run { start, len };
+    let vet = |fs: &Fs<Memory>, run| file::vet(&fs.volume, run);
+    assert_eq!(vet(&fs, run(extent.block, extent.len)), Ok(()));
+    assert_eq!(vet(&fs, run(extent.block + 3, 1)), Ok(()));
+    let free = (extent.block..).find(|&block| !fs.space.is_used(block));
+    let free = free.expect("free");
+    for bad in [run(free, 1), run(free - 1, 2), run(ino / INODE_SLOTS, 1)] {
+        let seen = vet(&fs, bad);
+        assert!(matches!(seen, Err(Error::Corrupt(_))), "{bad:?}: {seen:?}");
+    }
+}
+
+/// A medium of which programs have blocks in their page tables.
+struct Mapped {
+    memory: Memory,
+    blocks: RefCell<Range<u64>>,
+}
+
+impl Medium for Mapped {
+    fn size(&self) -> u64 {
+        self.memory.size()
+    }
+
+    fn read(&self, off: u64, buf: &mut [u8]) -> Result {
+        self.memory.read(off, buf)
+    }
+
+    fn write(&self, off: u64, data: &[u8]) -> Result {
+        self.memory.write(off, data)
+    }
+
+    fn zero(&self, off: u64, len: u64) -> Result {
+        self.memory.zero(off, len)
+    }
+
+    fn flush(&self, off: u64, len: u64) -> Result {
+        self.memory.flush(off, len)
+    }
+
+    fn fence(&self) {
+        self.memory.fence();
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        self.memory.xxh64(seed, data)
+    }
+
+    fn is_mapped(&self, start: u64, len: u64) -> bool {
+        let mapped = self.blocks.borrow();
+        start < mapped.end && mapped.start < start + len
+    }
+}
+
+#[test]
+fn mapped_blocks_are_neither_freed_nor_given_away_nor_metadata() {
+    let memory = Memory::new(vec![0; 512 * 4096]);
+    pinfs_format::mkfs::format(&memory, &OPTIONS).expect("format");
+    let medium = Mapped {
+        memory,
+        blocks: RefCell::new(0..0),
+    };
+    let mut fs = Fs::mount(medium).0;
+    let root = fs.root();
+    let attr = attributes(S_IFREG);
+    let file = Name::new(b"file").expect("a name");
+    let ino = fs
+        .run(|tx| namespace::create(tx, root, file, &attr, None))
+        .expect("create");
+    let extent = fs.allocate(ino, 0, 8).expect("blocks");
+    let is_corrupt = |seen: Result| assert!(matches!(seen, Err(Error::Corrupt(_))), "{seen:?}");
+    let map = |fs: &Fs<Mapped>, blocks| *fs.volume.medium().blocks.borrow_mut() = blocks;
+
+    // Another file has one of them, as this one has taken its own out of its mapping.
+    map(&fs, extent.block + 5..extent.block + 6);
+    is_corrupt(fs.run(|tx| file::remove(tx, ino, 0, 8).map(drop)));
+    fs.run(|tx| file::remove(tx, ino, 0, 4).map(drop))
+        .expect("the others are free to go");
+
+    // What is free is mapped.
+    let geometry = *fs.volume.geometry();
+    map(&fs, geometry.data_start..geometry.data_end);
+    is_corrupt(fs.allocate(ino, 20, 1).map(drop));
+    let before = fs.space.counts();
+    is_corrupt(fs.run(|tx| file::reserve(tx, ino, 20, 4).map(drop)));
+    assert_eq!(fs.space.counts(), before);
+
+    // A node, or a leaf, or a list of attributes.
+    map(&fs, 0..0);
+    for at in 0..20 {
+        fs.allocate(ino, 40 + 2 * at, 1).expect("blocks");
+    }
+    let inode = fs.inode(ino);
+    let node = inode.root.entry(0).expect("an entry").value;
+    assert!(inode.root.level() > 0);
+    map(&fs, node..node + 1);
+    is_corrupt(file::map(&fs.volume, &inode, 40).map(drop));
+    map(&fs, 0..0);
+    file::map(&fs.volume, &inode, 40).expect("is good");
 }
