@@ -56,6 +56,8 @@ int pinfs_helper_dax_flush_range(struct inode *inode, struct dax_device *dax_dev
 				 loff_t start, loff_t end);
 u32 pinfs_helper_new_encode_dev(dev_t dev);
 dev_t pinfs_helper_new_decode_dev(u32 dev);
+int pinfs_helper_recheck_truncate(struct mnt_idmap *idmap,
+				  struct dentry *dentry, struct iattr *attr);
 struct dentry *pinfs_helper_file_dentry(const struct file *file);
 int pinfs_helper_finish_open(struct file *file);
 
@@ -120,12 +122,14 @@ void pinfs_helper_invalidate_lock(struct inode *inode);
 void pinfs_helper_invalidate_unlock(struct inode *inode);
 void pinfs_helper_invalidate_lock_shared(struct inode *inode);
 void pinfs_helper_invalidate_unlock_shared(struct inode *inode);
-bool pinfs_helper_suspend_write(struct inode *inode);
-void pinfs_helper_resume_write(struct inode *inode, bool suspended);
+bool pinfs_helper_holds_write_access(void);
+void pinfs_helper_sb_start_write(struct inode *inode);
+void pinfs_helper_sb_end_write(struct inode *inode);
 void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass);
 
 /* task.rs */
 bool pinfs_helper_fatal_signal_pending(void);
+bool pinfs_helper_is_server(void);
 bool pinfs_helper_is_admin(void);
 
 /* dax.rs */

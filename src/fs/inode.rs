@@ -55,7 +55,6 @@ use crate::{
             Type, //
         },
         iomap,
-        Dentry,
         INode,
         SuperBlock, //
     }, //
@@ -238,12 +237,8 @@ impl Operations for LeafInode {
 
     const MAP: Option<iomap::Table<Pinfs>> = Some(file::MAP);
 
-    fn setattr(
-        inode: &mut VfsLocked<'_, Pinfs>,
-        dentry: &Dentry,
-        attributes: Attributes<'_>,
-    ) -> Result {
-        setattr(inode, dentry, attributes)
+    fn setattr(inode: &mut VfsLocked<'_, Pinfs>, attributes: Attributes<'_>) -> Result {
+        setattr(inode, attributes)
     }
 
     fn details(inode: &INode<Pinfs>) -> Result<Details> {
@@ -256,22 +251,18 @@ impl Operations for LeafInode {
 }
 
 /// Changes attributes; the size is the file's to change.
-pub(super) fn setattr(
-    inode: &mut VfsLocked<'_, Pinfs>,
-    dentry: &Dentry,
-    mut attributes: Attributes<'_>,
-) -> Result {
+pub(super) fn setattr(inode: &mut VfsLocked<'_, Pinfs>, mut attributes: Attributes<'_>) -> Result {
     if inode.inode().is_immutable() {
         // Who has it open for writing gets here without having been asked for.
         return Err(EPERM);
     }
-    attributes.prepare(dentry)?;
+    attributes.prepare()?;
     if let Some(size) = attributes.size() {
-        file::resize(inode, size)?;
+        file::resize(inode, size, &attributes)?;
     }
     attributes.apply(inode);
     write(inode.inode())?;
-    attributes.follow_mode(inode, dentry)
+    attributes.follow_mode(inode)
 }
 
 /// Returns what the device alone knows of an inode.

@@ -47,7 +47,7 @@ mod broken {
 
 use kernel_crate::{ffi, mm, page, prelude, rbtree, str, sync};
 use kernel_module::{layout, pins};
-use walls::{dax, fs, gup, hook, identity, irq, lease, lock, proc, trace, uring, vfs, work};
+use walls::{dax, fs, gup, hook, identity, irq, lease, lock, proc, task, trace, uring, vfs, work};
 
 /// Runs a model that has to find something.
 fn must_fail(model: fn()) {

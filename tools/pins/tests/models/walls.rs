@@ -537,9 +537,16 @@ pub(crate) mod uring {
     }
 }
 
+pub(crate) mod task {
+    pub(crate) fn is_server() -> bool {
+        false
+    }
+}
+
 pub(crate) mod lock {
     use crate::{
         machine::{self, machine, INODE},
+        prelude::*,
         vfs::{FileSystem, INode, Inode},
     };
     use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
@@ -581,7 +588,7 @@ pub(crate) mod lock {
     }
 
     impl<F: FileSystem> LayoutLock<'_, F> {
-        pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> R) -> R {
+        pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> Result<R>) -> Result<R> {
             self.held = None;
             let result = wait();
             self.held = Some(LayoutLock::<F>::take());
