@@ -833,6 +833,16 @@ bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 	return true;
 }
 
+bool pinfs_helper_get_write_access(struct inode *inode)
+{
+	return !get_write_access(inode);
+}
+
+void pinfs_helper_put_write_access(struct inode *inode)
+{
+	put_write_access(inode);
+}
+
 const struct path *pinfs_helper_file_path(const struct file *file)
 {
 	return &file->f_path;

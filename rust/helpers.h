@@ -177,6 +177,8 @@ int pinfs_helper_mmap_read_lock_killable(struct mm_struct *mm);
 void pinfs_helper_mmap_read_unlock(struct mm_struct *mm);
 bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 			     struct pinfs_vma *found);
+bool pinfs_helper_get_write_access(struct inode *inode);
+void pinfs_helper_put_write_access(struct inode *inode);
 const struct path *pinfs_helper_file_path(const struct file *file);
 bool pinfs_helper_mmap_seq(struct mm_struct *mm, unsigned int *seq);
 bool pinfs_helper_mmap_seq_changed(struct mm_struct *mm, unsigned int seq);

@@ -51,6 +51,11 @@ use kernel::{
     types::Opaque, //
 };
 
+/// `FS_IMMUTABLE_FL`: nothing of the file may change.
+pub(crate) const FS_IMMUTABLE_FL: u32 = bindings::FS_IMMUTABLE_FL;
+/// `FS_APPEND_FL`: the file may only grow.
+pub(crate) const FS_APPEND_FL: u32 = bindings::FS_APPEND_FL;
+
 /// A point in time: seconds since the epoch and nanoseconds within the second.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time {

@@ -52,6 +52,7 @@ use crate::{
         LayoutLock, //
     },
     pins::{
+        cover::ALL,
         grant::{
             Breaker,
             Standing, //
@@ -265,6 +266,27 @@ fn standing(inode: InodeId, pages: &Range<u64>) -> Result<Standing> {
 /// Says whether pages that hold bytes of a range are pinned, or about to be.
 pub(crate) fn is_pinned(inode: &Inode, bytes: &Range<u64>) -> bool {
     are_pinned(InodeId::of(inode), &pages_of(bytes))
+}
+
+/// Runs `forbid`, which must have pins of the inode refused from then on, unless there are any or
+/// some on their way. It runs with interrupts disabled and must not sleep.
+///
+/// # Errors
+///
+/// `EBUSY` if there are.
+pub(crate) fn unless_pinned(inode: &Inode, forbid: impl FnOnce()) -> Result {
+    let id = InodeId::of(inode);
+    // The record may be behind.
+    reaper::settle(id);
+    let guard = registry::lock();
+    if let Some(registry) = guard.as_ref() {
+        if registry.is_pinned(id, &ALL) {
+            return Err(EBUSY);
+        }
+    }
+    forbid();
+    drop(guard);
+    Ok(())
 }
 
 /// Marks one of the pages that hold bytes of a range and are pinned as dirty, if there are any, so that
