@@ -765,24 +765,59 @@ int pinfs_helper_layout_lease_install(struct file *file, int fd,
 	return ret;
 }
 
+/* What vfs_setlease() asks first, but for the security modules. */
+bool pinfs_helper_may_lease(struct file *file)
+{
+	vfsuid_t vfsuid = i_uid_into_vfsuid(file_mnt_idmap(file),
+					    file_inode(file));
+
+	return vfsuid_eq_kuid(vfsuid, current_fsuid()) || capable(CAP_LEASE);
+}
+
+/* The lease of a file, under flc_lock. */
+static struct file_lease *
+find_layout_lease(struct file_lock_context *ctx, const struct file *file,
+		  const struct lease_manager_operations *ops)
+{
+	struct file_lease *lease;
+
+	list_for_each_entry(lease, &ctx->flc_lease, c.flc_list)
+		if (lease->c.flc_file == file && lease->fl_lmops == ops)
+			return lease;
+	return NULL;
+}
+
+bool pinfs_helper_file_has_layout_lease(const struct file *file,
+					const struct lease_manager_operations *ops)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
+	bool found;
+
+	if (!ctx || list_empty_careful(&ctx->flc_lease))
+		return false;
+	spin_lock(&ctx->flc_lock);
+	found = find_layout_lease(ctx, file, ops);
+	spin_unlock(&ctx->flc_lock);
+	return found;
+}
+
 /* What vfs_setlease() does to a lease that is there, and nothing else of it. */
-void pinfs_helper_layout_lease_update(struct file *file,
-				      const struct lease_manager_operations *ops)
+int pinfs_helper_layout_lease_update(struct file *file,
+				     const struct lease_manager_operations *ops)
 {
 	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
 	struct file_lease *lease;
+	int ret = -EAGAIN;
 	LIST_HEAD(dispose);
 
 	if (!ctx)
-		return;
+		return ret;
 	spin_lock(&ctx->flc_lock);
-	list_for_each_entry(lease, &ctx->flc_lease, c.flc_list) {
-		if (lease->c.flc_file == file && lease->fl_lmops == ops) {
-			ops->lm_change(lease, F_RDLCK, &dispose);
-			break;
-		}
-	}
+	lease = find_layout_lease(ctx, file, ops);
+	if (lease)
+		ret = ops->lm_change(lease, F_RDLCK, &dispose);
 	spin_unlock(&ctx->flc_lock);
+	return ret;
 }
 
 bool pinfs_helper_file_has_other_lease(const struct file *file,

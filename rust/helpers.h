@@ -220,8 +220,11 @@ void pinfs_helper_lease_own(struct file_lease *lease);
 void pinfs_helper_lease_spare(struct file_lease *lease);
 int pinfs_helper_layout_lease_install(struct file *file, int fd,
 				      const struct lease_manager_operations *ops);
-void pinfs_helper_layout_lease_update(struct file *file,
-				      const struct lease_manager_operations *ops);
+bool pinfs_helper_may_lease(struct file *file);
+bool pinfs_helper_file_has_layout_lease(const struct file *file,
+					const struct lease_manager_operations *ops);
+int pinfs_helper_layout_lease_update(struct file *file,
+				     const struct lease_manager_operations *ops);
 bool pinfs_helper_file_has_other_lease(const struct file *file,
 				       const struct lease_manager_operations *ops);
 int pinfs_helper_break_layout(struct inode *inode, bool wait);
