@@ -53,6 +53,7 @@ use kernel::{
         aref::ARef,
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
         Arc, //
@@ -67,6 +68,8 @@ pub(crate) struct PathRef {
     path: bindings::path,
     /// Write access to the mount is held.
     writes: bool,
+    /// So is that to the inode.
+    writes_inode: Atomic<bool>,
 }
 
 // SAFETY: Mounts and dentries are reference-counted and shared by all tasks.
@@ -85,6 +88,7 @@ impl PathRef {
             Self {
                 path: *path,
                 writes: bindings::mnt_get_write_access((*path).mnt) == 0,
+                writes_inode: Atomic::new(false),
             }
         }
     }
@@ -94,6 +98,24 @@ impl PathRef {
         self.path.mnt == other.path.mnt
             && self.path.dentry == other.path.dentry
             && self.writes == other.writes
+    }
+
+    /// Keeps the file one that is open for writing (`get_write_access()`), as it is to whoever
+    /// executes it or wants a lease that says that nobody writes to it. Does nothing if somebody
+    /// executes it. May be called in any context.
+    ///
+    /// Not every path has that: who only tries to pin pages must not be in the way of such.
+    pub(crate) fn hold_write_access(&self) {
+        let inode = self.inode().as_ptr();
+        // SAFETY: The inode is referenced. What is taken twice is put once, and the rest by `drop`.
+        unsafe {
+            if !self.writes_inode.load(Relaxed)
+                && bindings::pinfs_helper_get_write_access(inode)
+                && self.writes_inode.xchg(true, Full)
+            {
+                bindings::pinfs_helper_put_write_access(inode);
+            }
+        }
     }
 
     /// Returns the wrapped `struct path`.
@@ -113,6 +135,9 @@ impl Drop for PathRef {
     fn drop(&mut self) {
         // SAFETY: The write access and the references are ours.
         unsafe {
+            if self.writes_inode.load(Relaxed) {
+                bindings::pinfs_helper_put_write_access(self.inode().as_ptr());
+            }
             if self.writes {
                 bindings::mnt_put_write_access(self.path.mnt);
             }

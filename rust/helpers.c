@@ -7,6 +7,7 @@
 #include <linux/filelock.h>
 #include <linux/fserror.h>
 #include <linux/iversion.h>
+#include <linux/kallsyms.h>
 #include <linux/kdev_t.h>
 #include <linux/module.h>
 #include <linux/mount.h>
@@ -19,6 +20,7 @@
 #include <linux/sched/task.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/stacktrace.h>
 #include <linux/statfs.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
@@ -179,6 +181,48 @@ int pinfs_helper_dax_flush_range(struct inode *inode, struct dax_device *dax_dev
 	};
 
 	return dax_writeback_mapping_range(inode->i_mapping, dax_dev, &wbc);
+}
+
+/*
+ * What vfs_truncate(), do_ftruncate(), may_open() and nfsd have asked before
+ * they called notify_change(), and what that asked of the file and of who
+ * changes its size.  By name, and to open a file, permission is needed; a file
+ * that is open for writing has it for good.  nfsd has no files that stay open
+ * and lets the owner do what a descriptor would let it do.
+ *
+ * The set-user-ID and set-group-ID bits and capabilities that the file may have
+ * by now go by themselves: what the caller wants done about them follows from
+ * what they were.  Security modules and fanotify are not asked again; there is
+ * no way for a module to do so.
+ */
+int pinfs_helper_recheck_truncate(struct mnt_idmap *idmap,
+				  struct dentry *dentry, struct iattr *attr)
+{
+	struct inode *inode = d_inode(dentry);
+	struct iattr privs = { .ia_valid = ATTR_FORCE | ATTR_KILL_PRIV };
+	int ret;
+
+	if (sb_rdonly(inode->i_sb))
+		return -EROFS;
+	if (IS_APPEND(inode) || IS_IMMUTABLE(inode))
+		return -EPERM;
+	if (!(attr->ia_valid & ATTR_FILE) || (attr->ia_valid & ATTR_OPEN)) {
+		ret = inode_permission(idmap, inode, MAY_WRITE);
+		if (ret == -EACCES && pinfs_helper_is_server() &&
+		    vfsuid_eq_kuid(i_uid_into_vfsuid(idmap, inode),
+				   current_fsuid()))
+			ret = 0;
+		if (ret)
+			return ret;
+	}
+	attr->ia_valid &= ~ATTR_KILL_PRIV;
+	ret = setattr_prepare(idmap, dentry, attr);
+	if (ret)
+		return ret;
+	if (IS_NOSEC(inode))
+		return 0;
+	privs.ia_valid |= setattr_should_drop_suidgid(idmap, inode);
+	return notify_change(idmap, dentry, &privs, NULL);
 }
 
 struct dentry *pinfs_helper_file_dentry(const struct file *file)
@@ -455,22 +499,55 @@ void pinfs_helper_invalidate_unlock_shared(struct inode *inode)
 }
 
 /*
- * Gives up the write access that the callers of setattr and fallocate hold,
- * for a freeze to go on.  The core dumper truncates its file without having
- * taken it.
+ * The VFS calls setattr and fallocate with write access to the superblock, but
+ * others call them without: the core dumper, which tells by PF_DUMPCORE; loop
+ * and target_core_file, which call f_op->fallocate() from kernel threads; and
+ * ecryptfs and cachefiles, which call notify_change() from system calls.  The
+ * counter itself does not say who holds it.
+ *
+ * So what is asked is who called: if all that is on the stack is the kernel
+ * proper, pinfs, and overlayfs, which takes it as the VFS does, then it is held.
+ * Whoever else is there may be one who has not; that includes the trampolines
+ * of BPF and kprobes, which count as modules.
  */
-bool pinfs_helper_suspend_write(struct inode *inode)
+static bool is_known_caller(unsigned long addr)
 {
-	if (current->flags & PF_DUMPCORE)
+	char name[KSYM_SYMBOL_LEN];
+	char *module;
+
+	sprint_symbol(name, addr);
+	module = strchr(name, '[');
+	return !module || strstarts(module, "[" KBUILD_MODNAME "]") ||
+	       strstarts(module, "[overlay]");
+}
+
+bool pinfs_helper_holds_write_access(void)
+{
+	unsigned long stack[64];
+	unsigned int count, i;
+
+	if (current->flags & (PF_DUMPCORE | PF_KTHREAD))
 		return false;
-	sb_end_write(inode->i_sb);
+	/* Built in, they do not show as modules. */
+	if (IS_BUILTIN(CONFIG_ECRYPT_FS) || IS_BUILTIN(CONFIG_CACHEFILES))
+		return false;
+	count = stack_trace_save(stack, ARRAY_SIZE(stack), 0);
+	if (!count || count == ARRAY_SIZE(stack))
+		return false;
+	for (i = 0; i < count; i++)
+		if (!is_known_caller(stack[i]))
+			return false;
 	return true;
 }
 
-void pinfs_helper_resume_write(struct inode *inode, bool suspended)
+void pinfs_helper_sb_start_write(struct inode *inode)
 {
-	if (suspended)
-		sb_start_write(inode->i_sb);
+	sb_start_write(inode->i_sb);
+}
+
+void pinfs_helper_sb_end_write(struct inode *inode)
+{
+	sb_end_write(inode->i_sb);
 }
 
 void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass)
@@ -483,6 +560,16 @@ void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass)
 bool pinfs_helper_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+/*
+ * Whether the current task is a server of other machines, that is nfsd: of the
+ * kernel's threads that are no workers of a workqueue, it alone calls file
+ * systems for others.
+ */
+bool pinfs_helper_is_server(void)
+{
+	return (current->flags & (PF_KTHREAD | PF_WQ_WORKER)) == PF_KTHREAD;
 }
 
 bool pinfs_helper_is_admin(void)
@@ -963,24 +1050,59 @@ int pinfs_helper_layout_lease_install(struct file *file, int fd,
 	return ret;
 }
 
+/* What vfs_setlease() asks first, but for the security modules. */
+bool pinfs_helper_may_lease(struct file *file)
+{
+	vfsuid_t vfsuid = i_uid_into_vfsuid(file_mnt_idmap(file),
+					    file_inode(file));
+
+	return vfsuid_eq_kuid(vfsuid, current_fsuid()) || capable(CAP_LEASE);
+}
+
+/* The lease of a file, under flc_lock. */
+static struct file_lease *
+find_layout_lease(struct file_lock_context *ctx, const struct file *file,
+		  const struct lease_manager_operations *ops)
+{
+	struct file_lease *lease;
+
+	list_for_each_entry(lease, &ctx->flc_lease, c.flc_list)
+		if (lease->c.flc_file == file && lease->fl_lmops == ops)
+			return lease;
+	return NULL;
+}
+
+bool pinfs_helper_file_has_layout_lease(const struct file *file,
+					const struct lease_manager_operations *ops)
+{
+	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
+	bool found;
+
+	if (!ctx || list_empty_careful(&ctx->flc_lease))
+		return false;
+	spin_lock(&ctx->flc_lock);
+	found = find_layout_lease(ctx, file, ops);
+	spin_unlock(&ctx->flc_lock);
+	return found;
+}
+
 /* What vfs_setlease() does to a lease that is there, and nothing else of it. */
-void pinfs_helper_layout_lease_update(struct file *file,
-				      const struct lease_manager_operations *ops)
+int pinfs_helper_layout_lease_update(struct file *file,
+				     const struct lease_manager_operations *ops)
 {
 	struct file_lock_context *ctx = locks_inode_context(file_inode(file));
 	struct file_lease *lease;
+	int ret = -EAGAIN;
 	LIST_HEAD(dispose);
 
 	if (!ctx)
-		return;
+		return ret;
 	spin_lock(&ctx->flc_lock);
-	list_for_each_entry(lease, &ctx->flc_lease, c.flc_list) {
-		if (lease->c.flc_file == file && lease->fl_lmops == ops) {
-			ops->lm_change(lease, F_RDLCK, &dispose);
-			break;
-		}
-	}
+	lease = find_layout_lease(ctx, file, ops);
+	if (lease)
+		ret = ops->lm_change(lease, F_RDLCK, &dispose);
 	spin_unlock(&ctx->flc_lock);
+	return ret;
 }
 
 bool pinfs_helper_file_has_other_lease(const struct file *file,
@@ -1029,6 +1151,16 @@ bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 	found->can_be_huge = IS_ALIGNED(found->index - PHYS_PFN(addr), PTRS_PER_PMD) &&
 			     vma->vm_end - vma->vm_start >= PMD_SIZE;
 	return true;
+}
+
+bool pinfs_helper_get_write_access(struct inode *inode)
+{
+	return !get_write_access(inode);
+}
+
+void pinfs_helper_put_write_access(struct inode *inode)
+{
+	put_write_access(inode);
 }
 
 const struct path *pinfs_helper_file_path(const struct file *file)

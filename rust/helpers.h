@@ -56,6 +56,8 @@ int pinfs_helper_dax_flush_range(struct inode *inode, struct dax_device *dax_dev
 				 loff_t start, loff_t end);
 u32 pinfs_helper_new_encode_dev(dev_t dev);
 dev_t pinfs_helper_new_decode_dev(u32 dev);
+int pinfs_helper_recheck_truncate(struct mnt_idmap *idmap,
+				  struct dentry *dentry, struct iattr *attr);
 struct dentry *pinfs_helper_file_dentry(const struct file *file);
 int pinfs_helper_finish_open(struct file *file);
 
@@ -121,12 +123,14 @@ void pinfs_helper_invalidate_lock(struct inode *inode);
 void pinfs_helper_invalidate_unlock(struct inode *inode);
 void pinfs_helper_invalidate_lock_shared(struct inode *inode);
 void pinfs_helper_invalidate_unlock_shared(struct inode *inode);
-bool pinfs_helper_suspend_write(struct inode *inode);
-void pinfs_helper_resume_write(struct inode *inode, bool suspended);
+bool pinfs_helper_holds_write_access(void);
+void pinfs_helper_sb_start_write(struct inode *inode);
+void pinfs_helper_sb_end_write(struct inode *inode);
 void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass);
 
 /* task.rs */
 bool pinfs_helper_fatal_signal_pending(void);
+bool pinfs_helper_is_server(void);
 bool pinfs_helper_is_admin(void);
 
 /* dax.rs */
@@ -191,6 +195,8 @@ int pinfs_helper_mmap_read_lock_killable(struct mm_struct *mm);
 void pinfs_helper_mmap_read_unlock(struct mm_struct *mm);
 bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 			     struct pinfs_vma *found);
+bool pinfs_helper_get_write_access(struct inode *inode);
+void pinfs_helper_put_write_access(struct inode *inode);
 const struct path *pinfs_helper_file_path(const struct file *file);
 bool pinfs_helper_mmap_seq(struct mm_struct *mm, unsigned int *seq);
 bool pinfs_helper_mmap_seq_changed(struct mm_struct *mm, unsigned int seq);
@@ -232,8 +238,11 @@ void pinfs_helper_lease_own(struct file_lease *lease);
 void pinfs_helper_lease_spare(struct file_lease *lease);
 int pinfs_helper_layout_lease_install(struct file *file, int fd,
 				      const struct lease_manager_operations *ops);
-void pinfs_helper_layout_lease_update(struct file *file,
-				      const struct lease_manager_operations *ops);
+bool pinfs_helper_may_lease(struct file *file);
+bool pinfs_helper_file_has_layout_lease(const struct file *file,
+					const struct lease_manager_operations *ops);
+int pinfs_helper_layout_lease_update(struct file *file,
+				     const struct lease_manager_operations *ops);
 bool pinfs_helper_file_has_other_lease(const struct file *file,
 				       const struct lease_manager_operations *ops);
 int pinfs_helper_break_layout(struct inode *inode, bool wait);

@@ -95,6 +95,16 @@ impl<'a> OpenFile<'a> {
         unsafe { bindings::pinfs_helper_syscall_fd() }
     }
 
+    /// Says whether the current task may have leases on the file: it acts for the file's owner, or
+    /// has CAP_LEASE. Does not sleep.
+    ///
+    /// The kernel asks this and the security modules in `vfs_setlease()`; what they say is not
+    /// known here.
+    pub(crate) fn may_lease(self) -> bool {
+        // SAFETY: The file is referenced.
+        unsafe { bindings::pinfs_helper_may_lease(self.0) }
+    }
+
     /// Says whether the file is open for writing.
     pub(crate) fn is_writable(self) -> bool {
         // SAFETY: The file is referenced; its mode does not change while it is open.
@@ -141,9 +151,15 @@ pub(crate) trait Leases: 'static {
     /// and says whether that was all. Under `flc_lock`.
     fn timed_out(file: OpenFile<'_>) -> bool;
 
-    /// Asks what the file's lease is to look like in the course of [`install`] or [`update`]. Fails
-    /// when somebody asks for another kind of lease on the file. Under `flc_lock`.
-    fn look(file: OpenFile<'_>) -> Result<Look>;
+    /// Asks whether the lease that the current task wants by [`install`] is possible. Under
+    /// `flc_lock`, which is held until it is there or refused.
+    fn admit(file: OpenFile<'_>) -> Result;
+
+    /// Has the change made that the current task wants by [`install`] or [`update`], and returns
+    /// what the file's lease is to look like with it. May be asked again. Fails when somebody asks
+    /// for another kind of lease on the file, but not for the file's first lease after
+    /// [`Leases::admit`]. Under `flc_lock`.
+    fn commit(file: OpenFile<'_>) -> Result<Look>;
 
     /// Asks whether the file's lease may be released, and if so forgets it. Under `flc_lock`.
     fn release(file: OpenFile<'_>) -> Result;
@@ -208,7 +224,7 @@ impl<L: Leases> Manager<L> {
                 to_result(unsafe { bindings::lease_modify(lease, arg, dispose) })?;
                 return Ok(0);
             }
-            let look = L::look(file)?;
+            let look = L::commit(file)?;
             // SAFETY: As above.
             unsafe {
                 if !look.is_breaking {
@@ -224,6 +240,8 @@ impl<L: Leases> Manager<L> {
         })
     }
 
+    /// The last that the kernel does for a lease that it has not refused: from now on it is there.
+    ///
     /// Makes the process the one that signals go to, unless the file has another already, and
     /// gives the lease its type: the kernel would refuse to add one of type F_WRLCK beside another.
     ///
@@ -233,7 +251,7 @@ impl<L: Leases> Manager<L> {
     unsafe extern "C" fn setup(lease: *mut bindings::file_lease, _private: *mut *mut c_void) {
         // SAFETY: Called by `generic_add_lease()` under `flc_lock`.
         unsafe {
-            let arg = L::look(Self::file(lease)).map_or(F_RDLCK, type_of);
+            let arg = L::commit(Self::file(lease)).map_or(F_RDLCK, type_of);
             bindings::pinfs_helper_lease_setup(lease, arg);
         }
     }
@@ -246,19 +264,25 @@ impl<L: Leases> Manager<L> {
         L::is_exempt(unsafe { Self::file(lease) })
     }
 
-    /// Opens do not conflict with a layout lease, and conflicts between layout leases are settled
-    /// before the kernel is asked; what is left is a lease of another kind that the file holds.
+    /// Opens do not conflict with a layout lease; a lease of another kind that the file holds does,
+    /// and so may the layout leases of others. The kernel asks under the lock under which it then
+    /// calls `change` or `setup`.
     ///
     /// # Safety
     ///
     /// As `lm_open_conflict`.
     unsafe extern "C" fn open_conflict(file: *mut bindings::file, _arg: c_int) -> c_int {
-        // SAFETY: Called by `generic_add_lease()` under `flc_lock`.
-        if unsafe { bindings::pinfs_helper_file_has_other_lease(file, Self::table()) } {
-            EAGAIN.to_errno()
-        } else {
-            0
-        }
+        from_result(|| {
+            // SAFETY: Called by `generic_add_lease()` under `flc_lock`, which its caller's file
+            // outlives.
+            unsafe {
+                if bindings::pinfs_helper_file_has_other_lease(file, Self::table()) {
+                    return Err(EAGAIN);
+                }
+                L::admit(OpenFile::from_raw(file))?;
+            }
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -301,11 +325,22 @@ pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_int) -> Result {
     })
 }
 
-/// Makes the layout lease of a file look as [`Leases::look`] says, and has those look again who wait
-/// for it to go.
-pub(crate) fn update<L: Leases>(file: OpenFile<'_>) {
+/// Makes the change that the current task has prepared of the layout lease of a file, and has those
+/// look again who wait for it to go.
+///
+/// # Errors
+///
+/// What [`Leases::admit`] says; `EAGAIN` if there is none.
+pub(crate) fn update<L: Leases>(file: OpenFile<'_>) -> Result {
     // SAFETY: The file is referenced.
-    unsafe { bindings::pinfs_helper_layout_lease_update(file.0, Manager::<L>::table()) };
+    to_result(unsafe { bindings::pinfs_helper_layout_lease_update(file.0, Manager::<L>::table()) })
+}
+
+/// Says whether a file has a layout lease. Takes `flc_lock` if any file has a lease on the inode;
+/// does not sleep.
+pub(crate) fn is_leased<L: Leases>(file: OpenFile<'_>) -> bool {
+    // SAFETY: The file is referenced.
+    unsafe { bindings::pinfs_helper_file_has_layout_lease(file.0, Manager::<L>::table()) }
 }
 
 /// Releases the layout lease of a file, if [`Leases::release`] agrees.

@@ -156,26 +156,39 @@ impl<F: FileSystem> Drop for SharedInodeLock<'_, F> {
     }
 }
 
+/// What was found to be so before an operation began, by the VFS and by the file system, and has to
+/// be so still whenever the operation has had its locks dropped: who may change the file, and
+/// whether the file may change.
+///
+/// An operation whose arguments depend on the file (its size, say) looks at those itself; see
+/// `crate::layout::Broken`.
+pub(crate) trait Recheck<F: FileSystem> {
+    /// Fails if the operation must not go on. The inode's `i_rwsem` is held exclusively.
+    fn recheck(&self, inode: &INode<F>) -> Result;
+}
+
 /// Both locks that keep a file's layout still: `i_rwsem` and `mapping->invalidate_lock`, each
 /// exclusive. Reads, writes and page faults of the file are locked out.
 ///
 /// # Invariants
 ///
-/// Both locks are held by the current task, and so is write access to the superblock, except while
-/// a core file is being dumped.
+/// Both locks are held by the current task.
 #[must_use = "the lock unlocks when the guard is dropped"]
 pub(crate) struct LayoutLock<'a, F: FileSystem> {
     inode: &'a INode<F>,
+    checks: &'a dyn Recheck<F>,
     _not_send: NotThreadSafe,
 }
 
 impl<'a, F: FileSystem> LayoutLock<'a, F> {
     /// Waits for direct I/O in flight, then for the invalidate lock.
     ///
-    /// The callers are `setattr` and `fallocate`, which the VFS calls with write access to the
-    /// superblock held; the one exception, a truncate by the core dumper, tells itself by
-    /// `PF_DUMPCORE`.
-    pub(crate) fn new(locked: &'a mut impl ExclusiveInode<Fs = F>) -> Self {
+    /// The callers are `setattr` and `fallocate`, and `checks` is what they and the VFS have
+    /// checked until now.
+    pub(crate) fn new(
+        locked: &'a mut impl ExclusiveInode<Fs = F>,
+        checks: &'a dyn Recheck<F>,
+    ) -> Self {
         let inode = locked.inode();
         // SAFETY: The inode is initialised, and its i_rwsem is held, so that no new direct I/O
         // starts.
@@ -186,32 +199,48 @@ impl<'a, F: FileSystem> LayoutLock<'a, F> {
         // INVARIANT: The mutable borrow of the evidence keeps the i_rwsem held.
         Self {
             inode,
+            checks,
             _not_send: NotThreadSafe,
         }
     }
 
-    /// Runs `wait` with both locks and the write access given up, and takes them again, so that
-    /// reads, writes, faults and a freeze of the file system go on meanwhile.
+    /// Runs `wait` with both locks given up and takes them again, so that reads, writes and faults
+    /// go on meanwhile. A freeze of the file system does too, if it is certain that the caller of
+    /// the file system holds the write access that a freeze waits for; else that is kept, as there
+    /// may be none to give up.
     ///
-    /// Whatever was known about the file before the call has to be looked at again after it.
-    pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> R) -> R {
+    /// What the operation's checks found is checked again. Whatever else was known about the file
+    /// before the call has to be looked at again after it.
+    ///
+    /// # Errors
+    ///
+    /// What `wait` says, or [`Recheck::recheck`]; the locks are held in any case.
+    pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> Result<R>) -> Result<R> {
         let inode = self.inode.as_ptr();
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant. That the write access is held, the helper has found out.
         let write_access = unsafe {
+            let is_held = bindings::pinfs_helper_holds_write_access();
             bindings::pinfs_helper_invalidate_unlock(inode);
             bindings::pinfs_helper_inode_unlock(inode);
-            bindings::pinfs_helper_suspend_write(inode)
+            if is_held {
+                bindings::pinfs_helper_sb_end_write(inode);
+            }
+            is_held
         };
         let result = wait();
         // SAFETY: The inode is referenced by whoever lent it to us. What was given up is taken
         // back in the lock order, so the invariant holds again.
         unsafe {
-            bindings::pinfs_helper_resume_write(inode, write_access);
+            if write_access {
+                bindings::pinfs_helper_sb_start_write(inode);
+            }
             bindings::pinfs_helper_inode_lock(inode);
             bindings::inode_dio_wait(inode);
             bindings::pinfs_helper_invalidate_lock(inode);
         }
-        result
+        let result = result?;
+        self.checks.recheck(self.inode)?;
+        Ok(result)
     }
 }
 

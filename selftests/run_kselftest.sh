@@ -15,14 +15,14 @@ set -uo pipefail
 # Programs that find a mounted pinfs ...
 MOUNTED=(
 	fs_basic fs_names fs_xattr fs_ioctl fs_io fs_full fs_limits
-	leases lease_kinds lease_ranges lease_storm layout_ops layout_paths layout_states evict torture
+	leases lease_kinds lease_ranges lease_storm layout_ops layout_paths layout_states rights evict torture
 	pins_uring pins_transient pins_input pins_rdma pins_xdp pins_contexts pins_kernel pins_model pins_scale proc_pins
 	random_calls trace_events
 )
 # ... and those that mount for themselves. The last are what others have written to judge file systems.
 ALONE=(
 	module.sh persist.sh fs_states.sh hostile.sh crossed.sh load.sh
-	rdma.sh p9_ext4.sh bad_input.sh tools.sh
+	rdma.sh p9_ext4.sh nfs.sh bad_input.sh tools.sh
 	outside_pjdfstest.sh outside_fsx.sh outside_stress.sh outside_fio.sh
 )
 MOUNTED="${MOUNTED[*]}"

@@ -28,6 +28,7 @@ pub(crate) use self::busy::{
     break_layouts,
     is_pinned,
     mark_pinned_dirty,
+    unless_pinned,
     Broken, //
 };
 pub(crate) use self::ioctl::lease as lease_ioctl;

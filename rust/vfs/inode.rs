@@ -51,6 +51,11 @@ use kernel::{
     types::Opaque, //
 };
 
+/// `FS_IMMUTABLE_FL`: nothing of the file may change.
+pub(crate) const FS_IMMUTABLE_FL: u32 = bindings::FS_IMMUTABLE_FL;
+/// `FS_APPEND_FL`: the file may only grow.
+pub(crate) const FS_APPEND_FL: u32 = bindings::FS_APPEND_FL;
+
 /// A point in time: seconds since the epoch and nanoseconds within the second.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time {
@@ -236,8 +241,23 @@ impl Inode {
 
     /// Says whether nothing of the file may change (`IS_IMMUTABLE()`).
     pub(crate) fn is_immutable(&self) -> bool {
-        // SAFETY: The inode is initialised; a plain load of an aligned field.
-        unsafe { (*self.as_ptr()).i_flags & bindings::S_IMMUTABLE != 0 }
+        self.has_flag(bindings::S_IMMUTABLE)
+    }
+
+    /// Says whether the file may only grow (`IS_APPEND()`).
+    pub(crate) fn is_append_only(&self) -> bool {
+        self.has_flag(bindings::S_APPEND)
+    }
+
+    /// Says whether the file is swapped to (`IS_SWAPFILE()`).
+    pub(crate) fn is_swap_file(&self) -> bool {
+        self.has_flag(bindings::S_SWAPFILE)
+    }
+
+    fn has_flag(&self, flag: u32) -> bool {
+        // SAFETY: The inode is initialised. Others may change the field, so it is read once, as
+        // READ_ONCE() does.
+        unsafe { (&raw const (*self.as_ptr()).i_flags).read_volatile() & flag != 0 }
     }
 
     /// Writes dirty pages and the inode (`sync_inode_metadata()`), and waits.

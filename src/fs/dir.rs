@@ -345,12 +345,8 @@ impl Operations for DirInode {
         Ok(())
     }
 
-    fn setattr(
-        inode: &mut VfsLocked<'_, Pinfs>,
-        dentry: &Dentry,
-        attributes: Attributes<'_>,
-    ) -> Result {
-        inode::setattr(inode, dentry, attributes)
+    fn setattr(inode: &mut VfsLocked<'_, Pinfs>, attributes: Attributes<'_>) -> Result {
+        inode::setattr(inode, attributes)
     }
 
     fn details(inode: &INode<Pinfs>) -> Result<Details> {

@@ -39,6 +39,7 @@ use crate::{
         LayoutLock,
         NoFaults,
         ReadGuard,
+        Recheck,
         SharedInodeLock, //
     },
     uapi::PINFS_IOC_LEASE,
@@ -428,13 +429,19 @@ fn remove_blocks(lock: &LayoutLock<'_, Pinfs>, blocks: Range<u64>) -> Result {
 }
 
 /// Sets the size of a file, for truncate(2) in either direction.
-pub(super) fn resize(locked: &mut impl ExclusiveInode<Fs = Pinfs>, size: u64) -> Result {
+///
+/// `checks` are those that have let the caller get here.
+pub(super) fn resize(
+    locked: &mut impl ExclusiveInode<Fs = Pinfs>,
+    size: u64,
+    checks: &dyn Recheck<Pinfs>,
+) -> Result {
     if size > locked.inode().size() {
         zero_behind_end(locked, size)?;
         locked.inode().touch();
         return set_size(locked, size);
     }
-    let mut lock = LayoutLock::new(locked);
+    let mut lock = LayoutLock::new(locked, checks);
     // The file may have grown or shrunk while the locks were dropped; what the caller wants is
     // the same still, and `range` does not depend on the old size.
     while let Broken::Again = break_layouts(&mut lock, &(size..u64::MAX))? {}
@@ -497,7 +504,7 @@ fn collapse(
     what: &Fallocate,
 ) -> Result {
     let blocks = whole_blocks(&what.range)?;
-    let mut lock = LayoutLock::new(locked);
+    let mut lock = LayoutLock::new(locked, &StillMutable);
     loop {
         // Up to the end it would be a truncate.
         if what.range.end >= lock.inode().size() {
@@ -541,7 +548,7 @@ fn insert(
 ) -> Result {
     let blocks = whole_blocks(&what.range)?;
     let len = what.range.end - what.range.start;
-    let mut lock = LayoutLock::new(locked);
+    let mut lock = LayoutLock::new(locked, &StillMutable);
     loop {
         let size = lock.inode().size();
         if what.range.start >= size {
@@ -806,6 +813,26 @@ fn check_mutable(inode: &INode<Pinfs>) -> Result {
     Ok(())
 }
 
+/// What `vfs_fallocate()` and [`check_mutable`] have asked before they let anybody change what
+/// there is of a file: all modes that wait do. The descriptor is open for writing for good, and
+/// with it the mount. Security modules and fanotify are not asked again; there is no way for a
+/// module to do so.
+struct StillMutable;
+
+impl Recheck<Pinfs> for StillMutable {
+    fn recheck(&self, inode: &INode<Pinfs>) -> Result {
+        inode.super_block().check_writable()?;
+        if inode.is_append_only() {
+            return Err(EPERM);
+        }
+        check_mutable(inode)?;
+        if inode.is_swap_file() {
+            return Err(ETXTBSY);
+        }
+        Ok(())
+    }
+}
+
 /// Makes an inode durable, the device's own buffers included.
 pub(super) fn sync_inode(inode: &INode<Pinfs>) -> Result {
     inode.sync_metadata()?;
@@ -887,7 +914,8 @@ impl Operations for OpenFileOps {
                 allocate(&locked, what)
             }
             FallocateMode::ZeroRange => {
-                let mut lock = LayoutLock::new(&mut locked);
+                check_growth(&locked, what)?;
+                let mut lock = LayoutLock::new(&mut locked, &StillMutable);
                 while let Broken::Again = break_layouts(&mut lock, &what.range)? {}
                 check_growth(&lock, what)?;
                 file.modified(&lock)?;
@@ -895,7 +923,7 @@ impl Operations for OpenFileOps {
                 allocate(&lock, what)
             }
             FallocateMode::PunchHole => {
-                let mut lock = LayoutLock::new(&mut locked);
+                let mut lock = LayoutLock::new(&mut locked, &StillMutable);
                 while let Broken::Again = break_layouts(&mut lock, &what.range)? {}
                 file.modified(&lock)?;
                 punch(&lock, &what.range)

@@ -26,6 +26,7 @@ use crate::{
         },
         symlink, //
     },
+    layout,
     lock::{
         ExclusiveInode,
         HeldInode,
@@ -52,10 +53,11 @@ use crate::{
             Table,
             Time,
             Times,
-            Type, //
+            Type,
+            FS_APPEND_FL,
+            FS_IMMUTABLE_FL, //
         },
         iomap,
-        Dentry,
         INode,
         SuperBlock, //
     }, //
@@ -238,12 +240,8 @@ impl Operations for LeafInode {
 
     const MAP: Option<iomap::Table<Pinfs>> = Some(file::MAP);
 
-    fn setattr(
-        inode: &mut VfsLocked<'_, Pinfs>,
-        dentry: &Dentry,
-        attributes: Attributes<'_>,
-    ) -> Result {
-        setattr(inode, dentry, attributes)
+    fn setattr(inode: &mut VfsLocked<'_, Pinfs>, attributes: Attributes<'_>) -> Result {
+        setattr(inode, attributes)
     }
 
     fn details(inode: &INode<Pinfs>) -> Result<Details> {
@@ -256,22 +254,18 @@ impl Operations for LeafInode {
 }
 
 /// Changes attributes; the size is the file's to change.
-pub(super) fn setattr(
-    inode: &mut VfsLocked<'_, Pinfs>,
-    dentry: &Dentry,
-    mut attributes: Attributes<'_>,
-) -> Result {
+pub(super) fn setattr(inode: &mut VfsLocked<'_, Pinfs>, mut attributes: Attributes<'_>) -> Result {
     if inode.inode().is_immutable() {
         // Who has it open for writing gets here without having been asked for.
         return Err(EPERM);
     }
-    attributes.prepare(dentry)?;
+    attributes.prepare()?;
     if let Some(size) = attributes.size() {
-        file::resize(inode, size)?;
+        file::resize(inode, size, &attributes)?;
     }
     attributes.apply(inode);
     write(inode.inode())?;
-    attributes.follow_mode(inode, dentry)
+    attributes.follow_mode(inode)
 }
 
 /// Returns what the device alone knows of an inode.
@@ -292,21 +286,31 @@ pub(super) fn details(inode: &INode<Pinfs>) -> Result<Details> {
 /// Of a file that has become immutable nothing may change any more, through mappings either: page
 /// faults are refused from then on, and those that went before are over when the lock is there.
 /// Writing the pages back makes what is mapped read-only, so that the next store faults.
+///
+/// A device would go on: whoever has pinned pages of the file has the right to write to them. So of
+/// such a file nobody takes that right away, as it cannot be mounted read-only either (`EBUSY`),
+/// and pages of a file whose contents must stay are not pinned. The one is asked and the other
+/// forbidden at once, before the device knows.
 pub(super) fn set_flags(locked: &VfsLocked<'_, Pinfs>, flags: u32) -> Result {
     let inode = locked.inode();
     if flags & !settable(inode.mode().into()) != 0 {
         return Err(eopnotsupp());
     }
+    let before = details(inode)?.flags;
+    if flags & !before & (FS_IMMUTABLE_FL | FS_APPEND_FL) != 0 {
+        layout::unless_pinned(inode, || inode.set_flags(locked, flags))?;
+    }
     let now = inode.current_time();
-    {
+    let recorded = {
         let map = inode.data().map.write_fields();
         inode.super_block().transact(&map, |tx| {
             let disk = tx.inode_mut(inode.ino())?;
             disk.set_attributes(flags);
             disk.set_time(Stamp::Change, now.to_format());
             Ok(())
-        })?;
-    }
+        })
+    };
+    recorded.inspect_err(|_| inode.set_flags(locked, before))?;
     inode.set_ctime(now);
     let no_faults = NoFaults::new(inode);
     inode.set_flags(locked, flags);

@@ -52,6 +52,7 @@ use crate::{
         LayoutLock, //
     },
     pins::{
+        cover::ALL,
         grant::{
             Breaker,
             Standing, //
@@ -59,6 +60,7 @@ use crate::{
         reaper,
         registry, //
     },
+    task,
     trace,
     vfs::{
         errno::edeadlk,
@@ -92,10 +94,42 @@ pub(crate) enum Broken {
 ///
 /// * `ETXTBSY` for a range that is pinned, or under a strong lease of another process;
 /// * `EDEADLK` for a range that is pinned, if the current process holds the lease;
-/// * `ERESTARTSYS` or `EINTR` after a signal while waiting.
+/// * `ERESTARTSYS` or `EINTR` after a signal while waiting;
+/// * what has come to forbid the operation while it waited ([`Recheck`](crate::lock::Recheck));
+/// * for a server like nfsd, `EAGAIN` instead of all of these but the last: see [`for_server`].
 pub(crate) fn break_layouts<F: FileSystem>(
     lock: &mut LayoutLock<'_, F>,
     range: Range<u64>,
+) -> Result<Broken> {
+    let is_server = task::is_server();
+    let broken = break_or_wait(lock, range, is_server);
+    if is_server {
+        broken.map_err(for_server)
+    } else {
+        broken
+    }
+}
+
+/// What a server like nfsd is told. It has no word for most of these errnos: some it takes for an
+/// I/O error, of others it warns. `EAGAIN` it knows (`NFS4ERR_DELAY`, `NFS3ERR_JUKEBOX`): the
+/// client asks again later, and an operation on a pinned file goes on when the pins have ended.
+fn for_server(err: Error) -> Error {
+    let unknown = [ETXTBSY, edeadlk(), EBUSY, EINTR];
+    if unknown.contains(&err) {
+        EAGAIN
+    } else {
+        err
+    }
+}
+
+/// The heart of [`break_layouts`].
+///
+/// A server's threads are few, and its clients ask again; so it has holders told of a break, and
+/// waits for pages no longer than streams of references take.
+fn break_or_wait<F: FileSystem>(
+    lock: &mut LayoutLock<'_, F>,
+    range: Range<u64>,
+    is_server: bool,
 ) -> Result<Broken> {
     let inode = InodeId::of(lock.inode());
     let pages = pages_of(&range);
@@ -113,7 +147,10 @@ pub(crate) fn break_layouts<F: FileSystem>(
             }
             if standing.other_breakable {
                 let _breaker = Breaker::new(inode, pages.clone())?;
-                if lease::break_layout(lock.inode(), false).is_err() {
+                if let Err(err) = lease::break_layout(lock.inode(), false) {
+                    if is_server {
+                        return Err(err);
+                    }
                     // The holder has been told; now give it time.
                     let file = ARef::<Inode>::from(&**lock.inode());
                     lock.unlocked(|| lease::break_layout(&file, true))?;
@@ -146,6 +183,9 @@ pub(crate) fn break_layouts<F: FileSystem>(
         // A pin that comes later would never let the page become idle; it is found in the next
         // round.
         let msecs = patience.without_locks();
+        if is_server && patience.is_over() {
+            return Err(EAGAIN);
+        }
         lock.unlocked(|| page.wait_killable(msecs, || are_pinned(inode, &pages_busy)))?;
         last = Some(page);
         dropped = true;
@@ -158,6 +198,8 @@ struct Patience {
     next: u32,
     /// Waits after which the page was mapped again.
     in_vain: u32,
+    /// Milliseconds that were waited without the locks.
+    spent: u32,
 }
 
 impl Patience {
@@ -170,11 +212,14 @@ impl Patience {
     const TRIES: u32 = 6;
     /// After so many waits in vain it is tried again.
     const PAUSE: u32 = 40;
+    /// A server does not wait for longer than this without the locks.
+    const OF_SERVER: u32 = 500;
 
     fn new() -> Self {
         Self {
             next: Self::FIRST,
             in_vain: 0,
+            spent: 0,
         }
     }
 
@@ -196,7 +241,13 @@ impl Patience {
     fn without_locks(&mut self) -> u32 {
         let msecs = self.next;
         self.next = (self.next * 2).min(Self::LONGEST);
+        self.spent = self.spent.saturating_add(msecs);
         msecs
+    }
+
+    /// Says whether the next wait without the locks would be too long for a server.
+    fn is_over(&self) -> bool {
+        self.spent > Self::OF_SERVER
     }
 }
 
@@ -215,6 +266,27 @@ fn standing(inode: InodeId, pages: &Range<u64>) -> Result<Standing> {
 /// Says whether pages that hold bytes of a range are pinned, or about to be.
 pub(crate) fn is_pinned(inode: &Inode, bytes: &Range<u64>) -> bool {
     are_pinned(InodeId::of(inode), &pages_of(bytes))
+}
+
+/// Runs `forbid`, which must have pins of the inode refused from then on, unless there are any or
+/// some on their way. It runs with interrupts disabled and must not sleep.
+///
+/// # Errors
+///
+/// `EBUSY` if there are.
+pub(crate) fn unless_pinned(inode: &Inode, forbid: impl FnOnce()) -> Result {
+    let id = InodeId::of(inode);
+    // The record may be behind.
+    reaper::settle(id);
+    let guard = registry::lock();
+    if let Some(registry) = guard.as_ref() {
+        if registry.is_pinned(id, &ALL) {
+            return Err(EBUSY);
+        }
+    }
+    forbid();
+    drop(guard);
+    Ok(())
 }
 
 /// Marks one of the pages that hold bytes of a range and are pinned as dirty, if there are any, so that

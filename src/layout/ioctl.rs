@@ -9,19 +9,16 @@
 use super::lease::{
     arg_of_kind,
     give_back,
+    held,
     kind_of_arg,
     take, //
 };
 use crate::{
-    identity::InodeId,
     lease::{
         OpenFile,
         F_UNLCK, //
     },
-    pins::{
-        cover::ALL,
-        grant, //
-    },
+    pins::cover::ALL,
     uapi::{
         LeaseArg,
         PINFS_LEASE_GET,
@@ -129,7 +126,7 @@ fn pages_of(start: u64, len: u64) -> Result<Range<u64>> {
 
 /// Returns what the file has of a range, from its beginning on.
 fn get(file: OpenFile<'_>, pages: &Range<u64>, arg: LeaseArg) -> LeaseArg {
-    match grant::held(InodeId::of(file.inode()), file.id(), pages) {
+    match held(file, pages) {
         Some(piece) => LeaseArg {
             lease: arg_of_kind(piece.kind) as u32,
             start: piece.start << PAGE_SHIFT,

@@ -7,8 +7,9 @@
 //!
 //! A lease exists twice: as the kernel's `struct file_lease`, one for all ranges of an open file,
 //! which is seen in `/proc/locks` and ends with the file, and as a [`grant`], which pins depend on.
-//! First comes the grant, which settles conflicts (the kernel knows nothing of ranges and of
-//! orphaned leases), then the kernel's lease; if that is refused, the grant is undone. They end
+//! They come about together: the grant is prepared, and is nothing to anybody yet; then the kernel
+//! is asked for its lease, and when it has no reason left to refuse, under `flc_lock`, conflicts of
+//! ranges are settled ([`Leases::admit`]) and the grant is there ([`Leases::commit`]). They end
 //! each in its own way:
 //!
 //! * F_UNLCK: the kernel asks [`Leases::release`] under `flc_lock`, which forgets the grant or
@@ -17,6 +18,16 @@
 //!   [`closed`]. In between the grant is in force with nobody who could use it.
 //! * a break times out: [`Leases::timed_out`] forgets all ranges that can be broken, and if there
 //!   is no other, the grant. That can happen while a range is being added, which then has failed.
+//!   As with a classic lease, time is up when somebody looks: who breaks leases, and who is refused
+//!   one ([`time_out`]). Whoever had it broken may be gone by then.
+//!
+//! # Who may ask
+//!
+//! The kernel asks about permission last. Here it is asked first, before the registry's lock is
+//! taken: who has no right to a lease costs nobody anything. What only the kernel can ask (a
+//! security module) it still asks before the grant is there.
+//!
+//! # Leases that come while an operation is at it
 //!
 //! Consider an operation that has asked about leases, and found none, just before one is taken. It goes
 //! on to take blocks away, and would do so after `fcntl()` has returned; the holder would see what the
@@ -49,10 +60,15 @@ use crate::{
     },
     lock::FaultLock,
     pins::{
-        cover::ALL,
+        cover::{
+            Piece,
+            ALL, //
+        },
         grant::{
             self,
+            Breaker,
             Kind,
+            Prepared,
             State, //
         },
         reaper, //
@@ -110,6 +126,7 @@ fn is_leasable(inode: &Inode) -> bool {
 /// `EACCES` for a strong lease without write access, and for who is neither the file's owner nor
 /// has CAP_LEASE; else as [`grant::change`] and [`lease::install`].
 pub(crate) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind) -> Result {
+    check_permission(file)?;
     // It keeps others from changing a file, so it takes a descriptor that could change it.
     if kind.is_strong() && !file.is_writable() {
         return Err(EACCES);
@@ -117,43 +134,77 @@ pub(crate) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind
     let inode = inode_of(file);
     // The record of pins may be behind, and it decides here.
     reaper::settle(inode);
-    let changed = grant::change(inode, file.id(), pages, Some(kind))?;
+    if let Err(err) = grant::change(inode, file.id(), pages, Some(kind)) {
+        if err != EAGAIN {
+            return Err(err);
+        }
+        // What is in the way may be to go, and its time be up.
+        time_out(file.inode())?;
+        grant::change(inode, file.id(), pages, Some(kind))?;
+    }
     if let Err(err) = lease::install::<Fcntl>(file, fd) {
-        grant::undo(inode, file.id(), changed);
+        grant::settle(inode, file.id());
         return Err(err);
     }
-    if grant::settle(inode, file.id()) {
-        // Whoever asked about leases before there was this one, and is still at it, ends first.
-        drop(FaultLock::new(file.inode()));
-        trace::lease_set(file.inode(), pages, arg_of_kind(kind));
-        Ok(())
-    } else {
-        // The one that timed out was replaced by one that has no grant.
-        lease::remove(file)?;
-        Err(EAGAIN)
+    if !grant::settle(inode, file.id()) {
+        // It was there, and has timed out already.
+        return Err(EAGAIN);
     }
+    // Whoever asked about leases before there was this one, and is still at it, ends first.
+    drop(FaultLock::new(file.inode()));
+    trace::lease_set(file.inode(), pages, arg_of_kind(kind));
+    Ok(())
 }
 
 /// Gives pages of a file's lease back.
 ///
 /// # Errors
 ///
-/// `EAGAIN` if there is no lease on any of them; `EBUSY` if some are pinned under it; `EACCES` as
-/// [`take`] if that is all of the lease.
+/// `EACCES` as [`take`]; `EAGAIN` if there is no lease on any of them; `EBUSY` if some are pinned
+/// under it.
 pub(crate) fn give_back(file: OpenFile<'_>, pages: &Range<u64>) -> Result {
+    check_permission(file)?;
+    if !lease::is_leased::<Fcntl>(file) {
+        return Err(EAGAIN);
+    }
     let inode = inode_of(file);
     reaper::settle(inode);
-    let changed = grant::change(inode, file.id(), pages, None)?;
-    if !changed.is_gone {
-        lease::update::<Fcntl>(file);
-        trace::lease_release(file.inode(), pages, Reason::Released);
-    } else if let Err(err) = lease::remove(file) {
-        grant::undo(inode, file.id(), changed);
-        return Err(err);
+    match grant::change(inode, file.id(), pages, None)? {
+        Prepared::Nothing => lease::remove(file),
+        Prepared::Some => {
+            let updated = lease::update::<Fcntl>(file);
+            // If the rest has timed out meanwhile, that is as good.
+            grant::settle(inode, file.id());
+            updated.inspect(|()| trace::lease_release(file.inode(), pages, Reason::Released))
+        }
     }
-    // If it has timed out meanwhile, that is as good.
-    let _ = grant::settle(inode, file.id());
-    Ok(())
+}
+
+/// Fails for who has no right to a lease on a file, as the kernel does.
+fn check_permission(file: OpenFile<'_>) -> Result {
+    if file.may_lease() {
+        Ok(())
+    } else {
+        Err(EACCES)
+    }
+}
+
+/// Ends what of a file's leases is to go and had its time.
+///
+/// The kernel looks at that whenever somebody breaks leases; so they are broken here by somebody
+/// who is in the way of none.
+fn time_out(inode: &Inode) -> Result {
+    let _nothing = Breaker::new(InodeId::of(inode), 0..0)?;
+    lease::break_layout(inode, false)
+}
+
+/// Returns the first range that a file's lease has among some pages and that nobody waits for to
+/// go.
+pub(super) fn held(file: OpenFile<'_>, pages: &Range<u64>) -> Option<Piece> {
+    if !lease::is_leased::<Fcntl>(file) {
+        return None;
+    }
+    grant::held(inode_of(file), file.id(), pages)
 }
 
 /// The answers to `fcntl()`.
@@ -161,26 +212,24 @@ pub(crate) struct Fcntl;
 
 impl Leases for Fcntl {
     fn wants_set(file: OpenFile<'_>, arg: c_int) -> bool {
-        is_leasable(file.inode())
-            && (arg & F_LAYOUT != 0 || grant::is_held(inode_of(file), file.id()))
+        is_leasable(file.inode()) && (arg & F_LAYOUT != 0 || lease::is_leased::<Self>(file))
     }
 
     fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result {
         match arg {
             F_UNLCK => give_back(file, &ALL),
             // A classic lease does not come beside a layout lease of the same file.
-            F_RDLCK | F_WRLCK => Err(EAGAIN),
+            F_RDLCK | F_WRLCK => check_permission(file).and(Err(EAGAIN)),
             _ => take(file, fd as c_int, &ALL, kind_of_arg(arg)?),
         }
     }
 
     fn wants_get(file: OpenFile<'_>) -> bool {
-        is_leasable(file.inode()) && grant::is_held(inode_of(file), file.id())
+        is_leasable(file.inode()) && lease::is_leased::<Self>(file)
     }
 
     fn get(file: OpenFile<'_>) -> c_int {
-        grant::held(inode_of(file), file.id(), &ALL)
-            .map_or(F_UNLCK, |piece| arg_of_kind(piece.kind))
+        held(file, &ALL).map_or(F_UNLCK, |piece| arg_of_kind(piece.kind))
     }
 
     fn is_exempt(file: OpenFile<'_>) -> bool {
@@ -202,8 +251,12 @@ impl Leases for Fcntl {
         grant::time_out(inode_of(file), file.id())
     }
 
-    fn look(file: OpenFile<'_>) -> Result<Look> {
-        grant::look(inode_of(file), file.id())
+    fn admit(file: OpenFile<'_>) -> Result {
+        grant::admit(inode_of(file), file.id())
+    }
+
+    fn commit(file: OpenFile<'_>) -> Result<Look> {
+        grant::commit(inode_of(file), file.id())
     }
 
     fn release(file: OpenFile<'_>) -> Result {

@@ -23,10 +23,18 @@
 //!
 //! # Changes
 //!
-//! What a file's lease covers changes in two steps, because the kernel's own lease changes under
-//! another lock and may be refused: [`change`], then [`settle`] or [`undo`]. In between both the
-//! old and the new state keep others away, and only what both permit may be pinned. Nobody but the
-//! task that began it changes the lease meanwhile, except that what can be broken may time out.
+//! What a file's lease covers changes together with the kernel's own lease, under `flc_lock`, and
+//! the kernel may refuse that: [`change`] prepares it, the kernel's lease code has it checked
+//! ([`admit`]) and made ([`commit`]) when nothing else can fail, and [`settle`] ends it.
+//!
+//! What is prepared is nothing to anybody else: it keeps nobody away, permits no pin and is not
+//! shown. Otherwise somebody whose request is refused could have others refused, again and again.
+//! Two that prepare what cannot be there together find out in [`admit`]: `flc_lock` is held from
+//! there to [`commit`], and whoever is second is refused. Pins are looked for in [`commit`], under
+//! the registry's lock.
+//!
+//! Nobody but the task that began it changes the lease meanwhile, except that what can be broken
+//! may time out. Then what was to be added is refused, for it was added to a lease that is gone.
 //!
 //! Transitions happen under the registry's lock, so that a pin is either reserved before the lease
 //! stops being active (then F_UNLCK is refused and a close orphans it) or finds it so.
@@ -127,11 +135,28 @@ impl GrantId {
     }
 }
 
+/// A change of a lease, from [`change`] to [`settle`].
+struct Change {
+    /// Who began it, and alone goes on with it.
+    task: TaskId,
+    pages: Range<u64>,
+    kind: Option<Kind>,
+    /// What the lease is to cover. When the change is made: what it did before, whose memory is
+    /// freed without the lock.
+    cover: Cover,
+    /// The process that is to hold the lease, if that changes; then the one that did.
+    holder: Option<ThreadGroup>,
+    is_made: bool,
+    /// Something that can be broken has timed out since the change began.
+    is_late: bool,
+}
+
 /// A lease on a file.
 pub(super) struct Grant {
+    /// What is in force. Empty if the file's first lease is not there yet.
     cover: Cover,
-    /// What it was before the change that is under way.
-    previous: Option<Cover>,
+    /// The change that is under way.
+    change: Option<Change>,
     pub(super) state: State,
     /// The process that took the lease, and alone may pin under it.
     pub(super) holder: ThreadGroup,
@@ -149,10 +174,7 @@ impl Grant {
 
     /// Says whether the current process may pin pages under the lease.
     pub(super) fn permits_pins(&self, pages: &Range<u64>) -> bool {
-        self.state != State::Orphaned
-            && self.holder.is_current()
-            && self.cover.holds(pages)
-            && self.previous.as_ref().is_none_or(|old| old.holds(pages))
+        self.state != State::Orphaned && self.holder.is_current() && self.cover.holds(pages)
     }
 
     /// Returns the kind of lease on a page that is pinned.
@@ -161,21 +183,15 @@ impl Grant {
         Some(piece.kind)
     }
 
-    /// Says whether the lease is being changed.
-    fn is_changing(&self) -> bool {
-        self.previous.is_some()
+    /// Returns the change that the current task is making.
+    fn own_change(&mut self) -> Option<&mut Change> {
+        let change = self.change.as_mut()?;
+        (change.task == TaskId::current()).then_some(change)
     }
 
-    /// Returns what keeps others away from some pages.
-    fn in_force<'a>(&'a self, pages: &'a Range<u64>) -> impl Iterator<Item = &'a Piece> {
-        let previous = self.previous.iter().flat_map(|old| old.within(pages));
-        // `PinInit` has a method of this name, too.
-        Iterator::chain(self.cover.within(pages), previous)
-    }
-
-    /// Returns what the holder has for sure.
-    fn settled(&self) -> &Cover {
-        self.previous.as_ref().unwrap_or(&self.cover)
+    /// Says whether nothing is left of the lease, nor is to come.
+    fn is_over(&self) -> bool {
+        self.cover.pieces().is_empty() && self.change.is_none()
     }
 
     fn has_breakable(&self, pages: &Range<u64>) -> bool {
@@ -186,25 +202,24 @@ impl Grant {
 
     fn keep_strong(&mut self) {
         self.cover.keep_strong();
-        if let Some(previous) = &mut self.previous {
-            previous.keep_strong();
+        if let Some(change) = self.change.as_mut().filter(|change| !change.is_made) {
+            change.cover.keep_strong();
+            change.is_late = true;
         }
         self.breaking = false;
     }
 }
 
-/// What [`change`] did, to be undone if the kernel refuses its part.
-pub(crate) struct Changed {
-    /// The file had no lease before.
-    is_new: bool,
-    /// The file has none any more.
-    pub(crate) is_gone: bool,
-    /// Who held it.
-    holder: Option<ThreadGroup>,
+/// What a change that was prepared leaves of a lease.
+pub(crate) enum Prepared {
+    /// Some of it: the kernel's lease changes.
+    Some,
+    /// Nothing: the kernel's lease goes, and with it the grant ([`release`]). Nothing is under way.
+    Nothing,
 }
 
-/// Puts pages of a file under a lease of another kind, or of none, for an open file and in the name
-/// of the current process, until [`settle`] or [`undo`].
+/// Prepares to put pages of a file under a lease of another kind, or of none, for an open file and
+/// in the name of the current process. If that leaves anything of a lease, [`settle`] must follow.
 ///
 /// # Errors
 ///
@@ -216,47 +231,41 @@ pub(crate) fn change(
     file: FileId,
     pages: &Range<u64>,
     kind: Option<Kind>,
-) -> Result<Changed> {
-    let mut holder = ThreadGroup::current().ok_or(ESRCH)?;
+) -> Result<Prepared> {
+    let holder = ThreadGroup::current().ok_or(ESRCH)?;
     let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
     let mut cover = Cover::with_room(0)?;
+    let prepared = |cover, holder| Change {
+        task: TaskId::current(),
+        pages: pages.clone(),
+        kind,
+        cover,
+        holder,
+        is_made: false,
+        is_late: false,
+    };
     loop {
         let mut guard = registry::lock();
         let registry = guard.as_mut().ok_or(ENODEV)?;
-        if kind.is_some_and(|kind| registry.refuses(inode, file, pages, kind)) {
-            return Err(EAGAIN);
-        }
-        let Some(id) = registry.grant_id_of_file(inode, file) else {
-            cover.assign(&[], pages, Some(kind.ok_or(EAGAIN)?))?;
+        registry.check_change(inode, file, pages, kind)?;
+        let Some(grant) = registry.grant_of_file(inode, file) else {
+            cover.assign(&[], pages, kind)?;
             let key = (inode, GrantId(registry.next_id()));
             registry.insert_grant(node.into_node(
                 key,
                 Grant {
-                    cover,
-                    previous: Some(Cover::new()),
+                    cover: Cover::new(),
+                    change: Some(prepared(cover, None)),
                     state: State::Active(file),
                     holder,
                     uses: 0,
                     breaking: false,
                 },
             ));
-            return Ok(Changed {
-                is_new: true,
-                is_gone: false,
-                holder: None,
-            });
+            return Ok(Prepared::Some);
         };
-        let uncovers =
-            !kind.is_some_and(Kind::is_strong) && registry.is_pinned_under((inode, id), pages);
-        let grant = registry.grants.get_mut(&(inode, id)).ok_or(ENOENT)?;
-        match kind {
-            _ if grant.is_changing() => return Err(EAGAIN),
-            None if grant.cover.within(pages).next().is_none() => return Err(EAGAIN),
-            Some(_) if grant.breaking => return Err(EAGAIN),
-            // Pins stay with the process that took them.
-            Some(_) if grant.uses != 0 && grant.holder != holder => return Err(EBUSY),
-            _ if uncovers => return Err(EBUSY),
-            _ => (),
+        if grant.change.is_some() {
+            return Err(EAGAIN);
         }
         if !cover.has_room_for(&grant.cover) {
             let pieces = grant.cover.pieces().len();
@@ -268,63 +277,57 @@ pub(crate) fn change(
         if cover.pieces().len() > Cover::MAX {
             return Err(enolck());
         }
-        let is_gone = cover.pieces().is_empty();
-        grant.previous = Some(core::mem::replace(&mut grant.cover, cover));
-        if kind.is_some() {
-            core::mem::swap(&mut grant.holder, &mut holder);
+        if cover.pieces().is_empty() {
+            return Ok(Prepared::Nothing);
         }
-        return Ok(Changed {
-            is_new: false,
-            is_gone,
-            holder: kind.is_some().then_some(holder),
-        });
+        grant.change = Some(prepared(cover, kind.is_some().then_some(holder)));
+        return Ok(Prepared::Some);
     }
 }
 
-/// Ends a change, now that the kernel has made it too. Returns false if the lease has timed out
-/// meanwhile.
-#[must_use]
-pub(crate) fn settle(inode: InodeId, file: FileId) -> bool {
-    let previous = match registry::lock().as_mut() {
-        Some(registry) => registry
-            .grant_of_file(inode, file)
-            .map(|grant| grant.previous.take()),
-        None => None,
-    };
-    previous.is_some()
-}
-
-/// Undoes [`change`]. What is pinned by then was permitted before, too.
-pub(crate) fn undo(inode: InodeId, file: FileId, changed: Changed) {
-    let removed = match registry::lock().as_mut() {
-        Some(registry) if changed.is_new => (registry.remove_grant_of_file(inode, file), None),
-        Some(registry) => {
-            let cover = registry.grant_of_file(inode, file).and_then(|grant| {
-                if let Some(holder) = changed.holder {
-                    grant.holder = holder;
-                }
-                let previous = grant.previous.take()?;
-                Some(core::mem::replace(&mut grant.cover, previous))
-            });
-            (None, cover)
-        }
-        None => (None, None),
-    };
-    drop(removed);
-}
-
-/// Returns what the kernel's lease of a file has to look like after the change that is under way.
+/// Says whether the change that the current task has prepared can be made. Under `flc_lock`.
 ///
 /// # Errors
 ///
-/// `EAGAIN` if none is.
-pub(crate) fn look(inode: InodeId, file: FileId) -> Result<Look> {
+/// As [`change`], for what has come about since; `EAGAIN` if nothing was prepared.
+pub(crate) fn admit(inode: InodeId, file: FileId) -> Result {
     let mut guard = registry::lock();
-    let grant = guard
+    guard.as_mut().ok_or(ENODEV)?.check_prepared(inode, file)
+}
+
+/// Makes the change that the current task has prepared, unless it is made already, and returns what
+/// the kernel's lease has to look like then. Under `flc_lock`.
+///
+/// Pins come about without that lock, so whether there are any under what is given back is looked
+/// at under the registry's lock, which is held until that is given back. Under a file's first lease
+/// there are none; and the leases of others are what they were in [`admit`], but that one may have
+/// been orphaned, which is as if that came later.
+///
+/// # Errors
+///
+/// As [`admit`], unless it is the file's first lease; `EAGAIN` if nothing was prepared.
+pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<Look> {
+    let mut guard = registry::lock();
+    let registry = guard.as_mut().ok_or(ENODEV)?;
+    let is_first = registry
+        .grant_of_file(inode, file)
+        .is_some_and(|grant| grant.cover.pieces().is_empty());
+    if !is_first {
+        registry.check_prepared(inode, file)?;
+    }
+    let grant = registry.grant_of_file(inode, file).ok_or(EAGAIN)?;
+    let change = grant
+        .change
         .as_mut()
-        .and_then(|registry| registry.grant_of_file(inode, file))
-        .filter(|grant| grant.is_changing())
+        .filter(|change| change.task == TaskId::current())
         .ok_or(EAGAIN)?;
+    if !change.is_made {
+        change.is_made = true;
+        core::mem::swap(&mut grant.cover, &mut change.cover);
+        if let Some(holder) = &mut change.holder {
+            core::mem::swap(&mut grant.holder, holder);
+        }
+    }
     // The time is up for all that can be broken, so without that there is nothing to wait for.
     grant.breaking &= grant.has_breakable(&ALL);
     Ok(Look {
@@ -338,6 +341,29 @@ pub(crate) fn look(inode: InodeId, file: FileId) -> Result<Look> {
     })
 }
 
+/// Ends the change of the current task, whether it was made or refused, and with it the grant if
+/// that leaves nothing of it. Returns whether the file has a lease.
+pub(crate) fn settle(inode: InodeId, file: FileId) -> bool {
+    let (is_left, removed) = {
+        let mut guard = registry::lock();
+        let Some(registry) = guard.as_mut() else {
+            return false;
+        };
+        let Some(grant) = registry.grant_of_file(inode, file) else {
+            return false;
+        };
+        if grant.own_change().is_none() {
+            return !grant.cover.pieces().is_empty();
+        }
+        let change = grant.change.take();
+        let is_over = grant.is_over();
+        let grant = is_over.then(|| registry.remove_grant_of_file(inode, file));
+        (!is_over, (change, grant))
+    };
+    drop(removed);
+    is_left
+}
+
 /// Forgets the file's lease because its holder lets go of all of it.
 ///
 /// # Errors
@@ -347,9 +373,7 @@ pub(crate) fn look(inode: InodeId, file: FileId) -> Result<Look> {
 pub(crate) fn release(inode: InodeId, file: FileId) -> Result {
     let removed = match registry::lock().as_mut() {
         Some(registry) => match registry.grant_of_file(inode, file) {
-            Some(grant) if grant.is_changing() && !grant.cover.pieces().is_empty() => {
-                return Err(EAGAIN)
-            }
+            Some(grant) if grant.change.is_some() => return Err(EAGAIN),
             Some(grant) if grant.uses != 0 => return Err(EBUSY),
             _ => registry.remove_grant_of_file(inode, file),
         },
@@ -389,7 +413,12 @@ pub(crate) fn time_out(inode: InodeId, file: FileId) -> bool {
                 if !grant.cover.pieces().is_empty() {
                     return false;
                 }
-                registry.remove_grant_of_file(inode, file)
+                if grant.is_over() {
+                    registry.remove_grant_of_file(inode, file)
+                } else {
+                    // Who changes it ends it.
+                    None
+                }
             }
             None => None,
         },
@@ -397,14 +426,6 @@ pub(crate) fn time_out(inode: InodeId, file: FileId) -> bool {
     };
     drop(removed);
     true
-}
-
-/// Says whether a file has a lease, of any kind on any range.
-pub(crate) fn is_held(inode: InodeId, file: FileId) -> bool {
-    registry::any()
-        && registry::lock()
-            .as_ref()
-            .is_some_and(|registry| registry.grant_id_of_file(inode, file).is_some())
 }
 
 /// Returns the first range that a file's lease has among some pages, and that nobody waits for to
@@ -416,7 +437,7 @@ pub(crate) fn held(inode: InodeId, file: FileId, pages: &Range<u64>) -> Option<P
     let mut guard = registry::lock();
     let grant = guard.as_mut()?.grant_of_file(inode, file)?;
     let held = grant
-        .settled()
+        .cover
         .within(pages)
         .find(|piece| !grant.breaking || piece.kind.is_strong())
         .copied();
@@ -527,10 +548,56 @@ impl Registry {
         self.grants_of(inode).any(|(_, grant)| {
             grant.state != State::Active(file)
                 && grant.is_alive()
-                && grant.in_force(pages).any(|piece| {
+                && grant.cover.within(pages).any(|piece| {
                     !piece.kind.admits(kind) || (grant.state == State::Orphaned && kind.is_strong())
                 })
         })
+    }
+
+    /// Says why pages cannot be put under a lease of another kind, or of none, by the current
+    /// process.
+    fn check_change(
+        &self,
+        inode: InodeId,
+        file: FileId,
+        pages: &Range<u64>,
+        kind: Option<Kind>,
+    ) -> Result {
+        if kind.is_some_and(|kind| self.refuses(inode, file, pages, kind)) {
+            return Err(EAGAIN);
+        }
+        let held = self
+            .grants_of(inode)
+            .find(|(_, grant)| grant.state == State::Active(file));
+        let Some((id, grant)) = held else {
+            return kind.map(|_| ()).ok_or(EAGAIN);
+        };
+        match kind {
+            None if grant.cover.within(pages).next().is_none() => Err(EAGAIN),
+            Some(_) if grant.breaking => Err(EAGAIN),
+            // Pins stay with the process that took them.
+            Some(_) if grant.uses != 0 && !grant.holder.is_current() => Err(EBUSY),
+            Some(kind) if kind.is_strong() => Ok(()),
+            _ if self.is_pinned_under((inode, id), pages) => Err(EBUSY),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says why the change that the current task has prepared cannot be made, if it is not made
+    /// yet.
+    fn check_prepared(&mut self, inode: InodeId, file: FileId) -> Result {
+        let change = self
+            .grant_of_file(inode, file)
+            .and_then(Grant::own_change)
+            .ok_or(EAGAIN)?;
+        if change.is_made {
+            return Ok(());
+        }
+        if change.is_late && change.kind.is_some() {
+            return Err(EAGAIN);
+        }
+        let (pages, kind) = (change.pages.clone(), change.kind);
+        self.check_change(inode, file, &pages, kind)
     }
 
     /// Returns the pages of an inode that the current task breaks leases of.
@@ -546,7 +613,7 @@ impl Registry {
         let mut standing = Standing::default();
         for (_, grant) in self.grants_of(inode).filter(|(_, grant)| grant.is_alive()) {
             let own = grant.state != State::Orphaned && grant.holder.is_current();
-            for piece in grant.in_force(pages) {
+            for piece in grant.cover.within(pages) {
                 match (piece.kind.is_strong(), own) {
                     (true, true) => standing.own_strong = true,
                     (true, false) => standing.other_strong = true,

@@ -72,7 +72,8 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// `EOPNOTSUPP` without such a strong lease of this process, `ENOMEM`.
+    /// `EOPNOTSUPP` without such a strong lease of this process; `EPERM` for a file that is
+    /// immutable or append-only; `ENOMEM`.
     pub(super) fn new(
         owner: Owner,
         mm: Option<ARef<Mm>>,
@@ -95,6 +96,10 @@ impl Reservation {
             .find(|(_, grant)| grant.permits_pins(&pages))
             .map(|(id, _)| id)
             .ok_or_else(eopnotsupp)?;
+        // Under the lock under which the file becomes so.
+        if path.inode().is_immutable() || path.inode().is_append_only() {
+            return Err(EPERM);
+        }
 
         let context = match registry.owners.get(&owner) {
             Some(&id) => id,
@@ -121,6 +126,9 @@ impl Reservation {
                 (kit.holding.take(), kit.by_context.take())
             {
                 let path = registry.shared_path(inode, &path);
+                // The lease's descriptor is open for writing, so nobody executes the file; nor
+                // shall anybody as long as a device may write to it.
+                path.hold_write_access();
                 registry
                     .holdings
                     .insert(holding_node.into_node(holding, Holding::new(path)));

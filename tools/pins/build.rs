@@ -25,8 +25,16 @@ type Change = (&'static str, &'static str, &'static str);
 /// A lease is there when whoever asked before it was is still at it.
 const LEASES_DO_NOT_WAIT: &[Change] = &[(
     "layout/lease.rs",
-    "        drop(FaultLock::new(file.inode()));\n",
+    "    drop(FaultLock::new(file.inode()));\n",
     "",
+)];
+
+/// A lease that the kernel may refuse yet is in the way of others.
+const PREPARED_LEASES_REFUSE: &[Change] = &[(
+    "pins/grant.rs",
+    "                && grant.cover.within(pages).any(|piece| {",
+    "                && Iterator::chain(\n                    grant.cover.within(pages),\n                    \
+     grant.change.iter().flat_map(|change| change.cover.within(pages)),\n                ).any(|piece| {",
 )];
 
 const BROKEN: &[Broken] = &[
@@ -40,18 +48,35 @@ const BROKEN: &[Broken] = &[
             "false && holding.2 == grant && reserved.start < pages.end",
         )],
     },
-    // While a lease is given back, it can be pinned under still.
+    // Pins are looked for before the kernel is asked, and not again.
     Broken {
-        name: "old_cover_permits_pins",
+        name: "pins_are_looked_for_early",
         model: "unlock_or_pin",
         changes: &[(
             "pins/grant.rs",
-            "            && self.cover.holds(pages)\n            && self.previous.as_ref().is_none_or(|old| old.holds(pages))",
-            "            && self.previous.as_ref().unwrap_or(&self.cover).holds(pages)",
-        ), (
-            "pins/grant.rs",
             "            Some(grant) if grant.uses != 0 => return Err(EBUSY),\n",
             "",
+        )],
+    },
+    // The same when a part of the lease is given back.
+    Broken {
+        name: "pins_are_looked_for_early_in_a_part",
+        model: "shrink_or_pin",
+        changes: &[(
+            "pins/grant.rs",
+            "        registry.check_prepared(inode, file)?;\n",
+            "",
+        )],
+    },
+    // Or when the kernel asks, but not when the part goes.
+    Broken {
+        name: "pins_come_before_the_change",
+        model: "shrink_or_pin",
+        changes: &[(
+            "pins/grant.rs",
+            "        registry.check_prepared(inode, file)?;\n    }\n",
+            "        registry.check_prepared(inode, file)?;\n    }\n    drop(guard);\n    \
+             let mut guard = registry::lock();\n    let registry = guard.as_mut().ok_or(ENODEV)?;\n",
         )],
     },
     // The lease is looked for first, and the pin reserved later.
@@ -220,10 +245,62 @@ const BROKEN: &[Broken] = &[
         name: "refused_too_early",
         model: "two_takers",
         changes: &[(
+            "layout/lease.rs",
+            "        grant::admit(inode_of(file), file.id())\n",
+            "        let _ = file;\n        Ok(())\n",
+        )],
+    },
+    // A lease that the kernel may refuse yet is in the way of operations ...
+    Broken {
+        name: "prepared_leases_are_in_the_way",
+        model: "refused_taker",
+        changes: &[(
             "pins/grant.rs",
-            "            return Err(EAGAIN);\n        }\n        let Some(id)",
-            "            return Err(EAGAIN);\n        }\n        drop(guard);\n        let mut guard = registry::lock();\n        \
-             let registry = guard.as_mut().ok_or(ENODEV)?;\n        let Some(id)",
+            "            for piece in grant.cover.within(pages) {",
+            "            let change = grant.change.iter().filter(|change| !change.is_made);\n            \
+             let prepared = change.flat_map(|change| change.cover.within(pages));\n            \
+             for piece in Iterator::chain(grant.cover.within(pages), prepared) {",
+        )],
+    },
+    // ... and of other leases ...
+    Broken {
+        name: "prepared_leases_refuse_others",
+        model: "refused_taker",
+        changes: PREPARED_LEASES_REFUSE,
+    },
+    Broken {
+        name: "prepared_changes_refuse_others",
+        model: "refused_change",
+        changes: PREPARED_LEASES_REFUSE,
+    },
+    // ... and what it was before is nothing any more.
+    Broken {
+        name: "prepared_changes_are_made",
+        model: "refused_change",
+        changes: &[(
+            "layout/lease.rs",
+            "    if let Err(err) = lease::install::<Fcntl>(file, fd) {\n",
+            "    let _ = grant::commit(inode, file.id());\n    if let Err(err) = lease::install::<Fcntl>(file, fd) {\n",
+        )],
+    },
+    // Whether a file may be pinned is asked before the pin is reserved.
+    Broken {
+        name: "forbidden_too_late",
+        model: "pin_or_forbid",
+        changes: &[(
+            "layout/busy.rs",
+            "    forbid();\n    drop(guard);\n",
+            "    drop(guard);\n    forbid();\n",
+        )],
+    },
+    // Nobody looks whether time is up but who breaks leases.
+    Broken {
+        name: "time_is_not_looked_at",
+        model: "break_abandoned",
+        changes: &[(
+            "layout/lease.rs",
+            "        time_out(file.inode())?;\n",
+            "",
         )],
     },
     // Pins are noted as shared before they are cloned.
@@ -246,8 +323,8 @@ const BROKEN: &[Broken] = &[
         model: "break_or_shrink",
         changes: &[(
             "layout/lease.rs",
-            "        lease::update::<Fcntl>(file);\n",
-            "",
+            "lease::update::<Fcntl>(file);\n",
+            "grant::commit(inode, file.id()).map(|_| ());\n",
         )],
     },
     // All leases of the file are in the way of who wants some of its pages.
@@ -295,9 +372,9 @@ const BROKEN: &[Broken] = &[
         name: "added_too_late",
         model: "time_out_or_add",
         changes: &[(
-            "layout/lease.rs",
-            "        lease::remove(file)?;\n        Err(EAGAIN)\n",
-            "        Err(EAGAIN)\n",
+            "pins/grant.rs",
+            "            change.is_late = true;\n",
+            "",
         )],
     },
     // Time is up for all of a lease.
@@ -308,6 +385,10 @@ const BROKEN: &[Broken] = &[
             "pins/grant.rs",
             "                if !grant.cover.pieces().is_empty() {\n                    return false;\n                }\n",
             "",
+        ), (
+            "pins/grant.rs",
+            "                if grant.is_over() {\n",
+            "                if grant.change.is_none() {\n",
         )],
     },
     // Who waits is told again what it has been told, and nobody but time ends that.
@@ -316,8 +397,8 @@ const BROKEN: &[Broken] = &[
         model: "break_or_give_back",
         changes: &[(
             "layout/lease.rs",
-            "    } else if let Err(err) = lease::remove(file) {\n",
-            "    } else if let Err(err) = grant::release(inode, file.id()) {\n",
+            "        Prepared::Nothing => lease::remove(file),\n",
+            "        Prepared::Nothing => grant::release(inode, file.id()),\n",
         )],
     },
     // An unpin within the kernel is credited to whoever has pins.
@@ -334,7 +415,7 @@ const BROKEN: &[Broken] = &[
 
 /// What the sources import from the crate that they are in, beside each other.
 const WALLS: &str =
-    "dax, few, fs, gup, hook, identity, irq, lease, lock, proc, trace, uring, vfs, work";
+    "dax, few, fs, gup, hook, identity, irq, lease, lock, proc, task, trace, uring, vfs, work";
 
 fn main() -> io::Result<()> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));

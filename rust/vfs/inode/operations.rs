@@ -18,6 +18,7 @@ use crate::{
     bindings,
     lock::{
         ExclusiveInode,
+        Recheck,
         SharedInodeLock,
         VfsLocked, //
     },
@@ -35,7 +36,10 @@ use crate::{
         FileSystem, //
     }, //
 };
-use core::marker::PhantomData;
+use core::{
+    cell::Cell,
+    marker::PhantomData, //
+};
 use kernel::{
     error::{
         from_result,
@@ -55,7 +59,10 @@ use kernel::{
 /// The attributes that `setattr` is asked to change.
 pub(crate) struct Attributes<'a> {
     idmap: *mut bindings::mnt_idmap,
+    dentry: &'a Dentry,
     iattr: &'a mut bindings::iattr,
+    /// Privileges of the file were taken away apart from this.
+    privileges_done: Cell<bool>,
 }
 
 impl Attributes<'_> {
@@ -73,29 +80,65 @@ impl Attributes<'_> {
     /// # Errors
     ///
     /// `EPERM`, `EFBIG`, `ETXTBSY` (swap file) …, as `setattr_prepare()`.
-    pub(crate) fn prepare(&mut self, dentry: &Dentry) -> Result {
+    pub(crate) fn prepare(&mut self) -> Result {
         // SAFETY: All pointers come from the VFS's call of `setattr`.
-        to_result(unsafe { bindings::setattr_prepare(self.idmap, dentry.as_ptr(), self.iattr) })
+        to_result(unsafe {
+            bindings::setattr_prepare(self.idmap, self.dentry.as_ptr(), self.iattr)
+        })
+    }
+
+    /// What is to be done to the mode because of a change of the size was derived from the mode
+    /// that the file had when the change was asked for.
+    fn valid(&self) -> c_uint {
+        const PRIVILEGES: c_uint =
+            bindings::ATTR_KILL_SUID | bindings::ATTR_KILL_SGID | bindings::ATTR_KILL_PRIV;
+        let valid = self.iattr.ia_valid;
+        if !self.privileges_done.get() {
+            return valid;
+        }
+        // `notify_change()` has ATTR_MODE follow from these, and nobody asks for both.
+        let derived = bindings::ATTR_KILL_SUID | bindings::ATTR_KILL_SGID;
+        let mode = if valid & derived != 0 {
+            bindings::ATTR_MODE
+        } else {
+            0
+        };
+        valid & !(PRIVILEGES | mode)
     }
 
     /// Lets an ACL follow a change of the mode, which must have been applied and written.
-    pub(crate) fn follow_mode<F: FileSystem>(
-        &self,
-        inode: &impl ExclusiveInode<Fs = F>,
-        dentry: &Dentry,
-    ) -> Result {
+    pub(crate) fn follow_mode<F: FileSystem>(&self, inode: &impl ExclusiveInode<Fs = F>) -> Result {
         let inode = inode.inode();
-        if self.iattr.ia_valid & bindings::ATTR_MODE == 0 || inode.file_type() == Type::Symlink {
+        if self.valid() & bindings::ATTR_MODE == 0 || inode.file_type() == Type::Symlink {
             return Ok(());
         }
         // SAFETY: The i_rwsem of the dentry's inode is held, as the argument shows.
-        unsafe { xattr::Thunks::<F::Xattrs>::chmod(self.idmap, dentry.as_ptr(), inode.mode()) }
+        unsafe { xattr::Thunks::<F::Xattrs>::chmod(self.idmap, self.dentry.as_ptr(), inode.mode()) }
     }
 
     /// Copies all attributes but the size to the inode (`setattr_copy()`).
     pub(crate) fn apply<F: FileSystem>(&self, inode: &impl ExclusiveInode<Fs = F>) {
+        let iattr = bindings::iattr {
+            ia_valid: self.valid(),
+            ..*self.iattr
+        };
         // SAFETY: The i_rwsem is held, as the argument shows.
-        unsafe { bindings::setattr_copy(self.idmap, inode.inode().as_ptr(), self.iattr) };
+        unsafe { bindings::setattr_copy(self.idmap, inode.inode().as_ptr(), &iattr) };
+    }
+}
+
+impl<F: FileSystem> Recheck<F> for Attributes<'_> {
+    /// Checks again what was checked before a file's size was to change, and takes privileges from
+    /// the file (set-user-ID and the like) that it may have got meanwhile.
+    fn recheck(&self, _inode: &INode<F>) -> Result {
+        let mut iattr = bindings::iattr { ..*self.iattr };
+        // SAFETY: All pointers come from the VFS's call of `setattr`, which holds the i_rwsem of
+        // the dentry's inode but when it waits; that is over.
+        to_result(unsafe {
+            bindings::pinfs_helper_recheck_truncate(self.idmap, self.dentry.as_ptr(), &mut iattr)
+        })?;
+        self.privileges_done.set(true);
+        Ok(())
     }
 }
 
@@ -202,11 +245,7 @@ pub(crate) trait Operations: Sized + 'static {
     }
 
     /// Changes attributes. The inode's i_rwsem is held exclusively.
-    fn setattr(
-        _inode: &mut VfsLocked<'_, Self::Fs>,
-        _dentry: &Dentry,
-        _attributes: Attributes<'_>,
-    ) -> Result {
+    fn setattr(_inode: &mut VfsLocked<'_, Self::Fs>, _attributes: Attributes<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -656,9 +695,11 @@ impl<T: Operations> Thunks<T> {
                 let mut inode = VfsLocked::from_raw((*dentry).d_inode);
                 let attributes = Attributes {
                     idmap,
+                    dentry: Dentry::from_raw(dentry),
                     iattr: &mut *iattr,
+                    privileges_done: Cell::new(false),
                 };
-                T::setattr(&mut inode, Dentry::from_raw(dentry), attributes)?
+                T::setattr(&mut inode, attributes)?
             };
             Ok(0)
         })

@@ -34,6 +34,7 @@ pub(crate) mod prelude {
     pub(crate) const ENOENT: Error = Error::of(2);
     pub(crate) const ESRCH: Error = Error::of(3);
     pub(crate) const EINTR: Error = Error::of(4);
+    pub(crate) const EPERM: Error = Error::of(1);
     pub(crate) const EAGAIN: Error = Error::of(11);
     pub(crate) const ENOMEM: Error = Error::of(12);
     pub(crate) const EACCES: Error = Error::of(13);

@@ -75,6 +75,10 @@ pub(crate) struct Machine {
     pub(crate) leases: Mutex<Vec<KernelLease>>,
     /// Holders of leases that are to be broken may take longer than they have time.
     pub(crate) expires: std::sync::atomic::AtomicBool,
+    /// The file is immutable.
+    pub(crate) immutable: AtomicBool,
+    /// The kernel refuses leases on one of the open files.
+    pub(crate) refuses: std::sync::atomic::AtomicBool,
     /// Unpins are observed.
     pub(crate) observed: AtomicBool,
     pub(crate) hooks: std::sync::Mutex<Hooks>,
@@ -97,6 +101,8 @@ static MACHINE: Lazy<Machine> = Lazy {
         invalidate: RwLock::new(()),
         leases: Mutex::new(Vec::new()),
         expires: Default::default(),
+        refuses: Default::default(),
+        immutable: AtomicBool::new(false),
         observed: AtomicBool::new(false),
         hooks: Default::default(),
         paths: Default::default(),

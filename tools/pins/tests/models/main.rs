@@ -47,7 +47,7 @@ mod broken {
 
 use kernel_crate::{ffi, mm, page, prelude, rbtree, str, sync};
 use kernel_module::{layout, pins};
-use walls::{dax, fs, gup, hook, identity, irq, lease, lock, proc, trace, uring, vfs, work};
+use walls::{dax, fs, gup, hook, identity, irq, lease, lock, proc, task, trace, uring, vfs, work};
 
 /// Runs a model that has to find something.
 fn must_fail(model: fn()) {
@@ -68,6 +68,7 @@ macro_rules! tests {
 }
 
 tests! {
+    break_abandoned,
     break_or_give_back,
     break_or_shrink,
     clone_or_pin,
@@ -75,9 +76,12 @@ tests! {
     close_or_unpin,
     kernel_unpins_or_close,
     pin_beside_an_unpin,
+    pin_or_forbid,
     punch_or_lease,
     punch_or_pin,
     punch_or_pin_beside_another,
+    refused_change,
+    refused_taker,
     shrink_or_pin,
     stop_watching_or_pin,
     time_out_beside_pins,

@@ -11,6 +11,7 @@ use super::{
         lease::{closed, give_back, take, Fcntl},
     },
     pins::{
+        cover,
         grant::{self, Kind},
         registry,
         Pins, //
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     gup::Request,
     identity::{FileId, InodeId},
-    lease::{self, expire, Leases, OpenFile, F_EXCLUSIVE, F_LAYOUT, F_UNBREAK, F_UNLCK},
+    lease::{self, expire, Leases, OpenFile, F_EXCLUSIVE, F_LAYOUT, F_UNBREAK, F_UNLCK, REFUSED},
     lock::LayoutLock,
     machine::{
         self, act_for, become_process, free_blocks, get_page, machine, must, run_timers, spawn,
@@ -110,12 +111,12 @@ fn shrink(file: FileId, pages: Range<u64>) -> Result {
 
 /// Says whether the kernel has a lease of a file.
 fn is_installed(file: FileId) -> bool {
-    lease::is_installed(OpenFile::of(file))
+    lease::is_leased::<Fcntl>(OpenFile::of(file))
 }
 
 /// Says whether a file has a lease: both of the kernel and a grant, or neither.
 fn is_leased(file: FileId) -> bool {
-    let is_held = grant::is_held(InodeId::of(&INODE), file);
+    let is_held = grant::held(InodeId::of(&INODE), file, &cover::ALL).is_some();
     must(is_installed(file) == is_held, "a lease is half there");
     is_held
 }
@@ -417,6 +418,96 @@ pub(crate) fn two_takers() {
         must(
             own.is_ok() != other.is_ok(),
             "an exclusive lease is not exclusive",
+        );
+        close(LEASED);
+        close(OTHERS);
+    });
+}
+
+/// **A lease that the kernel refuses, beside others' leases and operations:** they do not notice.
+pub(crate) fn refused_taker() {
+    explore(|| {
+        machine().refuses.store(true, SeqCst);
+        let refused = spawn(THIRD, || set_lease(REFUSED, EXCLUSIVE));
+        let puncher = spawn(OTHER, || punch(0..1));
+        must(punch(1..2).is_ok(), "a punch fails for no reason");
+        must(
+            puncher.join().unwrap().is_ok(),
+            "a punch fails for no reason",
+        );
+        must(
+            set_lease(LEASED, EXCLUSIVE).is_ok(),
+            "a lease is refused for no reason",
+        );
+        must(refused.join().unwrap().is_err(), "a lease is not refused");
+        close(LEASED);
+    });
+}
+
+/// The same with a lease that is to be made another one: what it was stays in force.
+pub(crate) fn refused_change() {
+    explore(|| {
+        become_process(THIRD);
+        set_lease(REFUSED, SHARED).unwrap();
+        machine().refuses.store(true, SeqCst);
+        let refused = spawn(THIRD, || set_lease(REFUSED, EXCLUSIVE));
+        become_process(HOLDER);
+        must(
+            set_lease(LEASED, SHARED).is_ok(),
+            "a lease is refused for no reason",
+        );
+        must(punch(0..1) == Err(ETXTBSY), "a strong lease keeps no block");
+        must(refused.join().unwrap().is_err(), "a lease is not refused");
+        close(LEASED);
+        close(REFUSED);
+    });
+}
+
+/// **A pin, or the file made immutable:** one of the two.
+pub(crate) fn pin_or_forbid() {
+    explore(|| {
+        set_lease(LEASED, EXCLUSIVE).unwrap();
+        let pinner = spawn(HOLDER, || pin(None, 0..1));
+        let forbidden = syscall(None, || {
+            busy::unless_pinned(&INODE, || machine().immutable.store(true, SeqCst))
+        });
+        match (pinner.join().unwrap(), forbidden) {
+            (Ok(frames), Err(EBUSY)) => {
+                check_pin(&frames);
+                unpin(None, &frames);
+            }
+            (Err(EPERM), Ok(())) => (),
+            _ => violation("an immutable file is pinned, or a file is neither"),
+        }
+        close(LEASED);
+    });
+}
+
+/// **Who had a lease broken is gone, and time is up:** one of those gets it who want one of their
+/// own.
+pub(crate) fn break_abandoned() {
+    explore(|| {
+        set_lease(LEASED, F_LAYOUT).unwrap();
+        let puncher = spawn(THIRD, || {
+            let _breaker = grant::Breaker::new(InodeId::of(&INODE), 0..1).unwrap();
+            // And does not wait.
+            lease::break_layout(&INODE, false)
+        });
+        must(
+            puncher.join().unwrap() == Err(EAGAIN),
+            "a lease is not to be broken",
+        );
+        expire();
+        let other = spawn(OTHER, || set_lease(OTHERS, EXCLUSIVE));
+        let own = set_lease(LEASED, EXCLUSIVE).is_ok();
+        let other = other.join().unwrap().is_ok();
+        must(
+            own != other,
+            "a break does not end, or a lease is not exclusive",
+        );
+        must(
+            is_leased(LEASED) == own && is_leased(OTHERS) == other,
+            "a lease is not what it was said to be",
         );
         close(LEASED);
         close(OTHERS);

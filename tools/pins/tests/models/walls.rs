@@ -62,9 +62,11 @@ pub(crate) mod identity {
 }
 
 pub(crate) mod vfs {
+    use crate::machine::machine;
     use std::{
         marker::PhantomData,
         ops::{Deref, Range},
+        sync::atomic::Ordering::SeqCst,
     };
 
     #[derive(Clone, Debug)]
@@ -89,6 +91,14 @@ pub(crate) mod vfs {
 
         pub(crate) fn is_regular(&self) -> bool {
             true
+        }
+
+        pub(crate) fn is_immutable(&self) -> bool {
+            machine().immutable.load(SeqCst)
+        }
+
+        pub(crate) fn is_append_only(&self) -> bool {
+            false
         }
 
         pub(crate) fn tag_dirty(&self, _pages: &Range<u64>) {}
@@ -306,6 +316,8 @@ pub(crate) mod gup {
         pub(crate) fn is_same(&self, other: &PathRef) -> bool {
             self.0.number() == other.0.number()
         }
+
+        pub(crate) fn hold_write_access(&self) {}
 
         pub(crate) fn inode(&self) -> &Inode {
             self.0
@@ -537,9 +549,16 @@ pub(crate) mod uring {
     }
 }
 
+pub(crate) mod task {
+    pub(crate) fn is_server() -> bool {
+        false
+    }
+}
+
 pub(crate) mod lock {
     use crate::{
         machine::{self, machine, INODE},
+        prelude::*,
         vfs::{FileSystem, INode, Inode},
     };
     use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
@@ -581,7 +600,7 @@ pub(crate) mod lock {
     }
 
     impl<F: FileSystem> LayoutLock<'_, F> {
-        pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> R) -> R {
+        pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> Result<R>) -> Result<R> {
             self.held = None;
             let result = wait();
             self.held = Some(LayoutLock::<F>::take());

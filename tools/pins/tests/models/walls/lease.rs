@@ -18,6 +18,9 @@ pub(crate) const F_LAYOUT: c_int = 16;
 pub(crate) const F_EXCLUSIVE: c_int = 32;
 pub(crate) const F_UNBREAK: c_int = 64;
 
+/// The open file on which the kernel refuses leases for a reason that nobody else knows.
+pub(crate) const REFUSED: FileId = FileId(12);
+
 /// An open file description of the file.
 #[derive(Clone, Copy)]
 pub(crate) struct OpenFile<'a> {
@@ -44,6 +47,10 @@ impl<'a> OpenFile<'a> {
     pub(crate) fn is_writable(self) -> bool {
         true
     }
+
+    pub(crate) fn may_lease(self) -> bool {
+        true
+    }
 }
 
 pub(crate) struct Look {
@@ -60,7 +67,8 @@ pub(crate) trait Leases: 'static {
     fn is_exempt(file: OpenFile<'_>) -> bool;
     fn breaking(file: OpenFile<'_>) -> bool;
     fn timed_out(file: OpenFile<'_>) -> bool;
-    fn look(file: OpenFile<'_>) -> Result<Look>;
+    fn admit(file: OpenFile<'_>) -> Result;
+    fn commit(file: OpenFile<'_>) -> Result<Look>;
     fn release(file: OpenFile<'_>) -> Result;
 }
 
@@ -69,7 +77,7 @@ pub(crate) trait Leases: 'static {
 struct Manager {
     release: fn(FileId) -> Result,
     /// Says whether there is still something to wait for.
-    look: fn(FileId) -> Result<bool>,
+    commit: fn(FileId) -> Result<bool>,
     is_exempt: fn(FileId) -> bool,
     breaking: fn(FileId) -> bool,
     timed_out: fn(FileId) -> bool,
@@ -104,7 +112,7 @@ fn locked<R>(run: impl FnOnce(&mut Vec<KernelLease>) -> R) -> R {
 fn manager<L: Leases>() -> Manager {
     Manager {
         release: |file| L::release(OpenFile::of(file)),
-        look: |file| L::look(OpenFile::of(file)).map(|look| look.is_breaking),
+        commit: |file| L::commit(OpenFile::of(file)).map(|look| look.is_breaking),
         is_exempt: |file| L::is_exempt(OpenFile::of(file)),
         breaking: |file| L::breaking(OpenFile::of(file)),
         timed_out: |file| L::timed_out(OpenFile::of(file)),
@@ -114,7 +122,7 @@ fn manager<L: Leases>() -> Manager {
 impl KernelLease {
     /// `lm_change()`.
     fn change(&mut self) -> Result {
-        if !(self.manager.look)(self.file)? {
+        if !(self.manager.commit)(self.file)? {
             self.due = Due::Never;
         }
         self.wakes += 1;
@@ -142,9 +150,15 @@ pub(crate) fn expire() {
     });
 }
 
+/// `vfs_setlease()`.
 pub(crate) fn install<L: Leases>(file: OpenFile<'_>, _fd: c_int) -> Result {
+    // A security module, say.
+    if file.id() == REFUSED && machine().refuses.load(SeqCst) {
+        return Err(EACCES);
+    }
     locked(|leases| {
         time_out(leases);
+        L::admit(file)?;
         let mut others = leases.iter().filter(|lease| lease.file != file.id());
         if others.any(|lease| lease.due != Due::Never) {
             return Err(EAGAIN);
@@ -152,8 +166,6 @@ pub(crate) fn install<L: Leases>(file: OpenFile<'_>, _fd: c_int) -> Result {
         match leases.iter_mut().find(|lease| lease.file == file.id()) {
             Some(lease) => lease.change()?,
             None => {
-                // The kernel's lease has some type in any case.
-                let _ = L::look(file);
                 leases.push(KernelLease {
                     file: file.id(),
                     manager: manager::<L>(),
@@ -162,16 +174,23 @@ pub(crate) fn install<L: Leases>(file: OpenFile<'_>, _fd: c_int) -> Result {
                 });
             }
         }
+        // The kernel's lease has some type in any case.
+        let _ = L::commit(file);
         Ok(())
     })
 }
 
-pub(crate) fn update<L: Leases>(file: OpenFile<'_>) {
+pub(crate) fn update<L: Leases>(file: OpenFile<'_>) -> Result {
     locked(|leases| {
-        if let Some(lease) = leases.iter_mut().find(|lease| lease.file == file.id()) {
-            let _ = lease.change();
-        }
-    });
+        let mut leases = leases.iter_mut();
+        let lease = leases.find(|lease| lease.file == file.id());
+        lease.ok_or(EAGAIN)?.change()
+    })
+}
+
+/// Says whether the kernel has a lease of a file.
+pub(crate) fn is_leased<L: Leases>(file: OpenFile<'_>) -> bool {
+    locked(|leases| leases.iter().any(|lease| lease.file == file.id()))
 }
 
 pub(crate) fn remove(file: OpenFile<'_>) -> Result {
@@ -189,11 +208,6 @@ pub(crate) fn remove(file: OpenFile<'_>) -> Result {
 /// What the kernel does when a file is closed for the last time.
 pub(crate) fn forget(file: OpenFile<'_>) {
     locked(|leases| leases.retain(|lease| lease.file != file.id()));
-}
-
-/// Says whether the kernel has a lease of a file.
-pub(crate) fn is_installed(file: OpenFile<'_>) -> bool {
-    locked(|leases| leases.iter().any(|lease| lease.file == file.id()))
 }
 
 /// Returns the first lease that the current task has to wait for.
