@@ -10,6 +10,7 @@ use super::{
     inode::Type,
     iomap,
     quarantine,
+    shown,
     FileSystem,
     INode, //
 };
@@ -789,11 +790,11 @@ impl<T: Operations> Thunks<T> {
                     _fs: PhantomData,
                 });
             }
-            // SAFETY: The file is of `T::Fs` and nobody else's any more. `mmap_prepare` leaves the
-            // mark.
+            // SAFETY: The file is of `T::Fs` and nobody else's any more, as it has no mappings.
+            // Only `mmap_prepare` has put something there.
             unsafe {
                 let inode = INode::<T::Fs>::from_raw((*file).f_inode);
-                quarantine::closed(inode, !(*file).private_data.is_null());
+                quarantine::closed(inode, shown::take(&raw mut (*file).private_data));
             }
         }
         0
@@ -856,8 +857,10 @@ impl<T: Operations> Thunks<T> {
                 return eopnotsupp().to_errno();
             }
             bindings::pinfs_helper_file_accessed(file);
-            // A mark for `release`, which several tasks may leave at once.
-            (&raw mut (*file).private_data).write_volatile(file.cast());
+            // For page faults and `release`.
+            if let Err(err) = shown::get_or_make(&raw mut (*file).private_data) {
+                return err.to_errno();
+            }
             (*desc).vm_ops = &Self::VM;
             bindings::pinfs_helper_vma_desc_set_hugepage(desc);
         }
@@ -908,6 +911,9 @@ impl<T: Operations> Thunks<T> {
             let file = bindings::pinfs_helper_vmf_file(vmf);
             let inode = INode::<T::Fs>::from_raw((*file).f_inode);
             let write = bindings::pinfs_helper_vmf_is_shared_write(vmf);
+            // Before the page is there to be referenced. Without `mmap_prepare` there was no mapping.
+            let page = (*vmf).__bindgen_anon_1.pgoff;
+            shown::get(&raw const (*file).private_data).add(page);
             if write && inode.is_immutable() {
                 return bindings::vm_fault_reason_VM_FAULT_SIGBUS as bindings::vm_fault_t;
             }
