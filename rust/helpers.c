@@ -2,6 +2,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/capability.h>
+#include <linux/compat.h>
 #include <linux/fcntl.h>
 #include <linux/fileattr.h>
 #include <linux/filelock.h>
@@ -379,6 +380,14 @@ void pinfs_helper_file_accessed(struct file *file)
 ssize_t pinfs_helper_generic_write_sync(struct kiocb *iocb, ssize_t count)
 {
 	return generic_write_sync(iocb, count);
+}
+
+/* nfsd says what its client can take; of others it is known by their call. */
+bool pinfs_helper_dir_pos_is_31bit(const struct file *file)
+{
+	if (file->f_mode & FMODE_32BITHASH)
+		return true;
+	return !(file->f_mode & FMODE_64BITHASH) && in_compat_syscall();
 }
 
 bool pinfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx)

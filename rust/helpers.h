@@ -99,6 +99,7 @@ void pinfs_helper_acl_release(struct posix_acl *acl);
 /* vfs/file.rs */
 void pinfs_helper_file_accessed(struct file *file);
 ssize_t pinfs_helper_generic_write_sync(struct kiocb *iocb, ssize_t count);
+bool pinfs_helper_dir_pos_is_31bit(const struct file *file);
 bool pinfs_helper_dir_emit_dots(struct file *file, struct dir_context *ctx);
 bool pinfs_helper_dir_emit(struct dir_context *ctx, const char *name, int len,
 			   u64 ino, unsigned int type);

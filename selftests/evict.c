@@ -690,6 +690,403 @@ TEST_F(pinfs, M7_S3_write_to_a_hole_beside_a_pinned_page)
 	ASSERT_EQ(0, act_unpin(a, 1));
 }
 
+/* ---- what an open file has shown, and who sees to it: fault B4 ---- */
+
+/* What pages have in common is noted for a few of them together: FAR is not near the others. */
+#define VIEW_PAGES	512
+#define FAR		300
+
+/* An open file of its own, with a mapping of some pages. */
+struct view {
+	int fd;
+	char *map;
+	long len;
+};
+
+static long view_open(struct view *v, const char *path, long page, long pages, int flags)
+{
+	v->len = pages * PAGE;
+	v->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (v->fd < 0)
+		return -errno;
+	v->map = mmap(NULL, v->len, PROT_READ | PROT_WRITE, flags, v->fd, page * PAGE);
+	return v->map == MAP_FAILED ? -errno : 0;
+}
+
+static long view_close(struct view *v)
+{
+	long ret = ERR(munmap(v->map, v->len));
+
+	return ERR(close(v->fd)) ?: ret;
+}
+
+/* Puts a page, and no copy of it, into a new pipe. */
+static long splice_page(const char *at, int *pipe)
+{
+	struct iovec iov = { (void *)at, PAGE };
+	volatile char byte = *at;
+
+	(void)byte;
+	if (pipe2(pipe, O_CLOEXEC | O_NONBLOCK))
+		return -errno;
+	return ERR(vmsplice(pipe[1], &iov, 1, 0)) == PAGE ? 0 : -EIO;
+}
+
+static long drop_pipe(int *pipe)
+{
+	return ERR(close(pipe[0])) ?: ERR(close(pipe[1]));
+}
+
+static long view_shared(const char *path, int *pipe)
+{
+	struct view v;
+
+	return view_open(&v, path, 3, 1, MAP_SHARED) ?: splice_page(v.map, pipe) ?: view_close(&v);
+}
+
+static long view_private(const char *path, int *pipe)
+{
+	struct view v;
+
+	return view_open(&v, path, 3, 1, MAP_PRIVATE) ?: splice_page(v.map, pipe) ?: view_close(&v);
+}
+
+/* Pages that the call to mmap() did not speak of. */
+static long view_grown(const char *path, int *pipe)
+{
+	long ret;
+	struct view v;
+
+	ret = view_open(&v, path, 0, 1, MAP_SHARED);
+	if (ret)
+		return ret;
+	v.map = mremap(v.map, v.len, VIEW_PAGES * PAGE, MREMAP_MAYMOVE);
+	v.len = VIEW_PAGES * PAGE;
+	if (v.map == MAP_FAILED)
+		return -errno;
+	return splice_page(v.map + FAR * PAGE, pipe) ?: view_close(&v);
+}
+
+static long view_rearranged(const char *path, int *pipe)
+{
+	long ret;
+	struct view v;
+
+	ret = view_open(&v, path, 0, 2, MAP_SHARED);
+	if (!ret)
+		ret = ERR(syscall(SYS_remap_file_pages, v.map, PAGE, 0, FAR, 0));
+	return ret ?: splice_page(v.map, pipe) ?: view_close(&v);
+}
+
+static long view_unmapped_in_parts(const char *path, int *pipe)
+{
+	long ret;
+	struct view v;
+
+	ret = view_open(&v, path, 0, 8, MAP_SHARED) ?: splice_page(v.map + 3 * PAGE, pipe);
+	if (!ret)
+		ret = ERR(munmap(v.map + 3 * PAGE, PAGE)) ?: ERR(munmap(v.map, 2 * PAGE));
+	return ret ?: view_close(&v);
+}
+
+/* The child faults the page in, and its parent is the last to close the file. */
+static long view_forked(const char *path, int *pipe, int flags, bool before)
+{
+	struct view v;
+	long ret;
+	pid_t pid;
+	int status;
+
+	ret = view_open(&v, path, 0, VIEW_PAGES, flags);
+	if (!ret && pipe2(pipe, O_CLOEXEC | O_NONBLOCK))
+		ret = -errno;
+	if (ret)
+		return ret;
+	if (before) {
+		/* There are page table entries to be copied, and a reason to do so. */
+		v.map[0] = 'a';
+		(void)((volatile char *)v.map)[FAR * PAGE];
+	}
+	pid = fork();
+	if (!pid) {
+		struct iovec iov = { v.map + FAR * PAGE, PAGE };
+
+		_exit(vmsplice(pipe[1], &iov, 1, 0) != PAGE);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+		return -ECHILD;
+	return view_close(&v);
+}
+
+static long view_of_child(const char *path, int *pipe)
+{
+	return view_forked(path, pipe, MAP_SHARED, false);
+}
+
+static long view_copied_by_fork(const char *path, int *pipe)
+{
+	return view_forked(path, pipe, MAP_PRIVATE, true);
+}
+
+/* Another open file maps another page all the time, and ends last or first. */
+static long view_beside(const char *path, int *pipe, bool ends_last)
+{
+	struct view other, v;
+	long ret;
+
+	ret = view_open(&other, path, FAR, 1, MAP_SHARED);
+	other.map[0] = 'o';
+	ret = ret ?: view_open(&v, path, 3, 1, MAP_SHARED) ?: splice_page(v.map, pipe);
+	if (ret)
+		return ret;
+	if (ends_last)
+		return view_close(&v) ?: view_close(&other);
+	return view_close(&other) ?: view_close(&v);
+}
+
+static long view_ends_first(const char *path, int *pipe)
+{
+	return view_beside(path, pipe, true);
+}
+
+static long view_ends_last(const char *path, int *pipe)
+{
+	return view_beside(path, pipe, false);
+}
+
+/* One after the other, so that there is always a mapping, and nobody but the last may look. */
+static long view_relay(const char *path, int *pipe)
+{
+	struct view v[2];
+	long ret;
+
+	ret = view_open(&v[0], path, 3, 1, MAP_SHARED) ?: splice_page(v[0].map, pipe);
+	for (int i = 1; i < 6 && !ret; i++) {
+		ret = view_open(&v[i % 2], path, 3 + i * 80, 1, MAP_SHARED);
+		v[i % 2].map[0] = 'r';
+		ret = ret ?: view_close(&v[(i - 1) % 2]);
+	}
+	return ret ?: view_close(&v[1]);
+}
+
+static const struct {
+	const char *name;
+	long (*show)(const char *path, int *pipe);
+} views[] = {
+	{ "shared", view_shared },
+	{ "private", view_private },
+	{ "grown by mremap()", view_grown },
+	{ "rearranged by remap_file_pages()", view_rearranged },
+	{ "unmapped in parts", view_unmapped_in_parts },
+	{ "faulted in by a child", view_of_child },
+	{ "copied by fork()", view_copied_by_fork },
+	{ "another mapping ends later", view_ends_first },
+	{ "another mapping ends before", view_ends_last },
+	{ "a relay of mappings", view_relay },
+};
+
+TEST_F(pinfs, B13_B17_whatever_way_a_page_was_shown_it_is_seen_when_its_file_is_closed)
+{
+	NEED_MOUNT();
+	for (size_t i = 0; i < ARRAY_SIZE(views); i++) {
+		int pipe[2];
+		long before;
+
+		ASSERT_EQ(0, make_file(self->path, VIEW_PAGES, FILE_SEED));
+		before = blocks_free_at_rest(self->dir);
+		ASSERT_EQ(0, quarantined("files"));
+		ASSERT_EQ(0, views[i].show(self->path, pipe)) {
+			TH_LOG("%s", views[i].name);
+		}
+		EXPECT_EQ(1, quarantined("files")) {
+			TH_LOG("%s: nobody has seen the page", views[i].name);
+		}
+		ASSERT_EQ(0, unlink(self->path));
+		EXPECT_GT(before + VIEW_PAGES / 2, blocks_free(self->dir)) {
+			TH_LOG("%s: the blocks are free too early", views[i].name);
+		}
+		EXPECT_EQ(0, drop_pipe(pipe));
+		EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) >= before + VIEW_PAGES, 1000)) {
+			TH_LOG("%s: blocks were not freed", views[i].name);
+		}
+	}
+}
+
+/* The inode is let go for a mapping while something is not seen yet: the mapping's file takes it over. */
+TEST_F(pinfs, B13_B17_a_mapping_takes_over_what_was_in_quarantine)
+{
+	struct view a, b;
+	int pipe[2][2];
+	long before;
+
+	NEED_MOUNT();
+	ASSERT_EQ(0, make_file(self->path, VIEW_PAGES, FILE_SEED));
+	before = blocks_free_at_rest(self->dir);
+	ASSERT_EQ(0, view_open(&a, self->path, 0, VIEW_PAGES, MAP_SHARED));
+	ASSERT_EQ(0, splice_page(a.map + 3 * PAGE, pipe[0]));
+	ASSERT_EQ(0, splice_page(a.map + FAR * PAGE, pipe[1]));
+	ASSERT_EQ(0, view_close(&a));
+	ASSERT_EQ(1, quarantined("files"));
+	ASSERT_EQ(0, view_open(&b, self->path, 99, 1, MAP_SHARED));
+	b.map[0] = 'b';
+	ASSERT_EQ(0, unlink(self->path));
+	/* The work looks again, and leaves the rest to the mapping. */
+	ASSERT_EQ(0, drop_pipe(pipe[0]));
+	EXPECT_TRUE(EVENTUALLY(quarantined("files") == 0, 1000));
+	ASSERT_EQ(0, view_close(&b));
+	EXPECT_EQ(1, quarantined("files")) {
+		TH_LOG("what was left is forgotten");
+	}
+	EXPECT_GT(before + VIEW_PAGES / 2, blocks_free(self->dir));
+	ASSERT_EQ(0, drop_pipe(pipe[1]));
+	EXPECT_TRUE(EVENTUALLY(blocks_free(self->dir) >= before + VIEW_PAGES, 1000));
+	EXPECT_EQ(0, quarantined("files"));
+}
+
+/* A page of 2 MiB, of which not the first 4 KiB were touched. */
+TEST_F(pinfs, B13_B17_a_huge_page_is_seen)
+{
+	int pipe[2];
+
+	NEED_MOUNT();
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, 0));
+	ASSERT_EQ(0, ERR(fallocate(self->me.fd, 0, 0, HUGE_FILE)));
+	if (!dirty_huge_pages(&self->me)) {
+		act_unmap(&self->me, 0);
+		SKIP(return, "no 2 MiB pages");
+	}
+	ASSERT_EQ(0, act_unmap(&self->me, 0));
+	ASSERT_EQ(0, act_close(&self->me, 0));
+	ASSERT_EQ(0, quarantined("files"));
+
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_TRUE(dirty_huge_pages(&self->me));
+	ASSERT_EQ(0, splice_page(self->me.map + 2 * PMD - PAGE, pipe));
+	ASSERT_EQ(0, act_unmap(&self->me, 0));
+	ASSERT_EQ(0, act_close(&self->me, 0));
+	EXPECT_EQ(1, quarantined("files"));
+	ASSERT_EQ(0, drop_pipe(pipe));
+	EXPECT_TRUE(EVENTUALLY(quarantined("files") == 0, 1000));
+}
+
+/* Far out: behind what is noted bit by bit, and where the numbers end. */
+TEST_F(pinfs, B13_B17_pages_far_out_are_seen)
+{
+	const long pages[] = { 1L << 15, 1L << 40, (1L << 51) - 2 };
+	struct view v[ARRAY_SIZE(pages)];
+	int pipe[ARRAY_SIZE(pages)][2];
+
+	NEED_MOUNT();
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_ftruncate(&self->me, LONG_MAX));
+	ASSERT_EQ(0, act_close(&self->me, 0));
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+		ASSERT_EQ(0, view_open(&v[i], self->path, pages[i], 1, MAP_SHARED));
+		v[i].map[0] = 'f';
+		ASSERT_EQ(0, splice_page(v[i].map, pipe[i]));
+		/* All but the last leave theirs to the next one. */
+		if (i)
+			ASSERT_EQ(0, view_close(&v[i - 1]));
+	}
+	EXPECT_EQ(0, quarantined("files"));
+	ASSERT_EQ(0, view_close(&v[ARRAY_SIZE(pages) - 1]));
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+		EXPECT_EQ(1, quarantined("files")) {
+			TH_LOG("page %ld is not seen", pages[i]);
+		}
+		ASSERT_EQ(0, drop_pipe(pipe[i]));
+		/* Time for the work to go on to the next. */
+		usleep(20000);
+	}
+	EXPECT_TRUE(EVENTUALLY(quarantined("files") == 0, 1000));
+}
+
+#define BIG_PAGES	16384
+
+/* The shortest time of some rounds in which a file is opened, pages of it are touched, and it is closed. */
+static long shortest_ns(const char *path, long pages, bool both_ends)
+{
+	long shortest = LONG_MAX;
+
+	for (int i = 0; i < 30; i++) {
+		struct timespec begin, end;
+		struct view v;
+		long ns;
+
+		clock_gettime(CLOCK_MONOTONIC, &begin);
+		if (view_open(&v, path, 0, pages, MAP_SHARED))
+			return -EIO;
+		(void)((volatile char *)v.map)[0];
+		if (both_ends)
+			(void)((volatile char *)v.map)[v.len - PAGE];
+		if (view_close(&v))
+			return -EIO;
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		ns = (end.tv_sec - begin.tv_sec) * 1000000000 + end.tv_nsec - begin.tv_nsec;
+		if (ns < shortest)
+			shortest = ns;
+	}
+	return shortest;
+}
+
+/* Has every page of a file mapped once, one by one. */
+static long map_all_pages(struct view *v, const char *path, long pages)
+{
+	char *room = mmap(NULL, pages * PAGE + 2 * PMD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* Where no huge page can be. */
+	char *at = (char *)(((unsigned long)room + PMD - 1) & ~(PMD - 1)) + PAGE;
+
+	v->fd = open(path, O_RDWR | O_CLOEXEC);
+	v->len = pages * PAGE;
+	if (room == MAP_FAILED || v->fd < 0 || munmap(room, pages * PAGE + 2 * PMD))
+		return -errno;
+	v->map = mmap(at, v->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, v->fd, 0);
+	if (v->map == MAP_FAILED)
+		return -errno;
+	for (long i = 0; i < pages; i++)
+		(void)((volatile char *)v->map)[i * PAGE];
+	return 0;
+}
+
+TEST_F_TIMEOUT(pinfs, B17_close_costs_what_the_open_file_has_shown, 120)
+{
+	char big[PATH_MAX];
+	struct view all;
+	long one, ns;
+
+	snprintf(big, sizeof(big), "%.4000s/big", self->dir);
+	ASSERT_EQ(0, make_file(big, BIG_PAGES, 1));
+	one = shortest_ns(self->path, 1, false);
+	ASSERT_LT(0, one);
+
+	/* Somebody has mapped the whole of it, and is gone. */
+	ASSERT_EQ(0, map_all_pages(&all, big, BIG_PAGES));
+	ASSERT_EQ(0, view_close(&all));
+	ns = shortest_ns(big, 1, false);
+	EXPECT_GT(4 * one, ns) {
+		TH_LOG("one page of many: %ld ns, of a small file %ld ns", ns, one);
+	}
+	/* Much is mapped, and little touched. */
+	ns = shortest_ns(big, BIG_PAGES, true);
+	EXPECT_GT(6 * one, ns) {
+		TH_LOG("both ends of it: %ld ns, of a small file %ld ns", ns, one);
+	}
+
+	/* Somebody has done so and still has it open, or mapped. */
+	ASSERT_EQ(0, map_all_pages(&all, big, BIG_PAGES));
+	ns = shortest_ns(big, 1, false);
+	EXPECT_GT(4 * one, ns) {
+		TH_LOG("beside a mapping of all: %ld ns, of a small file %ld ns", ns, one);
+	}
+	ASSERT_EQ(0, munmap(all.map, all.len));
+	ns = shortest_ns(big, 1, false);
+	EXPECT_GT(4 * one, ns) {
+		TH_LOG("beside an open file that has mapped all: %ld ns, of a small file %ld ns", ns, one);
+	}
+	ASSERT_EQ(0, close(all.fd));
+}
+
 /* ---- letting go against coming in ---- */
 
 #define STORM_MS	1500

@@ -345,6 +345,114 @@ TEST_F(pinfs, S2_ZERO_RANGE_under_a_mapping)
 	EXPECT_EQ('m', act_read_byte(&self->me, 5 * PAGE));
 }
 
+/* Fault F4: whole blocks are kept and become unwritten, and only what is left of others is zeroed. */
+TEST_F(pinfs, S2_ZERO_RANGE_makes_whole_blocks_unwritten)
+{
+	static char buf[FILE_SIZE], want[FILE_SIZE];
+	int fd = open(self->path, O_RDWR | O_CLOEXEC);
+	unsigned long long first;
+	struct map map;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(FILE_SIZE, ERR(pread(fd, want, FILE_SIZE, 0)));
+	ASSERT_EQ(1, map_of(fd, &map, 0));
+	first = map.extents[0].fe_physical;
+	ASSERT_EQ(0, ERR(fallocate(fd, FALLOC_FL_ZERO_RANGE, 3 * PAGE - 10, 2 * PAGE + 20)));
+	memset(want + 3 * PAGE - 10, 0, 2 * PAGE + 20);
+	ASSERT_EQ(3, map_of(fd, &map, 0));
+	EXPECT_EQ(0, map.extents[0].fe_flags);
+	EXPECT_EQ(3 * PAGE, map.extents[1].fe_logical);
+	EXPECT_EQ(2 * PAGE, map.extents[1].fe_length);
+	EXPECT_EQ(FIEMAP_EXTENT_UNWRITTEN, map.extents[1].fe_flags);
+	EXPECT_EQ(first + 3 * PAGE, map.extents[1].fe_physical);
+	EXPECT_EQ(5 * PAGE, map.extents[2].fe_logical);
+	EXPECT_EQ(FIEMAP_EXTENT_LAST, map.extents[2].fe_flags);
+	ASSERT_EQ(FILE_SIZE, ERR(pread(fd, buf, FILE_SIZE, 0)));
+	EXPECT_EQ(0, memcmp(buf, want, FILE_SIZE));
+
+	/* Within a block nothing is marked. */
+	ASSERT_EQ(0, ERR(fallocate(fd, FALLOC_FL_ZERO_RANGE, 7 * PAGE + 1, 100)));
+	memset(want + 7 * PAGE + 1, 0, 100);
+	EXPECT_EQ(3, map_of(fd, &map, 0));
+
+	/* What is written then is there, with zeroes beside it, and it is one extent again. */
+	ASSERT_EQ(5, ERR(pwrite(fd, "again", 5, 3 * PAGE + 7)));
+	memcpy(want + 3 * PAGE + 7, "again", 5);
+	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
+	ASSERT_EQ(0, act_map(&self->me, FILE_SIZE));
+	self->me.map[5 * PAGE - 1] = 'm';
+	want[5 * PAGE - 1] = 'm';
+	ASSERT_EQ(FILE_SIZE, ERR(pread(fd, buf, FILE_SIZE, 0)));
+	EXPECT_EQ(0, memcmp(buf, want, FILE_SIZE));
+	EXPECT_EQ(1, map_of(fd, &map, 0));
+	close(fd);
+}
+
+/* It takes no longer for more: in pages of 2 MiB that are mapped, too. */
+TEST_F_TIMEOUT(pinfs, S2_ZERO_RANGE_of_many_blocks_takes_no_longer, 120)
+{
+	const long len = 64 << 20;
+	char *big = strdup(in_dir(self, "big"));
+	long ns[2] = { LONG_MAX, LONG_MAX };
+	struct map map;
+	char *data;
+	int fd;
+
+	ASSERT_EQ(0, make_file(big, len / PAGE, 1));
+	fd = open(big, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	data = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, data);
+	for (int i = 0; i < 6; i++) {
+		struct timespec begin, end;
+		long took, part = i % 2 ? len : PAGE;
+
+		if (i % 2)
+			ASSERT_EQ(0, make_file(big, len / PAGE, 1));
+		data[0] = data[len / 2] = 'x';
+		clock_gettime(CLOCK_MONOTONIC, &begin);
+		ASSERT_EQ(0, ERR(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, part)));
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		took = (end.tv_sec - begin.tv_sec) * 1000000000 + end.tv_nsec - begin.tv_nsec;
+		if (took < ns[i % 2])
+			ns[i % 2] = took;
+		EXPECT_EQ(0, data[0]);
+		if (i % 2)
+			EXPECT_EQ(0, data[len / 2]);
+	}
+	EXPECT_LE(1, map_of(fd, &map, 0));
+	EXPECT_GT(20 * ns[0], ns[1]) {
+		TH_LOG("a block: %ld ns, 64 MiB: %ld ns", ns[0], ns[1]);
+	}
+	munmap(data, len);
+	close(fd);
+	unlink(big);
+	free(big);
+}
+
+/* Behind the end: blocks that a file has there become unwritten, too, and its size stays or grows. */
+TEST_F(pinfs, S2_ZERO_RANGE_around_the_end)
+{
+	int fd = open(self->path, O_RDWR | O_CLOEXEC);
+	static char buf[4 * PAGE];
+	struct map map;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ERR(ftruncate(fd, FILE_SIZE - 100)));
+	ASSERT_EQ(0, ERR(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+				   FILE_SIZE - 2 * PAGE, 4 * PAGE)));
+	EXPECT_EQ(FILE_SIZE - 100, size_of(self->path));
+	ASSERT_EQ(2, map_of(fd, &map, 0));
+	EXPECT_EQ(FILE_SIZE - 2 * PAGE, map.extents[1].fe_logical);
+	EXPECT_EQ(4 * PAGE, map.extents[1].fe_length);
+	EXPECT_EQ(FIEMAP_EXTENT_UNWRITTEN | FIEMAP_EXTENT_LAST, map.extents[1].fe_flags);
+	ASSERT_EQ(0, ERR(fallocate(fd, FALLOC_FL_ZERO_RANGE, FILE_SIZE - 10, PAGE)));
+	EXPECT_EQ(FILE_SIZE + PAGE - 10, size_of(self->path));
+	ASSERT_EQ(3 * PAGE - 10, ERR(pread(fd, buf, sizeof(buf), FILE_SIZE - 2 * PAGE)));
+	EXPECT_TRUE(all_zero(buf, 3 * PAGE - 10));
+	close(fd);
+}
+
 TEST_F(pinfs, S2_fallocate_refuses_what_it_does_not_know)
 {
 	static const int modes[] = {

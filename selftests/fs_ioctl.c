@@ -2,12 +2,15 @@
 /* File handles, and what ioctl() says of files and the file system. Row S2. */
 #include "fs_test.h"
 
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
+#include <sys/swap.h>
 #include <sys/xattr.h>
 
 /* ---- file handles ---- */
@@ -227,27 +230,24 @@ TEST_F(pinfs, S2_flags_of_files_and_directories)
 
 	ASSERT_LE(0, file);
 	ASSERT_LE(0, dir);
-	ASSERT_EQ(FS_DAX_FL, get_flags(file));
+	ASSERT_EQ(0, get_flags(file));
 	ASSERT_EQ(0, get_flags(dir));
 	for (int bit = 0; bit < 32; bit++) {
 		int flag = 1u << bit;
 		bool works = flag & (SETTABLE | FS_DAX_FL);
 
-		EXPECT_EQ(works ? 0 : -EOPNOTSUPP, set_flags(file, flag | FS_DAX_FL)) {
+		EXPECT_EQ(works ? 0 : -EOPNOTSUPP, set_flags(file, flag)) {
 			TH_LOG("flag %#x of a file", flag);
 		}
-		EXPECT_EQ(FS_DAX_FL | (works ? flag : 0), get_flags(file));
-		EXPECT_EQ(0, set_flags(file, FS_DAX_FL));
-		works = flag & (SETTABLE | FS_DIRSYNC_FL);
+		EXPECT_EQ(works ? flag : 0, get_flags(file));
+		EXPECT_EQ(0, set_flags(file, 0));
+		works = flag & (SETTABLE | FS_DAX_FL | FS_DIRSYNC_FL);
 		EXPECT_EQ(works ? 0 : -EOPNOTSUPP, set_flags(dir, flag)) {
 			TH_LOG("flag %#x of a directory", flag);
 		}
 		EXPECT_EQ(works ? flag : 0, get_flags(dir));
 		EXPECT_EQ(0, set_flags(dir, 0));
 	}
-	/* What is said of DAX is not for the user to change. */
-	EXPECT_EQ(0, set_flags(file, FS_NODUMP_FL));
-	EXPECT_EQ(FS_NODUMP_FL | FS_DAX_FL, get_flags(file));
 	close(dir);
 	close(file);
 }
@@ -260,12 +260,12 @@ TEST_F(pinfs, S2_FSGETXATTR)
 	ASSERT_LE(0, fd);
 	memset(&fsx, 0x55, sizeof(fsx));
 	ASSERT_EQ(0, ERR(ioctl(fd, FS_IOC_FSGETXATTR, &fsx)));
-	EXPECT_EQ(FS_XFLAG_DAX, fsx.fsx_xflags);
+	EXPECT_EQ(0, fsx.fsx_xflags);
 	EXPECT_EQ(0, fsx.fsx_extsize);
 	EXPECT_EQ(0, fsx.fsx_projid);
 	fsx.fsx_xflags |= FS_XFLAG_APPEND | FS_XFLAG_NOATIME;
 	ASSERT_EQ(0, ERR(ioctl(fd, FS_IOC_FSSETXATTR, &fsx)));
-	EXPECT_EQ(FS_DAX_FL | FS_APPEND_FL | FS_NOATIME_FL, get_flags(fd));
+	EXPECT_EQ(FS_APPEND_FL | FS_NOATIME_FL, get_flags(fd));
 	fsx.fsx_projid = 5;
 	EXPECT_EQ(-EOPNOTSUPP, ERR(ioctl(fd, FS_IOC_FSSETXATTR, &fsx)));
 	fsx.fsx_projid = 0;
@@ -300,7 +300,7 @@ TEST_F(pinfs, S2_flags_are_inherited_and_kept)
 	}
 	fd = open(in_dir(self, "new"), O_RDONLY | O_CLOEXEC);
 	ASSERT_LE(0, fd);
-	EXPECT_EQ((all & ~FS_DIRSYNC_FL) | FS_DAX_FL, get_flags(fd));
+	EXPECT_EQ(all & ~FS_DIRSYNC_FL, get_flags(fd));
 	EXPECT_EQ(STATX_ATTR_NODUMP,
 		  attributes(in_dir(self, "new"), &mask) & (STATX_ATTR_NODUMP | STATX_ATTR_APPEND));
 	EXPECT_EQ(STATX_ATTR_NODUMP | STATX_ATTR_APPEND | STATX_ATTR_IMMUTABLE,
@@ -318,6 +318,185 @@ TEST_F(pinfs, S2_flags_are_inherited_and_kept)
 	EXPECT_EQ(all, get_flags(fd));
 	EXPECT_EQ(0, set_flags(fd, 0));
 	close(fd);
+}
+
+static long xflags(const char *path)
+{
+	struct fsxattr fsx;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	long ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = ERR(ioctl(fd, FS_IOC_FSGETXATTR, &fsx));
+	close(fd);
+	return ret ? ret : (long)fsx.fsx_xflags;
+}
+
+static long set_xflags(const char *path, unsigned int xflags)
+{
+	struct fsxattr fsx;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	long ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = ERR(ioctl(fd, FS_IOC_FSGETXATTR, &fsx));
+	fsx.fsx_xflags = xflags;
+	if (!ret)
+		ret = ERR(ioctl(fd, FS_IOC_FSSETXATTR, &fsx));
+	close(fd);
+	return ret;
+}
+
+static bool is_dax(const char *path)
+{
+	uint64_t mask, have = attributes(path, &mask);
+
+	return mask & have & STATX_ATTR_DAX;
+}
+
+/*
+ * Fault F1, and what Documentation/filesystems/dax.rst says: the flag is a wish,
+ * which is kept and inherited, and statx() says what is.
+ */
+TEST_F(pinfs, S2_S5_the_DAX_flag_is_kept_and_inherited)
+{
+	const char *dev = getenv("PINFS_DEV"), *mnt = getenv("PINFS_MNT");
+
+	ASSERT_EQ(0, mkdir(in_dir(self, "d"), 0700));
+	ASSERT_EQ(0, mkdir(in_dir(self, "d/old"), 0700));
+	ASSERT_EQ(0, make_file(in_dir(self, "d/before"), 1, 1));
+	EXPECT_EQ(0, xflags(self->path));
+	EXPECT_EQ(0, xflags(in_dir(self, "d")));
+	EXPECT_TRUE(is_dax(self->path));
+
+	/* A file: set and cleared at any time, and nothing follows. */
+	EXPECT_EQ(0, set_xflags(self->path, FS_XFLAG_DAX));
+	EXPECT_EQ(FS_XFLAG_DAX, xflags(self->path));
+	EXPECT_TRUE(is_dax(self->path));
+	EXPECT_EQ(0, set_xflags(self->path, 0));
+	EXPECT_EQ(0, xflags(self->path));
+	EXPECT_TRUE(is_dax(self->path));
+
+	/* A directory: what is in it stays as it is, what comes has it. */
+	EXPECT_EQ(0, set_xflags(in_dir(self, "d"), FS_XFLAG_DAX));
+	EXPECT_EQ(FS_XFLAG_DAX, xflags(in_dir(self, "d")));
+	EXPECT_FALSE(is_dax(in_dir(self, "d")));
+	EXPECT_EQ(0, xflags(in_dir(self, "d/old")));
+	EXPECT_EQ(0, xflags(in_dir(self, "d/before")));
+	ASSERT_EQ(0, make_file(in_dir(self, "d/new"), 1, 1));
+	ASSERT_EQ(0, mkdir(in_dir(self, "d/e"), 0700));
+	ASSERT_EQ(0, make_file(in_dir(self, "d/e/new"), 1, 1));
+	ASSERT_EQ(0, make_file(in_dir(self, "d/old/new"), 1, 1));
+	/* What is renamed keeps its own. */
+	ASSERT_EQ(0, rename(self->path, in_dir(self, "d/moved")));
+	EXPECT_EQ(0, set_xflags(in_dir(self, "d"), 0));
+	if (dev) {
+		ASSERT_EQ(0, chdir("/"));
+		ASSERT_TRUE(EVENTUALLY(!umount2(mnt, 0), 1000));
+		ASSERT_EQ(0, ERR(mount(dev, mnt, "pinfs", 0, NULL)));
+	}
+	EXPECT_EQ(0, xflags(in_dir(self, "d")));
+	EXPECT_EQ(0, xflags(in_dir(self, "d/moved")));
+	EXPECT_EQ(FS_XFLAG_DAX, xflags(in_dir(self, "d/new")));
+	EXPECT_EQ(FS_XFLAG_DAX, xflags(in_dir(self, "d/e")));
+	EXPECT_EQ(FS_XFLAG_DAX, xflags(in_dir(self, "d/e/new")));
+	EXPECT_EQ(0, xflags(in_dir(self, "d/old/new")));
+	EXPECT_TRUE(is_dax(in_dir(self, "d/old/new")));
+	EXPECT_TRUE(is_dax(in_dir(self, "d/e/new")));
+}
+
+/* ---- generations: fault E10 ---- */
+
+#define COMPAT_IOCTL	54
+
+TEST_F(pinfs, S2_GETVERSION_is_the_generation)
+{
+	struct handle h;
+	unsigned int version[2] = { 0, 0x5a5a5a5a }, other = 0;
+	int fd = open(self->path, O_RDWR | O_CLOEXEC);
+	int dir = open(self->dir, O_RDONLY | O_CLOEXEC);
+
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, dir);
+	ASSERT_EQ(0, handle_of(self->path, &h));
+	ASSERT_EQ(0, ERR(ioctl(fd, FS_IOC_GETVERSION, version)));
+	/* That which tells a stale handle. */
+	EXPECT_EQ(0, memcmp(h.bytes + 8, version, 4));
+	/* An int, whatever the number of the call says. */
+	EXPECT_EQ(0x5a5a5a5a, version[1]);
+	EXPECT_EQ(0, ERR(ioctl(dir, FS_IOC_GETVERSION, &other)));
+	EXPECT_NE(version[0], other);
+	EXPECT_EQ(-EOPNOTSUPP, ERR(ioctl(fd, FS_IOC_SETVERSION, &other)));
+	EXPECT_EQ(-EFAULT, ERR(ioctl(fd, FS_IOC_GETVERSION, NULL)));
+#ifdef __x86_64__
+	unsigned int *low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, low);
+	if (compat_call(COMPAT_IOCTL, fd, FS_IOC32_GETVERSION, (long)low, 0, 0) != -ENOSYS) {
+		EXPECT_EQ(0, compat_call(COMPAT_IOCTL, fd, FS_IOC32_GETVERSION, (long)low, 0, 0));
+		EXPECT_EQ(version[0], *low);
+		EXPECT_EQ(-EOPNOTSUPP,
+			  compat_call(COMPAT_IOCTL, fd, FS_IOC32_SETVERSION, (long)low, 0, 0));
+	}
+	munmap(low, PAGE);
+#endif
+	close(dir);
+	close(fd);
+}
+
+#ifdef __x86_64__
+/* Every ioctl() of the file system takes the same argument from a 32-bit program. */
+TEST_F(pinfs, S2_ioctls_of_32_bit_programs)
+{
+	int fd = open(self->path, O_RDWR | O_CLOEXEC);
+	struct pinfs_lease *lease;
+	unsigned int *flags;
+	char *low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	ASSERT_LE(0, fd);
+	ASSERT_NE(MAP_FAILED, low);
+	if (compat_call(COMPAT_IOCTL, fd, FS_IOC32_GETFLAGS, (long)low, 0, 0) == -ENOSYS)
+		SKIP(return, "no 32-bit system calls on this kernel");
+	flags = (void *)low;
+	*flags = FS_NODUMP_FL;
+	EXPECT_EQ(0, compat_call(COMPAT_IOCTL, fd, FS_IOC32_SETFLAGS, (long)low, 0, 0));
+	EXPECT_EQ(FS_NODUMP_FL, get_flags(fd));
+	EXPECT_EQ(0, compat_call(COMPAT_IOCTL, fd, FS_IOC32_GETFLAGS, (long)low, 0, 0));
+	EXPECT_EQ(FS_NODUMP_FL, *flags);
+	EXPECT_EQ(0, compat_call(COMPAT_IOCTL, fd, FS_IOC_FSGETXATTR, (long)low, 0, 0));
+	EXPECT_EQ(FS_XFLAG_NODUMP, ((struct fsxattr *)low)->fsx_xflags);
+	EXPECT_EQ(0, compat_call(COMPAT_IOCTL, fd, FS_IOC_GETFSLABEL, (long)low, 0, 0));
+	EXPECT_EQ(0, compat_call(COMPAT_IOCTL, fd, FS_IOC_GETFSUUID, (long)low, 0, 0));
+	memset(low, 0, PAGE);
+	((struct fiemap *)low)->fm_length = FIEMAP_MAX_OFFSET;
+	EXPECT_EQ(0, compat_call(COMPAT_IOCTL, fd, FS_IOC_FIEMAP, (long)low, 0, 0));
+	lease = (void *)low;
+	*lease = (struct pinfs_lease) {
+		.size = sizeof(*lease), .op = PINFS_LEASE_SET, .lease = F_LAYOUT | F_UNBREAK,
+		.start = PAGE, .len = PAGE,
+	};
+	EXPECT_EQ(0, compat_call(COMPAT_IOCTL, fd, PINFS_IOC_LEASE, (long)low, 0, 0));
+	*lease = (struct pinfs_lease) {
+		.size = sizeof(*lease), .op = PINFS_LEASE_GET, .start = 0, .len = 0,
+	};
+	EXPECT_EQ(0, compat_call(COMPAT_IOCTL, fd, PINFS_IOC_LEASE, (long)low, 0, 0));
+	EXPECT_EQ(F_LAYOUT | F_UNBREAK, lease->lease);
+	EXPECT_EQ(PAGE, lease->start);
+	EXPECT_EQ(PAGE, lease->len);
+	EXPECT_EQ(-ENOTTY, compat_call(COMPAT_IOCTL, fd, 0x1234, (long)low, 0, 0));
+	munmap(low, PAGE);
+	close(fd);
+}
+#endif
+
+/* As on every DAX file; see pinfs(5). */
+TEST_F(pinfs, S2_no_swapping_to_a_file)
+{
+	EXPECT_EQ(-EINVAL, ERR(swapon(self->path, 0)));
 }
 
 TEST_F(pinfs, S2_immutable_and_append_only)

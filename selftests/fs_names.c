@@ -6,7 +6,9 @@
 #include <linux/fs.h>
 #include <linux/stat.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 /* ---- names ---- */
@@ -196,6 +198,314 @@ TEST_F(pinfs, S2_telldir_and_seekdir_are_stable)
 	}
 	closedir(d);
 }
+
+/* ---- 32-bit programs, for whom positions have 31 bits: fault D5 ---- */
+
+#ifdef __x86_64__
+#define COMPAT_LSEEK		19
+#define COMPAT_LLSEEK		140
+#define COMPAT_GETDENTS		141
+#define COMPAT_GETDENTS64	220
+
+struct entry {
+	char name[64];
+	/* Of what follows it. */
+	unsigned long off;
+};
+
+struct dirent64_head {
+	unsigned long ino;
+	unsigned long off;
+	unsigned short len;
+	unsigned char type;
+	char name[];
+} __attribute__((packed));
+
+/* Memory that 32-bit addresses reach: a buffer for entries, and a place for a position. */
+static struct compat_buf {
+	char bytes[400];
+	long position;
+} *compat_buf;
+
+static bool no_compat(int fd)
+{
+	if (!compat_buf)
+		compat_buf = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	return compat_buf == MAP_FAILED || compat_call(COMPAT_LSEEK, fd, 0, SEEK_SET, 0, 0) == -ENOSYS;
+}
+
+/* The next entries, at most as many as fit into a small buffer; 0 at the end. */
+static int next_entries(int fd, bool compat, struct entry *to)
+{
+	long at, n = 0, len;
+
+	len = compat ? compat_call(COMPAT_GETDENTS64, fd, (long)compat_buf->bytes,
+				   sizeof(compat_buf->bytes), 0, 0) :
+		       ERR(syscall(SYS_getdents64, fd, compat_buf->bytes, sizeof(compat_buf->bytes)));
+	if (len < 0)
+		return len;
+	for (at = 0; at < len;) {
+		struct dirent64_head *de = (void *)(compat_buf->bytes + at);
+
+		snprintf(to[n].name, sizeof(to[n].name), "%.60s", de->name);
+		to[n++].off = de->off;
+		at += de->len;
+	}
+	return n;
+}
+
+/* All from the current position on. */
+static int entries_from(int fd, bool compat, struct entry *to, int room)
+{
+	int n = 0, ret = 0;
+
+	while (n + 20 < room && (ret = next_entries(fd, compat, to + n)) > 0)
+		n += ret;
+	return ret < 0 ? ret : n;
+}
+
+static long compat_seek(int fd, unsigned long to)
+{
+	long ret = compat_call(COMPAT_LLSEEK, fd, to >> 32, to & UINT_MAX,
+			       (long)&compat_buf->position, SEEK_SET);
+
+	return ret ? ret : compat_buf->position;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+
+/* How many names are in both, each once; the order of the second is changed. */
+static int common(struct entry *a, int n, const struct entry *b, int m)
+{
+	int same = 0;
+
+	qsort(a, n, sizeof(*a), by_name);
+	for (int i = 1; i < n; i++)
+		if (!strcmp(a[i].name, a[i - 1].name))
+			return -1;
+	for (int i = 0; i < m; i++)
+		same += bsearch(&b[i], a, n, sizeof(*a), by_name) != NULL;
+	return same;
+}
+
+static struct entry all[SOME + 64], some[SOME + 64];
+
+/* Each entry can be gone back to by the position that was told, and nothing behind it is missing. */
+static void check_positions(struct __test_metadata *_metadata, int fd, int n, int equal)
+{
+	for (int i = n; i >= 0; i--) {
+		unsigned long to = i ? all[i - 1].off : 0;
+		int m, before = 0;
+
+		ASSERT_EQ(to, compat_seek(fd, to));
+		m = entries_from(fd, true, some, ARRAY_SIZE(some));
+		ASSERT_LE(n - i, m);
+		/* Those with the same position may come again. */
+		before = m - (n - i);
+		ASSERT_GE(equal, before);
+		for (int k = 0; k < n - i; k++) {
+			ASSERT_STREQ(all[i + k].name, some[before + k].name);
+		}
+	}
+}
+
+static void make_empty(struct __test_metadata *_metadata, const char *dir, const char *name)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+	ASSERT_LE(0, fd);
+	close(fd);
+}
+
+TEST_F_TIMEOUT(pinfs, S2_positions_in_a_directory_for_32_bit_programs, 120)
+{
+	const char *dir = in_dir(self, "d");
+	char name[32];
+	int fd, n, m;
+	long len;
+
+	ASSERT_EQ(0, mkdir(dir, 0700));
+	for (int i = 0; i < SOME / 2; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		make_empty(_metadata, dir, name);
+	}
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	if (no_compat(fd))
+		SKIP(return, "no 32-bit system calls on this kernel");
+
+	n = entries_from(fd, true, all, ARRAY_SIZE(all));
+	ASSERT_EQ(SOME / 2 + 2, n);
+	for (int i = 0; i < n; i++) {
+		ASSERT_GE(INT_MAX, all[i].off) {
+			TH_LOG("a position of more than 31 bits: %#lx", all[i].off);
+		}
+	}
+	check_positions(_metadata, fd, n, 1);
+
+	/* The oldest call says the same. */
+	ASSERT_EQ(0, compat_seek(fd, 0));
+	for (m = 0; (len = compat_call(COMPAT_GETDENTS, fd, (long)compat_buf->bytes,
+				       sizeof(compat_buf->bytes), 0, 0)) > 0;) {
+		for (long at = 0; at < len; m++) {
+			unsigned int *head = (void *)(compat_buf->bytes + at);
+
+			EXPECT_EQ(all[m].off, head[1]);
+			EXPECT_STREQ(all[m].name, (char *)head + 10);
+			at += ((unsigned short *)head)[4];
+		}
+	}
+	EXPECT_EQ(0, len);
+	EXPECT_EQ(n, m);
+
+	/* The end is one for both kinds of programs. */
+	EXPECT_LT(0, ERR(lseek(fd, 0, SEEK_END)));
+	EXPECT_EQ(0, next_entries(fd, false, some));
+	EXPECT_EQ(INT_MAX, compat_call(COMPAT_LSEEK, fd, 0, SEEK_END, 0, 0));
+	EXPECT_EQ(0, next_entries(fd, true, some));
+
+	/* Two programs of different kinds share an open directory. */
+	for (int first = 0; first < 2; first++) {
+		ASSERT_EQ(0, ERR(lseek(fd, 0, SEEK_SET)));
+		for (m = 0; m < n / 2;)
+			m += next_entries(fd, first, some + m);
+		m += entries_from(fd, !first, some + m, ARRAY_SIZE(some) - m);
+		ASSERT_EQ(n, m);
+		EXPECT_EQ(n, common(some, n, all, n));
+	}
+	close(fd);
+}
+
+/* SipHash-2-4, by which directories are ordered, of names of less than 16 bytes. */
+#define ROL(x, b)	((x) << (b) | (x) >> (64 - (b)))
+
+static void sip_round(unsigned long *v)
+{
+	v[0] += v[1];
+	v[1] = ROL(v[1], 13) ^ v[0];
+	v[0] = ROL(v[0], 32);
+	v[2] += v[3];
+	v[3] = ROL(v[3], 16) ^ v[2];
+	v[0] += v[3];
+	v[3] = ROL(v[3], 21) ^ v[0];
+	v[2] += v[1];
+	v[1] = ROL(v[1], 17) ^ v[2];
+	v[2] = ROL(v[2], 32);
+}
+
+static unsigned long sip_hash(const unsigned long *key, const char *name)
+{
+	unsigned long v[4] = {
+		key[0] ^ 0x736f6d6570736575, key[1] ^ 0x646f72616e646f6d,
+		key[0] ^ 0x6c7967656e657261, key[1] ^ 0x7465646279746573,
+	};
+	unsigned long word[2] = {}, len = strlen(name);
+
+	memcpy(word, name, len);
+	word[len / 8] |= len << 56;
+	for (unsigned long i = 0; i <= len / 8; i++) {
+		v[3] ^= word[i];
+		sip_round(v);
+		sip_round(v);
+		v[0] ^= word[i];
+	}
+	v[2] ^= 0xff;
+	for (int i = 0; i < 4; i++)
+		sip_round(v);
+	return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* The key from the superblock, past the block device's cache. */
+static bool hash_key(unsigned long *key)
+{
+	const char *dev = getenv("PINFS_DEV");
+	void *buf = NULL;
+	int fd = -1;
+	bool ok;
+
+	if (dev && !posix_memalign(&buf, PAGE, PAGE))
+		fd = open(dev, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	ok = fd >= 0 && pread(fd, buf, PAGE, 0) == PAGE;
+	if (ok)
+		memcpy(key, (char *)buf + 168, 16);
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+	return ok;
+}
+
+#define DRAWN	(1 << 18)
+
+struct drawn {
+	unsigned int position;
+	int number;
+};
+
+static int by_position(const void *a, const void *b)
+{
+	unsigned int left = ((const struct drawn *)a)->position;
+	unsigned int right = ((const struct drawn *)b)->position;
+
+	return left < right ? -1 : left > right;
+}
+
+/* Among so many names there are some whose positions are one; nothing is left out and the end comes. */
+TEST_F_TIMEOUT(pinfs, S2_names_of_one_position_for_32_bit_programs, 120)
+{
+	struct drawn *drawn = calloc(DRAWN, sizeof(*drawn));
+	const char *dir = in_dir(self, "d");
+	int fd, n, pairs = 0, repeated;
+	unsigned long key[2];
+	char name[32];
+
+	ASSERT_NE(NULL, drawn);
+	if (!hash_key(key))
+		SKIP(return, "no device whose superblock has the key");
+	for (int i = 0; i < DRAWN; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		drawn[i] = (struct drawn) { sip_hash(key, name) >> 33, i };
+	}
+	qsort(drawn, DRAWN, sizeof(*drawn), by_position);
+	ASSERT_EQ(0, mkdir(dir, 0700));
+	for (int i = 1; i < DRAWN; i++) {
+		if (drawn[i].position != drawn[i - 1].position && i % (DRAWN / 64))
+			continue;
+		for (int k = i - 1; k <= i; k++) {
+			snprintf(name, sizeof(name), "%d", drawn[k].number);
+			make_empty(_metadata, dir, name);
+		}
+		pairs += drawn[i].position == drawn[i - 1].position;
+		i++;
+	}
+	/* 16 are to be expected. */
+	ASSERT_LE(1, pairs);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	if (no_compat(fd))
+		SKIP(return, "no 32-bit system calls on this kernel");
+	n = entries_from(fd, true, all, ARRAY_SIZE(all));
+	ASSERT_LT(2 * pairs, n);
+	repeated = 0;
+	for (int i = 1; i < n; i++)
+		repeated += all[i].off == all[i - 1].off;
+	EXPECT_LE(pairs, repeated) {
+		TH_LOG("%d pairs, %d positions told twice: not the hash of the file system?", pairs, repeated);
+	}
+	/* One after the other: each call goes on where the last one ended, also between such names. */
+	memcpy(some, all, sizeof(all));
+	EXPECT_EQ(n, common(some, n, all, n));
+	check_positions(_metadata, fd, n, 2);
+	close(fd);
+	free(drawn);
+}
+#endif
 
 TEST_F_TIMEOUT(pinfs, S2_readdir_while_entries_go, 60)
 {

@@ -786,9 +786,9 @@ void locks_id(const char *path, char *buf, size_t size)
  */
 static bool parse_pin_line(const char *line, struct pin_line *p)
 {
+	char again[sizeof(p->id)];
 	unsigned int maj, min;
 	unsigned long long ino;
-	char tail;
 	int at = -1;
 
 	if (sscanf(line, "%63[^ ] %llu %llu %llu %15[^ ] %15[^ ] %255[^ ] %n", p->id, &p->start,
@@ -797,7 +797,11 @@ static bool parse_pin_line(const char *line, struct pin_line *p)
 	/* No padding: fields can be cut at single spaces. */
 	if (strstr(line, "  ") && strstr(line, "  ") < line + at)
 		return false;
-	if (sscanf(p->id, "%x:%x:%llu%c", &maj, &min, &ino, &tail) != 3)
+	/* The device as in /proc/self/mountinfo: in decimal, and not padded either. */
+	if (sscanf(p->id, "%u:%u:%llu", &maj, &min, &ino) != 3)
+		return false;
+	snprintf(again, sizeof(again), "%u:%u:%llu", maj, min, ino);
+	if (strcmp(again, p->id))
 		return false;
 	if (p->start >= p->end || !p->pages)
 		return false;
@@ -811,9 +815,20 @@ static bool parse_pin_line(const char *line, struct pin_line *p)
 	return p->path[0] == '/';
 }
 
+/* From the form of /proc/locks, in hexadecimal, to that of the table of pins. */
+static void table_id(const char *locks_id, char *buf, size_t size)
+{
+	unsigned long long ino = 0;
+	unsigned int maj = 0, min = 0;
+
+	sscanf(locks_id, "%x:%x:%llu", &maj, &min, &ino);
+	snprintf(buf, size, "%u:%u:%llu", maj, min, ino);
+}
+
 long pins_of(const char *id, struct pin_line *lines, size_t max, char *bad, size_t bad_size)
 {
 	FILE *f = fopen("/proc/fs/pinfs/pins", "re");
+	char wanted[64] = "";
 	char *line = NULL;
 	size_t room = 0;
 	struct pin_line *p;
@@ -821,6 +836,8 @@ long pins_of(const char *id, struct pin_line *lines, size_t max, char *bad, size
 
 	if (!f)
 		return -errno;
+	if (id)
+		table_id(id, wanted, sizeof(wanted));
 	p = malloc(sizeof(*p));
 	while (p && getline(&line, &room, f) > 0) {
 		line[strcspn(line, "\n")] = '\0';
@@ -831,7 +848,7 @@ long pins_of(const char *id, struct pin_line *lines, size_t max, char *bad, size
 			count = -EBADMSG;
 			break;
 		}
-		if (line[0] == '#' || (id && strcmp(p->id, id)))
+		if (line[0] == '#' || (id && strcmp(p->id, wanted)))
 			continue;
 		if ((size_t)count < max)
 			lines[count] = *p;

@@ -197,6 +197,20 @@ long blocks_free(const char *path);
 /* The same when it has stopped changing: what earlier cases let go may be on its way. */
 long blocks_free_at_rest(const char *path);
 long blocks_of(const char *path);
+#ifdef __x86_64__
+/* A system call as a 32-bit program makes it: other numbers, other ways to see the arguments. */
+static inline long compat_call(long nr, long a, long b, long c, long d, long e)
+{
+	long ret;
+
+	asm volatile("int $0x80"
+		     : "=a"(ret)
+		     : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e)
+		     : "memory", "r8", "r9", "r10", "r11");
+	return ret;
+}
+#endif
+
 /* "MAJ:MIN:INO" as /proc/locks writes it. */
 void locks_id(const char *path, char *buf, size_t size);
 
@@ -210,7 +224,7 @@ struct pin_line {
 };
 
 /*
- * Lines of /proc/fs/pinfs/pins for one file, or NULL for all.  Returns how many there are and
+ * Lines of /proc/fs/pinfs/pins for one file (by its locks_id()), or NULL for all.  Returns how many there are and
  * fills at most max of them; -EBADMSG for a line that breaks the grammar,
  * which goes to bad if bad is not NULL.
  */

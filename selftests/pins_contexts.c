@@ -72,18 +72,6 @@ TEST_F(pinfs, P15_index_of_no_ring)
 }
 
 #ifdef __x86_64__
-/* A system call as a 32-bit program makes it: other numbers, other ways to see the arguments. */
-static long compat_call(long nr, long a, long b, long c, long d)
-{
-	long ret;
-
-	asm volatile("int $0x80"
-		     : "=a"(ret)
-		     : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d)
-		     : "memory", "r8", "r9", "r10", "r11");
-	return ret;
-}
-
 TEST_F(pinfs, P15_a_32_bit_caller)
 {
 	struct iovec *iov = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
@@ -95,7 +83,7 @@ TEST_F(pinfs, P15_a_32_bit_caller)
 	ASSERT_EQ(0, act_ring(&self->me, 0));
 	*iov = (struct iovec){ self->me.map, FILE_SIZE };
 	ret = compat_call(SYS_io_uring_register, self->me.ring[0].ring_fd,
-			  IORING_REGISTER_BUFFERS, (long)iov, 1);
+			  IORING_REGISTER_BUFFERS, (long)iov, 1, 0);
 	if (ret == -ENOSYS)
 		SKIP(return, "no 32-bit system calls on this kernel");
 	ASSERT_EQ(0, ret);

@@ -10,6 +10,7 @@ use super::{
     inode::Type,
     iomap,
     quarantine,
+    shown,
     FileSystem,
     INode, //
 };
@@ -44,6 +45,10 @@ use kernel::{
         IovIterSource, //
     },
     prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
     types::NotThreadSafe,
     uaccess::UserPtr, //
 };
@@ -247,6 +252,78 @@ impl Fallocate {
     }
 }
 
+/// How positions in a directory look to whoever reads it.
+///
+/// A position has 63 bits, and 32-bit programs (and NFS clients of old) take 31. They get the upper
+/// ones, which several entries in a row may have in common. Who goes on from such a position gets the
+/// first of these, so that none is left out, and some may come twice. Who goes on reading without a
+/// seek does not: the open directory keeps the whole of the position that was left last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Whole,
+    Upper,
+}
+
+impl Form {
+    /// Bits that are left out.
+    const LOWER: u32 = 32;
+    /// Behind all entries.
+    const END: u64 = i64::MAX as u64;
+    const UPPER_END: u64 = Self::END >> Self::LOWER;
+    /// The first position that is not one of `.` and `..`, in either form.
+    const FIRST: u64 = 2;
+
+    /// # Safety
+    ///
+    /// `file` must be an open directory.
+    unsafe fn of(file: *mut bindings::file) -> Self {
+        // SAFETY: By this function's requirements.
+        match unsafe { bindings::pinfs_helper_dir_pos_is_31bit(file) } {
+            true => Form::Upper,
+            false => Form::Whole,
+        }
+    }
+
+    /// Behind all entries, as this form has it.
+    fn end(self) -> u64 {
+        self.show(Self::END)
+    }
+
+    /// How a position looks.
+    fn show(self, position: u64) -> u64 {
+        match self {
+            Form::Upper if (Self::FIRST..Self::END).contains(&position) => {
+                (position >> Self::LOWER).clamp(Self::FIRST, Self::UPPER_END - 1)
+            }
+            Form::Upper if position >= Self::END => Self::UPPER_END,
+            _ => position,
+        }
+    }
+
+    /// The lowest position that looks like this. What is too large for this form was left by
+    /// somebody who has the other one.
+    fn read(self, shown: u64) -> u64 {
+        match self {
+            Form::Upper if shown == Self::UPPER_END => Self::END,
+            Form::Upper if (Self::FIRST + 1..Self::UPPER_END).contains(&shown) => {
+                shown << Self::LOWER
+            }
+            _ => shown,
+        }
+    }
+}
+
+/// The position that was left last, kept in place of an open directory's private data; 0 if what
+/// everybody sees of it is the whole.
+///
+/// # Safety
+///
+/// `file` must be an open directory of this module's table, and stay so during `'a`.
+unsafe fn kept_position<'a>(file: *mut bindings::file) -> &'a Atomic<usize> {
+    // SAFETY: By this function's requirements. Nobody else uses the field.
+    unsafe { Atomic::from_ptr((&raw mut (*file).private_data).cast()) }
+}
+
 /// Where `readdir()` puts the entries of a directory (`struct dir_context`).
 ///
 /// # Invariants
@@ -255,11 +332,52 @@ impl Fallocate {
 pub(crate) struct DirEmitter<'a, F: FileSystem> {
     file: NonNull<bindings::file>,
     ctx: NonNull<bindings::dir_context>,
+    form: Form,
+    /// What `ctx` shows in this form.
+    position: u64,
     _fs: PhantomData<&'a F>,
     _not_send: NotThreadSafe,
 }
 
 impl<'a, F: FileSystem> DirEmitter<'a, F> {
+    /// # Safety
+    ///
+    /// The arguments must be those of the VFS's call of `iterate_shared` for a directory of `F`, and
+    /// the call last for `'a`.
+    unsafe fn new(file: NonNull<bindings::file>, ctx: NonNull<bindings::dir_context>) -> Self {
+        // SAFETY: By this function's requirements.
+        let (form, shown, kept) = unsafe {
+            (
+                Form::of(file.as_ptr()),
+                (*ctx.as_ptr()).pos.try_into().unwrap_or(Form::END),
+                kept_position(file.as_ptr()).load(Relaxed) as u64,
+            )
+        };
+        let goes_on = kept != 0 && Form::Upper.show(kept) == shown;
+        // INVARIANT: By this function's requirements.
+        Self {
+            file,
+            ctx,
+            form,
+            position: if goes_on { kept } else { form.read(shown) },
+            _fs: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Leaves the position for the next call.
+    fn leave(self) {
+        let kept = match self.form {
+            Form::Upper => self.position as usize,
+            Form::Whole => 0,
+        };
+        // SAFETY: By the type's invariant.
+        let place = unsafe { kept_position(self.file.as_ptr()) };
+        if place.load(Relaxed) != kept {
+            place.store(kept, Relaxed);
+        }
+    }
+
     /// Returns the directory.
     pub(crate) fn inode(&self) -> &'a INode<F> {
         // SAFETY: By the type's invariant; the open file holds the inode.
@@ -268,22 +386,41 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
 
     /// Returns where the next entry is to be taken from: 0 and 1 are `.` and `..`.
     pub(crate) fn position(&self) -> u64 {
-        // SAFETY: By the type's invariant.
-        unsafe { (*self.ctx.as_ptr()).pos.try_into().unwrap_or(u64::MAX) }
+        self.position
     }
 
     /// Sets where the next entry is to be taken from.
     pub(crate) fn set_position(&mut self, position: u64) {
+        self.position = position.min(Form::END);
+        let shown = self.form.show(self.position);
         // SAFETY: By the type's invariant.
-        unsafe { (*self.ctx.as_ptr()).pos = i64::try_from(position).unwrap_or(i64::MAX) };
+        unsafe { (*self.ctx.as_ptr()).pos = shown as i64 };
+    }
+
+    /// Says that there are no more entries.
+    ///
+    /// The upper part of a position behind the last one may be that of the last one, too.
+    pub(crate) fn end(&mut self) {
+        if self.form == Form::Upper {
+            self.set_position(Form::END);
+        }
     }
 
     /// Emits `.` and `..` if the position is before or at them. Returns false if the buffer is
     /// full.
     pub(crate) fn emit_dots(&mut self) -> bool {
+        if self.position >= Form::FIRST {
+            return true;
+        }
         // SAFETY: By the type's invariant; the directory's i_rwsem is held, so the parent is
         // stable enough for its inode number to be read.
-        unsafe { bindings::pinfs_helper_dir_emit_dots(self.file.as_ptr(), self.ctx.as_ptr()) }
+        let (done, shown) = unsafe {
+            let done = bindings::pinfs_helper_dir_emit_dots(self.file.as_ptr(), self.ctx.as_ptr());
+            (done, (*self.ctx.as_ptr()).pos)
+        };
+        // Up to the first position both forms are one.
+        self.position = shown.try_into().unwrap_or(Form::END);
+        done
     }
 
     /// Emits one entry. Returns false if the buffer is full.
@@ -443,7 +580,7 @@ impl<T: Operations> Thunks<T> {
 
     const DIRECTORY: bindings::file_operations = bindings::file_operations {
         owner: crate::THIS_MODULE.as_ptr(),
-        llseek: Some(bindings::generic_file_llseek),
+        llseek: Some(Self::llseek_dir),
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(Self::iterate),
         open: Some(Self::open_dir),
@@ -490,6 +627,29 @@ impl<T: Operations> Thunks<T> {
                 return found;
             }
             bindings::vfs_setpos(file, found, bindings::pinfs_max_lfs_filesize)
+        }
+    }
+
+    /// Seeks in a directory, where positions say nothing of its size.
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be as in the VFS's call of `llseek`.
+    unsafe extern "C" fn llseek_dir(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        // SAFETY: By this function's requirements.
+        unsafe {
+            let end = Form::of(file).end() as i64;
+            let found = bindings::generic_file_llseek_size(file, offset, whence, end, end);
+            let asks = whence as u32 == bindings::SEEK_CUR && offset == 0;
+            if found >= 0 && !asks {
+                // Also one to where it is: the same position was that of entries before, perhaps.
+                kept_position(file).store(0, Relaxed);
+            }
+            found
         }
     }
 
@@ -630,11 +790,11 @@ impl<T: Operations> Thunks<T> {
                     _fs: PhantomData,
                 });
             }
-            // SAFETY: The file is of `T::Fs` and nobody else's any more. `mmap_prepare` leaves the
-            // mark.
+            // SAFETY: The file is of `T::Fs` and nobody else's any more, as it has no mappings.
+            // Only `mmap_prepare` has put something there.
             unsafe {
                 let inode = INode::<T::Fs>::from_raw((*file).f_inode);
-                quarantine::closed(inode, !(*file).private_data.is_null());
+                quarantine::closed(inode, shown::take(&raw mut (*file).private_data));
             }
         }
         0
@@ -648,14 +808,13 @@ impl<T: Operations> Thunks<T> {
         ctx: *mut bindings::dir_context,
     ) -> c_int {
         from_result(|| {
-            let mut emitter = DirEmitter {
-                file: NonNull::new(file).ok_or(EINVAL)?,
-                ctx: NonNull::new(ctx).ok_or(EINVAL)?,
-                _fs: PhantomData,
-                _not_send: NotThreadSafe,
-            };
-            T::iterate(&mut emitter)?;
-            Ok(0)
+            let file = NonNull::new(file).ok_or(EINVAL)?;
+            let ctx = NonNull::new(ctx).ok_or(EINVAL)?;
+            // SAFETY: By this function's requirements.
+            let mut emitter = unsafe { DirEmitter::new(file, ctx) };
+            let done = T::iterate(&mut emitter);
+            emitter.leave();
+            done.map(|()| 0)
         })
     }
 
@@ -698,8 +857,10 @@ impl<T: Operations> Thunks<T> {
                 return eopnotsupp().to_errno();
             }
             bindings::pinfs_helper_file_accessed(file);
-            // A mark for `release`, which several tasks may leave at once.
-            (&raw mut (*file).private_data).write_volatile(file.cast());
+            // For page faults and `release`.
+            if let Err(err) = shown::get_or_make(&raw mut (*file).private_data) {
+                return err.to_errno();
+            }
             (*desc).vm_ops = &Self::VM;
             bindings::pinfs_helper_vma_desc_set_hugepage(desc);
         }
@@ -750,6 +911,9 @@ impl<T: Operations> Thunks<T> {
             let file = bindings::pinfs_helper_vmf_file(vmf);
             let inode = INode::<T::Fs>::from_raw((*file).f_inode);
             let write = bindings::pinfs_helper_vmf_is_shared_write(vmf);
+            // Before the page is there to be referenced. Without `mmap_prepare` there was no mapping.
+            let page = (*vmf).__bindgen_anon_1.pgoff;
+            shown::get(&raw const (*file).private_data).add(page);
             if write && inode.is_immutable() {
                 return bindings::vm_fault_reason_VM_FAULT_SIGBUS as bindings::vm_fault_t;
             }

@@ -27,6 +27,7 @@ pub(crate) mod xattr;
 
 mod dentry;
 mod quarantine;
+mod shown;
 
 pub(crate) use self::{
     dentry::Dentry,

@@ -19,28 +19,65 @@
 //!
 //! # How an inode comes here, and goes
 //!
-//! 1. A page of a file can only be referenced through a mapping, and a mapping keeps its open file.
-//!    So when an open file that was ever mapped ends ([`closed`]), and no other mapping of the
-//!    inode is left, the references that there are are all there can be. If there is one, the inode
-//!    is taken in and [`Quarantine::work`] queued. If there is another mapping, its open file will
-//!    end too, and see to it.
-//! 2. The work looks for a busy page. If there is one, it enters [`Quarantine::wait`] into the wait
-//!    queue of that page, whose wake-up queues the work again; then it looks at the page once more:
-//!    had the reference ended between the look and the entry, nobody would wake it up. Whichever
-//!    of the two takes the entry out of the queue goes on, so the work is never queued twice.
-//! 3. If there is none, or if the file is mapped again, the inode is let go. A file without a name
+//! 1. A page of a file can only be referenced through a page table entry, which comes from a page
+//!    fault in a mapping; a mapping keeps its open file. Each open file that is mapped has a set of
+//!    what was shown by that, see [`shown`](super::shown), and answers for these pages: when it
+//!    ends ([`closed`]), its page table entries are gone, and no more references come from them. A
+//!    page of the set that is idle then is dropped from it for good.
+//! 2. If a page is busy, the inode is taken in and [`Quarantine::work`] queued. What is left of the
+//!    set is [`Quarantine::unseen`].
+//! 3. The work looks at what is unseen, up to a busy page. It enters [`Quarantine::wait`] into the
+//!    wait queue of that page, whose wake-up queues the work again; then it looks at the page once
+//!    more: had the reference ended between the look and the entry, nobody would wake it up.
+//!    Whichever of the two takes the entry out of the queue goes on, so the work is never queued
+//!    twice.
+//! 4. If there is none, or if the file is mapped again, the inode is let go. A file without a name
 //!    is evicted by that.
 //!
-//! # Letting go against coming in
+//! # Other mappings
 //!
-//! An open file that ends may find the inode [`Quarantine::held`] and rely on the work to see its
-//! pages, just when the work has found none and is about to let go. So the work first says that it
-//! does not hold the inode, and then looks once more. If the open file ends before that, its pages
-//! are there to be seen in this look; if after that, it does not find the inode held and takes it
-//! in anew. Whoever changes `held` from 0 to 1 owns the references.
+//! A look takes what it looks at out of page tables, and other mappings of the file would have to
+//! fault it in again. So while there are any, nobody looks: an open file that ends leaves its set
+//! as unseen, and the end of another mapping's open file, which is still to come, takes it over.
+//! Whoever takes something out of [`Quarantine::unseen`], answers for it, until it is found idle or
+//! put back. Having put it back, one has to see to it that somebody else answers for it: an open
+//! file that has a mapping *after* that, or whoever has set [`Quarantine::held`] by then; or else
+//! set `held` oneself. In detail, where A and B are two open files and P a page that A has shown:
+//!
+//! * *A ends, B is mapped, and B ends.* A puts P back, then sees the mapping. B's end finds no
+//!   mapping and takes P over.
+//! * *Both end at once.* A puts, then looks for mappings; B's mapping goes, then B takes. With a
+//!   full barrier between the two on either side, A finds no mapping or B finds P. If both, one of
+//!   them gets P by its exchange.
+//! * *B is mapped and faults P in while A looks at it.* The look reads the count of references and
+//!   that of mappings one after the other, and may find P idle though it is not, if the fault comes
+//!   between. But then P is in the set of B, which ends later, and the reference is there to be
+//!   seen. That holds for any number of such Bs, as one of them is the last.
+//! * *B ends while the inode is held.* It puts its busy pages back, and then finds it held. The work
+//!   first says that it does not hold it any more, and then looks whether something is unseen; so it
+//!   sees them, or B did not find it held. B leaves alone what was unseen before; if it did not, each
+//!   B would look at all that waits.
+//! * *B is mapped while the work waits, and ends after the work has let go for that.* The work lets
+//!   go and then looks for mappings; B's mapping goes, and then B asks whether the inode is held.
+//!   With full barriers there, B finds that it is not, and takes over; or the work finds no mapping
+//!   and holds on.
+//! * *fork(2), mremap(2), munmap(2) of a part, MAP_PRIVATE, remap_file_pages(2)* all leave the page
+//!   table entries with mappings of the same open file, or need page faults in them.
+//!
+//! Whoever changes `held` from 0 to 1 owns the references to inode and superblock.
+//!
+//! # What it costs
+//!
+//! Each part that was shown through an open file is looked at once: when the open file ends, or,
+//! if there are other mappings, by the last one. Where there is no memory to note what is unseen,
+//! that is the whole file.
 
 use super::{
     inode::Container,
+    shown::{
+        Owned,
+        Slot, //
+    },
     super_block::{
         NewSuperBlock,
         Registration, //
@@ -54,7 +91,10 @@ use crate::{
     sysfs::Counters,
     trace, //
 };
-use core::mem::offset_of;
+use core::{
+    mem::offset_of,
+    ptr::NonNull, //
+};
 use kernel::{
     ffi::{
         c_int,
@@ -77,6 +117,8 @@ use kernel::{
 pub(super) struct Quarantine {
     work: Opaque<bindings::work_struct>,
     wait: Opaque<bindings::wait_bit_queue_entry>,
+    /// What open files that have ended have shown, and nobody has found idle since.
+    unseen: Slot,
     /// 1 while the inode is in quarantine.
     held: Atomic<i32>,
     /// Bytes of the file as [`Ward`] counts them, while it is held.
@@ -172,6 +214,7 @@ pub(super) unsafe fn init<F: FileSystem>(container: *mut Container<F>) {
     // SAFETY: By this function's requirements.
     unsafe {
         let quarantine = &raw mut (*container).quarantine;
+        (&raw mut (*quarantine).unseen).write(Slot::new());
         (&raw mut (*quarantine).held).write(Atomic::new(0));
         (&raw mut (*quarantine).bytes).write(Atomic::new(0));
         bindings::pinfs_helper_init_work(
@@ -181,33 +224,54 @@ pub(super) unsafe fn init<F: FileSystem>(container: *mut Container<F>) {
     };
 }
 
-/// Is to be called when an open file ends, while it still holds its superblock; `mapped` says
-/// whether it ever was.
+/// Gives up what [`init`] and the inode's life have left.
 ///
-/// The look goes through the pages that were ever mapped of the file, which is little beside what
-/// it took to map and unmap them.
+/// # Safety
+///
+/// Nobody can reach the inode any more.
+pub(super) unsafe fn free<F: FileSystem>(container: *mut Container<F>) {
+    // SAFETY: By this function's requirements.
+    unsafe { core::ptr::drop_in_place(&raw mut (*container).quarantine.unseen) };
+}
+
+/// Is to be called when an open file ends, while it still holds its superblock, with what its
+/// mappings have shown, if it ever had one.
 ///
 /// # Safety
 ///
 /// `inode` must be an inode of `F`, and the caller hold its open file.
-pub(super) unsafe fn closed<F: FileSystem>(inode: &INode<F>, mapped: bool) {
+pub(super) unsafe fn closed<F: FileSystem>(inode: &INode<F>, shown: Option<Owned>) {
     let raw = inode.as_ptr();
     let sb = inode.super_block();
     let ward = sb.ward();
     ward.write_back(inode);
-    if !mapped {
+    let Some(mut shown) = shown else {
         return;
-    }
-    // SAFETY: By this function's requirements. Where nothing is mapped, nothing gets unmapped by
-    // the look.
-    unsafe {
-        if bindings::pinfs_helper_mapping_mapped(raw)
-            || bindings::dax_layout_busy_page_range((*raw).i_mapping, 0, i64::MAX).is_null()
-        {
+    };
+    let quarantine = quarantine_of(inode);
+    // SAFETY: By this function's requirements.
+    let is_mapped = || unsafe { bindings::pinfs_helper_mapping_mapped(raw) };
+    if is_mapped() {
+        quarantine.unseen.put(shown);
+        if is_mapped() {
             return;
         }
+        match quarantine.unseen.take() {
+            Some(taken) => shown = taken,
+            None => return,
+        }
+    } else {
+        // Between the end of this open file's mapping and the question.
+        smp_mb();
+        if quarantine.held.load(Relaxed) == 0 {
+            shown = quarantine.unseen.join(shown);
+        }
     }
-    let quarantine = quarantine_of(inode);
+    // SAFETY: By this function's requirements.
+    if unsafe { shown.first_busy((*raw).i_mapping) }.is_none() {
+        return;
+    }
+    quarantine.unseen.put(shown);
     if quarantine.held.xchg(1, Full) != 0 {
         return;
     }
@@ -252,20 +316,26 @@ unsafe fn queue<F: FileSystem>(container: *mut Container<F>) {
     }
 }
 
-/// Returns a page that something references, unless the file is mapped again: then the end of that
-/// mapping's open file will have a look.
+/// Returns a page of what is unseen that something references, unless the file is mapped again:
+/// then the end of that mapping's open file will have a look.
 ///
 /// # Safety
 ///
-/// `inode` must be an inode that the caller holds.
-unsafe fn busy_page(inode: *mut bindings::inode) -> *mut bindings::page {
+/// `inode` must be an inode that the caller holds, and `quarantine` its part.
+unsafe fn busy_page(
+    inode: *mut bindings::inode,
+    quarantine: &Quarantine,
+) -> Option<NonNull<bindings::page>> {
     // SAFETY: By this function's requirements. A mapping that comes between the two only loses page
     // table entries by this.
     unsafe {
         if bindings::pinfs_helper_mapping_mapped(inode) {
-            return core::ptr::null_mut();
+            return None;
         }
-        bindings::dax_layout_busy_page_range((*inode).i_mapping, 0, i64::MAX)
+        let unseen = quarantine.unseen.take()?;
+        let page = unseen.first_busy((*inode).i_mapping)?;
+        quarantine.unseen.put(unseen);
+        Some(page)
     }
 }
 
@@ -281,23 +351,26 @@ unsafe extern "C" fn look<F: FileSystem>(work: *mut bindings::work_struct) {
             .byte_sub(offset_of!(Container<F>, quarantine) + offset_of!(Quarantine, work))
             .cast::<Container<F>>();
         let inode = (*container).inode.get();
-        let held = &(*container).quarantine.held;
+        let quarantine = &(*container).quarantine;
+        let held = &quarantine.held;
         let sb = SuperBlock::<F>::from_raw((*inode).i_sb);
         let ward = sb.ward();
         loop {
-            let page = busy_page(inode);
-            if !page.is_null() {
-                if wait_for::<F>(container, page) {
+            if let Some(page) = busy_page(inode, quarantine) {
+                if wait_for::<F>(container, page.as_ptr()) {
                     ward.end_look();
                     return;
                 }
                 continue;
             }
-            let bytes = (*container).quarantine.bytes.load(Relaxed);
+            let bytes = quarantine.bytes.load(Relaxed);
             held.xchg(0, Full);
-            if !busy_page(inode).is_null() && held.xchg(1, Full) == 0 {
+            if !quarantine.unseen.is_empty()
+                && !bindings::pinfs_helper_mapping_mapped(inode)
+                && held.xchg(1, Full) == 0
+            {
                 // In between, somebody else may have held it, and counted anew.
-                (*container).quarantine.bytes.store(bytes, Relaxed);
+                quarantine.bytes.store(bytes, Relaxed);
                 continue;
             }
             trace::quarantine(INode::<F>::from_raw(inode), false);

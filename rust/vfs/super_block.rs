@@ -671,6 +671,7 @@ impl<F: FileSystem> Thunks<F> {
         unsafe {
             free_link(inode);
             core::ptr::drop_in_place(&raw mut (*container).data);
+            quarantine::free(container);
             bindings::kfree(container.cast());
         }
     }

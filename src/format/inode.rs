@@ -80,12 +80,15 @@ pub const NODUMP: u32 = 1 << 6;
 pub const NOATIME: u32 = 1 << 7;
 /// What is done to the directory is durable at once, which it is anyway.
 pub const DIRSYNC: u32 = 1 << 16;
+/// The pages of the file are to be the device's own, which they are anyway.
+pub const DAX: u32 = 1 << 25;
 
 /// The flags that users set on an inode with this type in its mode.
 pub const fn settable(mode: u32) -> u32 {
     const ALL: u32 = SYNC | IMMUTABLE | APPEND | NODUMP | NOATIME;
     match mode & S_IFMT {
-        S_IFDIR => ALL | DIRSYNC,
+        S_IFDIR => ALL | DIRSYNC | DAX,
+        S_IFREG => ALL | DAX,
         S_IFLNK => 0,
         _ => ALL,
     }
@@ -93,7 +96,7 @@ pub const fn settable(mode: u32) -> u32 {
 
 /// The flags that a new inode with this type in its mode has from its directory.
 const fn inherited(mode: u32) -> u32 {
-    settable(mode) & (SYNC | NODUMP | NOATIME | DIRSYNC)
+    settable(mode) & (SYNC | NODUMP | NOATIME | DIRSYNC | DAX)
 }
 
 /// A point in time.

@@ -408,7 +408,10 @@ impl file::Operations for OpenDir {
             }
             match part.next {
                 Some(next) => emitter.set_position(next),
-                None => return Ok(()),
+                None => {
+                    emitter.end();
+                    return Ok(());
+                }
             }
         }
     }

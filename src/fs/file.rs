@@ -598,9 +598,57 @@ fn allocate(locked: &impl ExclusiveInode<Fs = Pinfs>, what: &Fallocate) -> Resul
     set_size(locked, what.range.end)
 }
 
-/// Zeroes the written blocks of a range where they are. Leases and pins have been asked all the
-/// same: whoever holds them relies on nobody else emptying the range.
+/// Makes a range read as zeroes: whole blocks become unwritten ones, and what is left of a block at
+/// either end is zeroed where it is. Leases and pins have been asked for the range, so nobody but the
+/// file has the blocks, and its pages are out of the mapping.
+///
+/// On a full device there may be no room for the extents that an unwritten one leaves beside it. Then
+/// its blocks are zeroed, too.
 fn zero(locked: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
+    let start = range.start.next_multiple_of(BLOCK_SIZE);
+    let end = range.end - range.end % BLOCK_SIZE;
+    if start >= end {
+        return zero_in_place(locked, range.clone());
+    }
+    zero_in_place(locked, range.start..start)?;
+    let blocks = start / BLOCK_SIZE..end / BLOCK_SIZE;
+    match unwrite(locked, blocks) {
+        Err((from, ENOSPC)) => zero_in_place(locked, from * BLOCK_SIZE..end)?,
+        done => done.map_err(|(_, err)| err)?,
+    }
+    zero_in_place(locked, end..range.end)
+}
+
+/// Makes the blocks of a range unwritten, in steps of one transaction each. If one of them fails,
+/// returns where it began.
+fn unwrite(
+    locked: &LayoutLock<'_, Pinfs>,
+    blocks: Range<u64>,
+) -> core::result::Result<(), (u64, Error)> {
+    let inode = locked.inode();
+    let (ino, sb) = (inode.ino(), inode.super_block());
+    let mut from = blocks.start;
+    loop {
+        if crate::task::fatal_signal_pending() {
+            return Err((from, EINTR));
+        }
+        let map = inode.data().map.write();
+        let progress = sb.transact(&map, |tx| {
+            let progress = map::mark_unwritten(tx, ino, from, blocks.end)?;
+            Ok((progress, Usage::of(tx.inode(ino)?).sectors))
+        });
+        let (progress, sectors) = progress.map_err(|err| (from, err))?;
+        // The tree may have grown.
+        inode.set_sectors(sectors);
+        match progress {
+            Progress::Done => return Ok(()),
+            Progress::More(next) => from = next,
+        }
+    }
+}
+
+/// Zeroes the written blocks of a range where they are.
+fn zero_in_place(locked: &LayoutLock<'_, Pinfs>, range: Range<u64>) -> Result {
     /// Bytes between looks for a fatal signal.
     const STEP: u64 = 32 << 20;
 

@@ -13,6 +13,7 @@ use crate::{
     },
     task,
     vfs::{
+        errno::eopnotsupp,
         file::OpenFile,
         SuperBlock, //
     }, //
@@ -36,20 +37,32 @@ const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
 const GETFSLABEL: u32 = _IOR::<[u8; FSLABEL_MAX]>(0x94, 49);
 const SETFSLABEL: u32 = _IOW::<[u8; FSLABEL_MAX]>(0x94, 50);
 
-/// Bytes of a label in those, with the NUL that ends it.
+/// `FS_IOC_GETVERSION` and `FS_IOC_SETVERSION`, in the forms for 64-bit and for 32-bit programs. The
+/// numbers speak of a long, but all of them pass an int.
+const GETVERSION: u32 = _IOR::<i64>(b'v' as u32, 1);
+const GETVERSION32: u32 = _IOR::<i32>(b'v' as u32, 1);
+const SETVERSION: u32 = _IOW::<i64>(b'v' as u32, 2);
+const SETVERSION32: u32 = _IOW::<i32>(b'v' as u32, 2);
+
+/// Bytes of a label in `FS_IOC_GETFSLABEL`, with the NUL that ends it.
 const FSLABEL_MAX: usize = 256;
 
 /// Answers an ioctl.
 ///
 /// # Errors
 ///
-/// `ENOTTY` for one that is none of pinfs.
+/// `ENOTTY` for one that is none of pinfs; `EOPNOTSUPP` for a new generation: file handles, and
+/// whoever has asked before, rely on it.
 pub(super) fn ioctl(file: &OpenFile<'_, Pinfs>, command: u32, arg: UserPtr) -> Result {
     let sb = file.inode().super_block();
     match command {
         SHUTDOWN => shut_down(sb, arg),
         GETFSLABEL => get_label(sb, arg),
         SETFSLABEL => set_label(file, arg),
+        GETVERSION | GETVERSION32 => UserSlice::new(arg, size_of::<u32>())
+            .writer()
+            .write(&file.inode().generation()),
+        SETVERSION | SETVERSION32 => Err(eopnotsupp()),
         _ => Err(ENOTTY),
     }
 }

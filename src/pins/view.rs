@@ -161,7 +161,7 @@ impl SingleFile for AllPins {
 fn print_line(seq: &Seq<'_>, line: &Line, holders: &[(ContextId, i32)]) {
     let inode = line.path.inode();
     seq.print(fmt!(
-        "{:02x}:{:02x}:{} {} {} {} {} {} ",
+        "{}:{}:{} {} {} {} {} {} ",
         inode.dev() >> 20,
         inode.dev() & 0xfffff,
         inode.ino(),

@@ -270,7 +270,7 @@ pub(crate) trait Operations: Sized + 'static {
 pub(crate) struct Details {
     /// When it was created.
     pub(crate) birth: Time,
-    /// What `FS_IOC_GETFLAGS` returns, but for `FS_DAX_FL`.
+    /// What `FS_IOC_GETFLAGS` returns.
     pub(crate) flags: u32,
 }
 
@@ -744,18 +744,15 @@ impl<T: Operations> Thunks<T> {
             // SAFETY: The dentry is positive and referenced by the caller, `attr` is valid.
             unsafe {
                 let inode = (*dentry).d_inode;
-                let mut flags = T::details(INode::from_raw(inode))?.flags;
-                if (*inode).i_flags & bindings::S_DAX != 0 {
-                    flags |= bindings::FS_DAX_FL;
-                }
+                let flags = T::details(INode::from_raw(inode))?.flags;
                 bindings::fileattr_fill_flags(attr, flags);
             }
             Ok(0)
         })
     }
 
-    /// That the pages of a file are the device's own (`FS_DAX_FL`) is shown, and cannot be changed:
-    /// it is ignored, as ext4 does with such flags, so that a program may set what it got.
+    /// `FS_DAX_FL` is a flag as others are. It says what somebody wants; whether the pages of a file
+    /// are the device's own (`S_DAX`, `STATX_ATTR_DAX`) does not depend on it.
     ///
     /// # Safety
     ///
@@ -772,10 +769,7 @@ impl<T: Operations> Thunks<T> {
                     return Err(eopnotsupp());
                 }
                 let inode = (*dentry).d_inode;
-                let mut flags = bindings::pinfs_helper_fileattr_flags(attr);
-                if (*inode).i_flags & bindings::S_DAX != 0 {
-                    flags &= !bindings::FS_DAX_FL;
-                }
+                let flags = bindings::pinfs_helper_fileattr_flags(attr);
                 T::set_flags(&VfsLocked::from_raw(inode), flags)?;
             }
             Ok(0)

@@ -19,7 +19,8 @@ use serde::Serialize;
 
 const PINS: &str = "/proc/fs/pinfs/pins";
 
-/// A file as the kernel's tables name it: `MAJOR:MINOR:INODE`, the device in hexadecimal.
+/// A file as the table of pins names it: `MAJOR:MINOR:INODE`, in decimal, as the device is in
+/// `/proc/self/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct FileId(String);
 
@@ -31,11 +32,21 @@ impl FileId {
         }
         let dev = meta.dev();
         Ok(FileId(format!(
-            "{:02x}:{:02x}:{}",
+            "{}:{}:{}",
             major(dev),
             minor(dev),
             meta.ino()
         )))
+    }
+}
+
+impl FileId {
+    /// Takes it from `/proc/locks`, where the device is in hexadecimal.
+    fn of_locks(id: &str) -> Option<Self> {
+        let mut parts = id.splitn(3, ':');
+        let mut device = || u32::from_str_radix(parts.next()?, 16).ok();
+        let (major, minor) = (device()?, device()?);
+        Some(FileId(format!("{major}:{minor}:{}", parts.next()?)))
     }
 }
 
@@ -196,7 +207,7 @@ fn parse_locks(table: &str, file: &FileId) -> Vec<u32> {
             let [_, "LEASE", _, _, pid, id, ..] = fields[..] else {
                 return None;
             };
-            (id == file.0).then(|| pid.parse().ok())?
+            (FileId::of_locks(id)? == *file).then(|| pid.parse().ok())?
         })
         .collect()
 }
@@ -224,8 +235,8 @@ mod tests {
     use super::*;
 
     const TABLE: &[u8] = b"# device:inode start end pages kind state pids path\n\
-        103:00:1186 0 1048576 256 exclusive active 175,9 /mnt/p/a\\040b\\134c\n\
-        103:00:7 4096 8192 1 unbreak orphaned - /mnt/p/gone (deleted)\n";
+        259:0:1186 0 1048576 256 exclusive active 175,9 /mnt/p/a\\040b\\134c\n\
+        259:0:7 4096 8192 1 unbreak orphaned - /mnt/p/gone (deleted)\n";
 
     #[test]
     fn f5_table() {
@@ -245,8 +256,8 @@ mod tests {
     fn f5_a_line_that_is_not_one() {
         for line in [
             "x",
-            "103:00:1 0 1 1 exclusive active 1",
-            "103:00:1 0 y 1 k s - /p",
+            "259:0:1 0 1 1 exclusive active 1",
+            "259:0:1 0 y 1 k s - /p",
         ] {
             assert!(parse_pins(line.as_bytes()).is_err(), "{line}");
         }
@@ -276,7 +287,8 @@ mod tests {
         let table = "1: LEASE  ACTIVE    READ 175 103:00:7 0 EOF\n\
             2: POSIX  ADVISORY  WRITE 9 103:00:7 0 EOF\n\
             3: LEASE  ACTIVE    READ 8 103:00:70 0 EOF\n";
-        assert_eq!(parse_locks(table, &FileId("103:00:7".to_owned())), [175]);
+        assert_eq!(parse_locks(table, &FileId("259:0:7".to_owned())), [175]);
+        assert!(parse_locks(table, &FileId("103:0:7".to_owned())).is_empty());
     }
 
     #[test]
