@@ -253,6 +253,12 @@ impl<F: FileSystem> SuperBlock<F> {
         unsafe { (*self.as_ptr()).s_flags & bindings::pinfs_sb_rdonly != 0 }
     }
 
+    /// Says whether the device is write-protected.
+    pub(crate) fn is_write_protected(&self) -> bool {
+        // SAFETY: The device is open as long as the superblock is.
+        unsafe { bindings::pinfs_helper_bdev_read_only(self.bdev()) }
+    }
+
     /// Calls `f` with the file system frozen: everything written before is on the device.
     ///
     /// # Errors
@@ -590,17 +596,26 @@ impl<F: FileSystem> Thunks<F> {
         from_result(|| {
             // SAFETY: A context for reconfiguration has a root; its superblock is opened and held
             // by the caller.
-            let (sb, read_only) = unsafe {
+            let (sb, flags) = unsafe {
                 let sb = SuperBlock::<F>::from_raw((*(*fc).root).d_sb);
-                (sb, (*fc).sb_flags as usize & bindings::pinfs_sb_rdonly != 0)
+                (sb, (*fc).sb_flags as usize)
             };
+            let read_only = flags & bindings::pinfs_sb_rdonly != 0;
             // SAFETY: The superblock's s_umount is held by the VFS.
-            to_result(unsafe { bindings::sync_filesystem(sb.as_ptr()) })?;
+            let synced = to_result(unsafe { bindings::sync_filesystem(sb.as_ptr()) });
             // SAFETY: As in `parse_param`.
             let options = unsafe { &*(*fc).fs_private.cast::<F::Options>() };
-            F::reconfigure(sb, options, read_only)?;
+            let done = if flags & bindings::pinfs_sb_force == 0 {
+                synced.and_then(|()| F::reconfigure(sb, options, read_only))
+            } else {
+                // An error would not stop an emergency remount, but make the kernel warn.
+                let _ = F::reconfigure(sb, options, read_only).inspect_err(|err| {
+                    pr_err!("{}: emergency remount: {err:?}\n", sb.id());
+                });
+                Ok(())
+            };
             sb.drop_device_cache();
-            Ok(0)
+            done.map(|()| 0)
         })
     }
 

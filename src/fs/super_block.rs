@@ -12,6 +12,7 @@ use super::{
         MapsRead,
         MapsWritten, //
     },
+    recovery,
     xattr, //
 };
 use crate::{
@@ -270,8 +271,6 @@ impl Medium for Pmem {
 struct Writer {
     journal: Journal<KVVec<u8>>,
     space: Space<KVVec<u64>>,
-    /// The device says that the file system is in use.
-    active: bool,
 }
 
 /// A mounted file system.
@@ -321,12 +320,66 @@ impl Super {
     ) -> Result<format::Result<R>> {
         let mut writer = self.writer.lock();
         self.health.check_writable()?;
-        let Writer { journal, space, .. } = &mut *writer;
-        Ok(self
-            .volume
+        Ok(self.run(&mut writer, operation))
+    }
+
+    /// The same for [`recovery`], while the file system is idle.
+    pub(super) fn transact_idle<R>(
+        &self,
+        _maps: &impl MapsWritten,
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
+    ) -> Result<format::Result<R>> {
+        let mut writer = self.writer.lock();
+        self.health.check_sound()?;
+        Ok(self.run(&mut writer, operation))
+    }
+
+    fn run<R>(
+        &self,
+        writer: &mut Writer,
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
+    ) -> format::Result<R> {
+        let Writer { journal, space } = writer;
+        self.volume
             .medium()
             .session()
-            .and_then(|session| journal.run(&self.volume.through(session), space, operation)))
+            .and_then(|session| journal.run(&self.volume.through(session), space, operation))
+    }
+
+    /// Marks a file system that is idle as in use, and returns the inodes on the orphan list. It
+    /// stays idle, so the list stays as it is.
+    pub(super) fn claim(&self) -> Result<format::Result<Orphans>> {
+        let mut writer = self.writer.lock();
+        self.health.check_sound()?;
+        let mut orphans = Orphans::default();
+        let mut pushed = Ok(());
+        let listed = orphan::for_each(&self.volume, |ino, named| {
+            let list = if named {
+                &mut orphans.named
+            } else {
+                &mut orphans.unnamed
+            };
+            pushed = list.push(ino, GFP_KERNEL).map_err(Error::from);
+            pushed.is_ok()
+        });
+        pushed?;
+        Ok(listed
+            .and_then(|()| self.run(&mut writer, |tx| mount::mounted(tx, now())))
+            .map(|()| orphans))
+    }
+
+    /// Lets changes begin, after [`Super::claim`].
+    pub(super) fn start_writing(&self) {
+        self.health.set_idle(false);
+    }
+
+    /// Makes the file system idle, and marks it as not in use: nothing is left to do for the next
+    /// mount but what is on the orphan list.
+    pub(super) fn stop_writing(&self) -> format::Result {
+        let mut writer = self.writer.lock();
+        self.health.set_idle(true);
+        self.run(&mut writer, |tx| mount::unmounted(tx, now()))?;
+        writer.journal.retire(&self.volume)
     }
 
     /// Returns the label, which is not being changed meanwhile.
@@ -356,6 +409,15 @@ impl Super {
     pub(super) fn drain(&self) {
         drop(self.writer.lock());
     }
+}
+
+/// What [`Super::claim`] found on the orphan list.
+#[derive(Default)]
+pub(super) struct Orphans {
+    /// Files that a truncate or collapse is not done with.
+    pub(super) named: KVVec<u64>,
+    /// Those without names.
+    pub(super) unnamed: KVVec<u64>,
 }
 
 /// Says in the kernel log why a file system cannot be mounted, and returns the errno.
@@ -413,33 +475,32 @@ fn load(id: &CStr, volume: &Volume<Pmem>, writable: bool) -> Result<Writer> {
     Ok(Writer {
         space: Space::load(volume, words).map_err(|err| refuse(id, err))?,
         journal: Journal::new(volume, arena).map_err(|err| refuse(id, err))?,
-        active: false,
     })
 }
 
 impl Writer {
-    /// Starts writing: marks the file system as in use, and frees the files that had no name left
-    /// at a crash.
-    fn activate(&mut self, volume: &Volume<Pmem>) -> format::Result {
-        if self.active {
-            return Ok(());
-        }
-        let Self { journal, space, .. } = self;
-        journal.run(volume, space, |tx| mount::mounted(tx, now()))?;
+    /// Finishes what a crash has left on the orphan list. Nobody uses the file system yet.
+    fn finish_orphans(&mut self, volume: &Volume<Pmem>) -> format::Result {
+        let Self { journal, space } = self;
         while journal.run(volume, space, orphan::step)? {}
-        self.active = true;
         Ok(())
     }
 
-    /// Ends writing: nothing is left to do for the next mount.
-    fn deactivate(&mut self, volume: &Volume<Pmem>) -> format::Result {
-        if !self.active {
+    /// Starts writing at a mount: marks the file system as in use, and finishes what is left.
+    fn activate(&mut self, volume: &Volume<Pmem>) -> format::Result {
+        let Self { journal, space } = self;
+        journal.run(volume, space, |tx| mount::mounted(tx, now()))?;
+        self.finish_orphans(volume)
+    }
+
+    /// Finishes what is left before a read-only mount, so that it need not be done beside users when
+    /// it is mounted for writing later; ext4 and xfs do so, too. With nothing left nothing is written.
+    fn recover_read_only(&mut self, volume: &Volume<Pmem>) -> format::Result {
+        if !mount::status(volume)?.has_orphans() {
             return Ok(());
         }
-        self.active = false;
-        let Self { journal, space, .. } = self;
-        journal.run(volume, space, |tx| mount::unmounted(tx, now()))?;
-        journal.retire(volume)
+        self.finish_orphans(volume)?;
+        self.journal.retire(volume)
     }
 }
 
@@ -515,12 +576,27 @@ impl FileSystem for Pinfs {
     }
 
     fn start(sb: &SuperBlock<Self>) -> Result {
-        if sb.is_read_only() {
+        let data = sb.data();
+        let volume = &data.volume;
+        let mut writer = data.writer.lock();
+        if !sb.is_read_only() {
+            writer
+                .activate(volume)
+                .map_err(|err| refuse(sb.id(), err))?;
+            data.start_writing();
             return Ok(());
         }
-        let data = sb.data();
-        let started = data.writer.lock().activate(&data.volume);
-        started.map_err(|err| refuse(sb.id(), err))
+        if volume.geometry().read_only || sb.is_write_protected() {
+            return Ok(());
+        }
+        if let Err(err) = writer.recover_read_only(volume) {
+            pr_err!(
+                "{}: what a crash has cut short could not be finished: {}\n",
+                sb.id(),
+                err.message()
+            );
+        }
+        Ok(())
     }
 
     fn may_mount(sb: &SuperBlock<Self>) -> Result {
@@ -535,24 +611,25 @@ impl FileSystem for Pinfs {
 
     fn reconfigure(sb: &SuperBlock<Self>, _options: &Options, read_only: bool) -> Result {
         let data = sb.data();
-        let volume = &data.volume;
-        let mut writer = data.writer.lock();
         if read_only {
             if data.health.check_writable().is_err() {
-                // The device stays as it is, in use, which it was.
+                // It is idle already, or the device stays as it is, in use, which it was.
                 return Ok(());
             }
-            return writer.deactivate(volume).map_err(|err| sb.report(err));
+            return data.stop_writing().map_err(|err| sb.report(err));
         }
-        if volume.geometry().read_only {
+        if data.volume.geometry().read_only {
             pr_err!(
                 "{}: unknown read-only compatible features forbid writing\n",
                 sb.id()
             );
             return Err(EROFS);
         }
-        data.health.check_writable()?;
-        writer.activate(volume).map_err(|err| sb.report(err))
+        data.health.check_sound()?;
+        if data.health.is_idle() {
+            recovery::start_writing(sb)?;
+        }
+        Ok(())
     }
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) {
@@ -601,11 +678,10 @@ impl FileSystem for Pinfs {
     fn put_super(sb: &SuperBlock<Self>) {
         let data = sb.data();
         if data.health.check_writable().is_err() {
-            // Nothing is written any more, so the next mount finds the file system in use.
+            // It is idle, or nothing is written any more and the next mount finds it in use.
             return;
         }
-        let done = data.writer.lock().deactivate(&data.volume);
-        if let Err(err) = done {
+        if let Err(err) = data.stop_writing() {
             pr_err!("{}: not unmounted cleanly: {}\n", sb.id(), err.message());
         }
     }
