@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Row B16 (fault A1): recovery never runs beside users of what it works on, nor is
-# anything written while the file system is read-only. Makes file systems on $PINFS_DEV, and the root file system read-only
+# Rows B16 (fault A1) and S3 (fault F3): recovery never runs beside users of what
+# it works on, nor is anything written while the file system is read-only; and
+# norecovery. Makes file systems on $PINFS_DEV, and the root file system read-only
 # for moments, as sysrq-u does.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -uo pipefail
@@ -274,12 +275,86 @@ collapses() {
 	fsck_clean "B16 A1 fsck finds nothing after that, too"
 }
 
-plan 31
+# ---- F3: norecovery ----
+
+# A file system whose journal has a rename that is not in its place: what a power
+# loss after the commit leaves. The journal has 64 blocks and begins at block 2.
+make_unrecovered() {
+	fresh
+	echo contents >"$MNT/old"
+	umount "$MNT"
+	keep_medium
+	mount -t pinfs "$PINFS_DEV" "$MNT"
+	mv "$MNT/old" "$MNT/new"
+	"$HERE/fsdown" "$MNT" 2 >/dev/null
+	umount "$MNT"
+	medium | dd of="$WORK/journal" bs=4K skip=2 count=64 status=none iflag=fullblock
+	dd if="$WORK/before" of="$PINFS_DEV" bs=1M conv=notrunc,fsync status=none oflag=direct
+	dd if="$WORK/journal" of="$PINFS_DEV" bs=4K seek=2 conv=notrunc,fsync status=none oflag=direct
+	keep_medium
+}
+
+# why COMMAND...: what the kernel says in one line.
+why() {
+	log_mark
+	"$@" >/dev/null 2>&1
+	log_since | grep 'pinfs: '
+}
+
+norecovery() {
+	local word bitmap
+	make_unrecovered
+	is "S3 norecovery without ro is refused" EINVAL \
+		"$(error_of mount -t pinfs -o norecovery "$PINFS_DEV" "$MNT")"
+	matches "S3 norecovery: and the kernel says what to do" 'read-only mounts; give ro' \
+		"$(why mount -t pinfs -o norecovery "$PINFS_DEV" "$MNT")"
+	succeeds "S3 norecovery with ro mounts" mount -t pinfs -o ro,norecovery "$PINFS_DEV" "$MNT"
+	is "S3 norecovery: it shows what is in its place" "old" "$(ls "$MNT")"
+	is "S3 norecovery: which can be read" "contents" "$(cat "$MNT"/*)"
+	matches "S3 norecovery: the option is shown" ',norecovery' \
+		"$(awk -v m="$MNT" '$2 == m { print $4 }' /proc/mounts)"
+	matches "S3 norecovery: a remount for writing is refused" 'unmount it first' \
+		"$(why mount -o remount,rw "$MNT")"
+	is "S3 norecovery: and stays refused" "Read-only file system" "$(says touch "$MNT/x")"
+	succeeds "S3 norecovery: a remount that changes nothing is not" mount -o remount,ro,noatime "$MNT"
+	umount "$MNT"
+	medium_is_kept "S3 norecovery: the device is as it was"
+
+	blockdev --setro "$PINFS_DEV"
+	matches "S3 norecovery: a write-protected device that needs a replay: the kernel says what there is" \
+		'-o ro,norecovery' "$(why mount -t pinfs -o ro "$PINFS_DEV" "$MNT")"
+	succeeds "S3 norecovery: and that works" mount -t pinfs -o ro,norecovery "$PINFS_DEV" "$MNT"
+	umount "$MNT"
+	blockdev --setrw "$PINFS_DEV"
+
+	mount -t pinfs "$PINFS_DEV" "$MNT"
+	is "S3 norecovery: a later mount replays" "new" "$(ls "$MNT")"
+	matches "S3 norecovery is not for remounts" 'not for a remount' \
+		"$(why mount -o remount,ro,norecovery "$MNT")"
+	umount "$MNT"
+	fsck_clean "S3 norecovery: fsck finds nothing after it"
+
+	# In the middle of a commit anything may be inconsistent: the bitmaps, then the status.
+	make_unrecovered
+	for bitmap in 66 1; do
+		word="block $bitmap is damaged"
+		head -c 64 /dev/urandom |
+			dd of="$PINFS_DEV" bs=64 seek=$((bitmap * 64)) conv=notrunc,fsync status=none
+		succeeds "S3 norecovery mounts though $word" \
+			mount -t pinfs -o ro,norecovery "$PINFS_DEV" "$MNT"
+		is "S3 norecovery: and reads though $word" "contents" "$(cat "$MNT"/* 2>&1)"
+		says stat -f "$MNT" >/dev/null
+		umount "$MNT"
+	done
+}
+
+plan 50
 log_mark
 first=$mark
 in_use
 not_in_use
 collapses
+norecovery
 rmmod pinfs
 mark=$first
 log_clean "B16 the kernel has nothing to say"

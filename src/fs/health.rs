@@ -144,8 +144,15 @@ impl SuperBlock<Pinfs> {
     pub(super) fn report(&self, err: format::Error) -> Error {
         let errno = errno(err);
         if let format::Error::Corrupt(what) = err {
-            let before = self.data().health().update(|state| state | DAMAGED);
-            if before & (DAMAGED | DOWN) == 0 {
+            let data = self.data();
+            let before = data.health().update(|state| state | DAMAGED);
+            if before & (DAMAGED | DOWN) == 0 && data.is_unrecovered() {
+                pr_err!(
+                    "{}: {what}: the journal was not replayed (norecovery), so this need not be \
+                     damage\n",
+                    self.id()
+                );
+            } else if before & (DAMAGED | DOWN) == 0 {
                 pr_err!(
                     "{}: {what}: the file system is damaged, nothing is written any more; \
                      unmount it, keep a copy of the device and run fsck.pinfs\n",

@@ -281,6 +281,8 @@ pub(crate) struct Super {
     writer: Mutex<Writer>,
     ward: Ward,
     health: Health,
+    /// The journal was left as it was found.
+    norecovery: bool,
 }
 
 impl AsRef<Ward> for Super {
@@ -344,6 +346,11 @@ impl Super {
             .medium()
             .session()
             .and_then(|session| journal.run(&self.volume.through(session), space, operation))
+    }
+
+    /// Says that the journal was not replayed before the mount.
+    pub(super) fn is_unrecovered(&self) -> bool {
+        self.norecovery
     }
 
     /// Marks a file system that is idle as in use, and returns the inodes on the orphan list. It
@@ -428,9 +435,12 @@ fn refuse(id: &CStr, err: format::Error) -> Error {
     errno(err)
 }
 
-/// Mount options. There are none that change anything: pinfs is always a DAX file system.
+/// Mount options.
 #[derive(Default)]
-pub(crate) struct Options;
+pub(crate) struct Options {
+    /// Leave the journal and the orphan list as they are.
+    norecovery: bool,
+}
 
 fn now() -> Time {
     let now = vfs::inode::Time::now();
@@ -460,21 +470,60 @@ fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
     })
 }
 
+/// What may be done about what a crash has left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recovery {
+    /// All of it.
+    Full,
+    /// Nothing, and if there is something to be done it is not mounted.
+    Refuse,
+    /// Nothing.
+    Skip,
+}
+
 /// Completes the commit that a crash cut short, and reads what transactions need.
-fn load(id: &CStr, volume: &Volume<Pmem>, writable: bool) -> Result<Writer> {
-    if !writable && journal::needs_recovery(volume).map_err(|err| refuse(id, err))? {
-        pr_err!("{id}: the journal has to be replayed and the device must not be written\n");
+fn load(id: &CStr, volume: &Volume<Pmem>, recovery: Recovery) -> Result<Writer> {
+    if recovery == Recovery::Skip {
+        return load_unrecovered(id, volume);
+    }
+    if recovery == Recovery::Refuse
+        && journal::needs_recovery(volume).map_err(|err| refuse(id, err))?
+    {
+        pr_err!(
+            "{id}: the journal has to be replayed and the device must not be written; \
+             -o ro,norecovery mounts it as it is\n"
+        );
         return Err(EROFS);
     }
     if let Recovered::Replayed(bytes) = journal::recover(volume).map_err(|err| refuse(id, err))? {
         pr_info!("{id}: journal replayed ({bytes} bytes)\n");
     }
-    let words = usize::try_from(space::words_needed(volume.geometry().blocks))?;
-    let words = KVVec::from_elem(0, words, GFP_KERNEL)?;
     let arena = KVVec::from_elem(0, journal::ARENA_BYTES, GFP_KERNEL)?;
     Ok(Writer {
-        space: Space::load(volume, words).map_err(|err| refuse(id, err))?,
+        space: Space::load(volume, words(volume)?).map_err(|err| refuse(id, err))?,
         journal: Journal::new(volume, arena).map_err(|err| refuse(id, err))?,
+    })
+}
+
+/// Memory for a [`Space`].
+fn words(volume: &Volume<Pmem>) -> Result<KVVec<u64>> {
+    let words = usize::try_from(space::words_needed(volume.geometry().blocks))?;
+    Ok(KVVec::from_elem(0, words, GFP_KERNEL)?)
+}
+
+/// What a mount needs that never writes. The bitmaps may be in the middle of a commit, and then
+/// nothing is known of free space.
+fn load_unrecovered(id: &CStr, volume: &Volume<Pmem>) -> Result<Writer> {
+    if !matches!(journal::needs_recovery(volume), Ok(false)) {
+        pr_warn!("{id}: the journal is not replayed; what is read may be inconsistent\n");
+    }
+    let space = match Space::load(volume, words(volume)?) {
+        Ok(space) => space,
+        Err(_) => Space::unknown(volume, words(volume)?).map_err(|err| refuse(id, err))?,
+    };
+    Ok(Writer {
+        space,
+        journal: Journal::closed(KVVec::new()),
     })
 }
 
@@ -518,8 +567,12 @@ impl FileSystem for Pinfs {
         Data::new()
     }
 
-    fn parse_option(_options: &mut Options, option: MountOption<'_>) -> Result<Known> {
+    fn parse_option(options: &mut Options, option: MountOption<'_>) -> Result<Known> {
         match (option.name, option.value) {
+            (b"norecovery", None) => {
+                options.norecovery = true;
+                Ok(Known::Yes)
+            }
             (b"dax", None | Some(b"always")) => Ok(Known::Yes),
             (b"dax", Some(b"never" | b"inode")) => {
                 pr_err!("pinfs is always mounted with dax=always; leave the dax option out\n");
@@ -533,8 +586,13 @@ impl FileSystem for Pinfs {
         }
     }
 
-    fn open(sb: &NewSuperBlock, _options: &Options) -> Result<Pin<KBox<Super>>> {
+    fn open(sb: &NewSuperBlock, options: &Options) -> Result<Pin<KBox<Super>>> {
         let id = sb.id();
+        let norecovery = options.norecovery;
+        if norecovery && !sb.is_read_only() {
+            pr_err!("{id}: norecovery is for read-only mounts; give ro with it\n");
+            return Err(EINVAL);
+        }
         let device = sb.dax_device().ok_or_else(|| {
             pr_err!(
                 "{id}: the device has no DAX; put its namespace into fsdax mode \
@@ -553,14 +611,21 @@ impl FileSystem for Pinfs {
             pr_warn!("{id}: unknown read-only compatible features; mounted read-only\n");
             sb.set_read_only();
         }
-        let writable = !sb.is_write_protected() && !geometry.read_only;
-        let writer = load(id, &volume, writable)?;
+        let recovery = if norecovery {
+            Recovery::Skip
+        } else if sb.is_write_protected() || geometry.read_only {
+            Recovery::Refuse
+        } else {
+            Recovery::Full
+        };
+        let writer = load(id, &volume, recovery)?;
         KBox::try_pin_init(
             try_pin_init!(Super {
                 volume,
                 writer <- new_mutex!(writer, "pinfs_journal"),
                 ward: Ward::new(sb)?,
                 health: Health::new(),
+                norecovery,
             }),
             GFP_KERNEL,
         )
@@ -586,7 +651,7 @@ impl FileSystem for Pinfs {
             data.start_writing();
             return Ok(());
         }
-        if volume.geometry().read_only || sb.is_write_protected() {
+        if data.norecovery || volume.geometry().read_only || sb.is_write_protected() {
             return Ok(());
         }
         if let Err(err) = writer.recover_read_only(volume) {
@@ -609,14 +674,28 @@ impl FileSystem for Pinfs {
         })
     }
 
-    fn reconfigure(sb: &SuperBlock<Self>, _options: &Options, read_only: bool) -> Result {
+    fn reconfigure(sb: &SuperBlock<Self>, options: &Options, read_only: bool) -> Result {
         let data = sb.data();
+        if options.norecovery && !data.norecovery {
+            pr_err!(
+                "{}: norecovery is for a mount, not for a remount\n",
+                sb.id()
+            );
+            return Err(EINVAL);
+        }
         if read_only {
             if data.health.check_writable().is_err() {
                 // It is idle already, or the device stays as it is, in use, which it was.
                 return Ok(());
             }
             return data.stop_writing().map_err(|err| sb.report(err));
+        }
+        if data.norecovery {
+            pr_err!(
+                "{}: mounted with norecovery, so the journal was not replayed; unmount it first\n",
+                sb.id()
+            );
+            return Err(EINVAL);
         }
         if data.volume.geometry().read_only {
             pr_err!(
@@ -633,7 +712,9 @@ impl FileSystem for Pinfs {
     }
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) {
-        seq_print!(seq, ",dax=always{}", sb.data().health.option());
+        let data = sb.data();
+        let norecovery = if data.norecovery { ",norecovery" } else { "" };
+        seq_print!(seq, ",dax=always{norecovery}{}", data.health.option());
     }
 
     fn statistics(sb: &SuperBlock<Self>) -> Statistics {

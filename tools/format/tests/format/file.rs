@@ -24,9 +24,14 @@ use pinfs_format::{
     memory::Memory,
     namespace,
     orphan,
-    space::Run,
+    space::{
+        self,
+        Run, //
+    },
     Error,
-    Medium, //
+    Journal,
+    Medium,
+    Space, //
 };
 use proptest::prelude::*;
 
@@ -570,6 +575,22 @@ fn what_was_cut_short_is_resumed() {
     // There is nothing left to do.
     assert_eq!(fs.run(|tx| orphan::resume(tx, ino)), Ok(true));
     assert_eq!(fs.run(|tx| orphan::resume(tx, other)), Err(Error::Invalid));
+}
+
+/// What a mount has that leaves everything as it is.
+#[test]
+fn nothing_is_written_without_recovery() {
+    let fs = Fs::new(1024);
+    let words = space::words_needed(fs.volume.geometry().blocks) as usize;
+    let mut space = Space::unknown(&fs.volume, vec![0; words]).expect("memory");
+    assert_eq!(space.counts().free, 0);
+    assert_eq!(space.counts().total, fs.space.counts().total);
+    let short = Space::unknown(&fs.volume, vec![0; words - 1]).map(drop);
+    assert_eq!(short, Err(Error::Invalid));
+    let mut journal = Journal::closed(Vec::new());
+    let run = journal.run(&fs.volume, &mut space, |_| Ok(()));
+    assert_eq!(run, Err(Error::Aborted));
+    assert_eq!(journal.retire(&fs.volume), Err(Error::Aborted));
 }
 
 #[test]
