@@ -20,6 +20,7 @@
 
 /* Constants whose macros bindgen cannot evaluate. */
 static const unsigned long pinfs_sb_rdonly = SB_RDONLY;
+static const unsigned long pinfs_sb_force = SB_FORCE;
 static const unsigned long pinfs_sb_flags = SB_POSIXACL | SB_NOSEC | SB_I_VERSION;
 static const loff_t pinfs_max_lfs_filesize = MAX_LFS_FILESIZE;
 static const fop_flags_t pinfs_fop_flags =

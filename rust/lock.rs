@@ -5,7 +5,8 @@
 //! Lock order of pinfs, outermost first; a task that holds one takes only those below it:
 //!
 //! 0. the superblock's `s_umount`, which the quarantine takes shared when a file is closed for
-//!    good and no lock is held
+//!    good and no lock is held, and which the VFS holds exclusively around a remount, whose recovery
+//!    takes those below it
 //! 1. the superblock's write access (`sb_start_write()`; `sb_start_pagefault()` in faults, which
 //!    comes after the mmap lock of the faulting task)
 //! 2. `i_rwsem` of the parent directory, then of the inode: [`InodeLock`], [`SharedInodeLock`],

@@ -195,6 +195,28 @@ TEST_F(pinfs, S2_label)
 	EXPECT_EQ(-EPERM, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, label)));
 }
 
+/* blkid reads it from the block device, whose blocks may have been cached before. */
+TEST_F(pinfs, H4_label_on_the_block_device)
+{
+	char was[FSLABEL_MAX], label[FSLABEL_MAX] = "seen from outside", block[PAGE];
+	const char *dev = getenv("PINFS_DEV");
+	int fd;
+
+	if (!dev)
+		SKIP(return, "PINFS_DEV is not set");
+	fd = open(dev, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(PAGE, ERR(pread(fd, block, PAGE, PAGE)));
+	ASSERT_EQ(0, act_open(&self->me, O_RDONLY));
+	ASSERT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_GETFSLABEL, was)));
+	ASSERT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, label)));
+	/* The status is in the second block. */
+	ASSERT_EQ(PAGE, ERR(pread(fd, block, PAGE, PAGE)));
+	EXPECT_NE(NULL, memmem(block, PAGE, label, strlen(label)));
+	EXPECT_EQ(0, ERR(ioctl(self->me.fd, FS_IOC_SETFSLABEL, was)));
+	EXPECT_EQ(0, ERR(close(fd)));
+}
+
 /* ---- flags ---- */
 
 static long get_flags(int fd)

@@ -272,6 +272,35 @@ ask() {
 	"$HERE/pindemo" <<<"$*" | tail -n 1
 }
 
+# ---- a process that maps a file or a device ----
+
+mapper=''
+
+mapper_start() {
+	coproc MAPPER { exec "$HERE/mapper"; }
+	mapper=$MAPPER_PID
+	exec {mapper_in}>&"${MAPPER[1]}" {mapper_out}<&"${MAPPER[0]}"
+	eval "exec ${MAPPER[1]}>&- ${MAPPER[0]}<&-"
+}
+
+# ask_mapper COMMAND...: its answer.
+ask_mapper() {
+	local answer
+	echo "$*" >&"$mapper_in"
+	if read -rt 60 answer <&"$mapper_out"; then
+		echo "$answer"
+	else
+		echo "no answer"
+	fi
+}
+
+mapper_end() {
+	[[ $mapper ]] || return 0
+	exec {mapper_in}>&- {mapper_out}<&-
+	wait "$mapper" 2>/dev/null
+	mapper=''
+}
+
 # ---- RDMA, by perftest ----
 
 rdma_device=''

@@ -20,6 +20,7 @@ mod file;
 mod health;
 mod inode;
 mod ioctl;
+mod recovery;
 mod super_block;
 mod xattr;
 

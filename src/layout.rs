@@ -26,6 +26,7 @@ pub(crate) mod lease;
 
 pub(crate) use self::busy::{
     break_layouts,
+    is_held,
     is_pinned,
     mark_pinned_dirty,
     unless_pinned,

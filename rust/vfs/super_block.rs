@@ -161,6 +161,46 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     fn put_super(sb: &SuperBlock<Self>);
 }
 
+/// Looks that are taken at the page cache of a device before it is left to whoever keeps dirtying it.
+const CACHE_TRIES: u32 = 4;
+
+/// Writes what the page cache of a block device holds back to the device, and drops all of it
+/// (`sync_blockdev()`, `invalidate_bdev()`, `invalidate_inode_pages2()`).
+///
+/// That cache and the direct mapping are two views of one medium, and nothing in the kernel keeps
+/// them the same: who reads the block device is given what was cached before the file system changed
+/// it, and what was written to it may land on the file system at any later time. So this is called
+/// whenever somebody may go from one view to the other: Documentation/block-device.rst lists the
+/// moments.
+///
+/// `invalidate_bdev()` leaves what is mapped, and drops the buffers' references to pages, which the
+/// other call needs. A folio that is read while this goes on is locked, and waited for; one that
+/// comes into the cache later is read later. So what is cached afterwards is not older than the call.
+///
+/// # Errors
+///
+/// That of a failed write-back; `EBUSY` if somebody goes on writing to the device.
+///
+/// # Safety
+///
+/// `bdev` must be open. The caller may sleep, and holds no lock that a write to the device or a page
+/// fault takes.
+unsafe fn drop_bdev_cache(bdev: *mut bindings::block_device) -> Result {
+    for _ in 0..CACHE_TRIES {
+        // SAFETY: By this function's requirements.
+        let (written, dropped) = unsafe {
+            let written = to_result(bindings::sync_blockdev(bdev));
+            bindings::invalidate_bdev(bdev);
+            let dropped = bindings::invalidate_inode_pages2((*bdev).bd_mapping);
+            (written, dropped)
+        };
+        if written.is_err() || dropped == 0 {
+            return written;
+        }
+    }
+    Err(EBUSY)
+}
+
 /// A superblock of the file system `F`, opened.
 ///
 /// Wraps `struct super_block`.
@@ -213,6 +253,12 @@ impl<F: FileSystem> SuperBlock<F> {
         unsafe { (*self.as_ptr()).s_flags & bindings::pinfs_sb_rdonly != 0 }
     }
 
+    /// Says whether the device is write-protected.
+    pub(crate) fn is_write_protected(&self) -> bool {
+        // SAFETY: The device is open as long as the superblock is.
+        unsafe { bindings::pinfs_helper_bdev_read_only(self.bdev()) }
+    }
+
     /// Calls `f` with the file system frozen: everything written before is on the device.
     ///
     /// # Errors
@@ -225,6 +271,16 @@ impl<F: FileSystem> SuperBlock<F> {
         // SAFETY: It was frozen just now. A failure to thaw is one of a device that is gone.
         unsafe { bindings::bdev_thaw(self.bdev()) };
         Ok(())
+    }
+
+    /// Lets readers of the block device see what the file system has written to it, as
+    /// [`drop_bdev_cache`] does. An error of writing back what others have put there is theirs, and
+    /// kept for their fsync(2).
+    ///
+    /// The caller holds no lock of an inode.
+    pub(crate) fn drop_device_cache(&self) {
+        // SAFETY: The device is open as long as the superblock is.
+        let _ = unsafe { drop_bdev_cache(self.bdev()) };
     }
 
     /// Tells watchers of the file system that metadata is damaged (`fserror_report_metadata()`).
@@ -547,16 +603,26 @@ impl<F: FileSystem> Thunks<F> {
         from_result(|| {
             // SAFETY: A context for reconfiguration has a root; its superblock is opened and held
             // by the caller.
-            let (sb, read_only) = unsafe {
+            let (sb, flags) = unsafe {
                 let sb = SuperBlock::<F>::from_raw((*(*fc).root).d_sb);
-                (sb, (*fc).sb_flags as usize & bindings::pinfs_sb_rdonly != 0)
+                (sb, (*fc).sb_flags as usize)
             };
+            let read_only = flags & bindings::pinfs_sb_rdonly != 0;
             // SAFETY: The superblock's s_umount is held by the VFS.
-            to_result(unsafe { bindings::sync_filesystem(sb.as_ptr()) })?;
+            let synced = to_result(unsafe { bindings::sync_filesystem(sb.as_ptr()) });
             // SAFETY: As in `parse_param`.
             let options = unsafe { &*(*fc).fs_private.cast::<F::Options>() };
-            F::reconfigure(sb, options, read_only)?;
-            Ok(0)
+            let done = if flags & bindings::pinfs_sb_force == 0 {
+                synced.and_then(|()| F::reconfigure(sb, options, read_only))
+            } else {
+                // An error would not stop an emergency remount, but make the kernel warn.
+                let _ = F::reconfigure(sb, options, read_only).inspect_err(|err| {
+                    pr_err!("{}: emergency remount: {err:?}\n", sb.id());
+                });
+                Ok(())
+            };
+            sb.drop_device_cache();
+            done.map(|()| 0)
         })
     }
 
@@ -568,48 +634,75 @@ impl<F: FileSystem> Thunks<F> {
         fc: *mut bindings::fs_context,
     ) -> c_int {
         from_result(|| {
+            // SAFETY: By this function's requirements the device is open.
+            let (id, bdev) = unsafe { (CStr::from_char_ptr((*sb).s_id.as_ptr()), (*sb).s_bdev) };
+            // What was written last through the cache is what is mounted.
+            // SAFETY: As above.
+            match unsafe { drop_bdev_cache(bdev) } {
+                Err(EBUSY) => pr_warn!(
+                    "{id}: somebody goes on writing to the device, and may write over the file \
+                     system\n"
+                ),
+                written => written.inspect_err(|_| {
+                    pr_err!(
+                        "{id}: what was written to the device could not be written back; \
+                         what it holds may be incomplete\n"
+                    );
+                })?,
+            }
             // SAFETY: By this function's requirements.
-            let sysfs = unsafe { Registration::<F>::of_super(sb) }.sysfs.clone();
-            let new = NewSuperBlock(NonNull::new(sb).ok_or(EINVAL)?, sysfs);
-            // SAFETY: As in `parse_param`.
-            let options = unsafe { &*(*fc).fs_private.cast::<F::Options>() };
-            let data = F::open(&new, options)?;
-            // SAFETY: The superblock is ours to fill. `kill_sb` takes the box back.
-            // INVARIANT: From here on it is an opened superblock of `F`.
-            let sb = unsafe {
-                (*sb).s_fs_info = data.into_foreign();
-                (*sb).s_op = &Self::SUPER;
-                (*sb).s_xattr = xattr::Thunks::<F::Xattrs>::HANDLERS.as_ptr();
-                (*sb).s_flags |= bindings::pinfs_sb_flags;
-                (*sb).s_export_op = F::EXPORT.as_ptr().cast();
-                (*sb).s_maxbytes = bindings::pinfs_max_lfs_filesize;
-                (*sb).s_time_gran = F::TIME_GRANULARITY;
-                (*sb).s_time_min = i64::MIN;
-                (*sb).s_time_max = i64::MAX;
-                SuperBlock::<F>::from_raw(sb)
-            };
-            let statistics = F::statistics(sb);
+            let filled = unsafe { Self::open_super(sb, fc) };
+            // Recovery has changed what is there, also if the mount fails after it.
             // SAFETY: As above.
-            unsafe {
-                (*sb.as_ptr()).s_magic = statistics.magic as usize;
-                if bindings::sb_set_blocksize(sb.as_ptr(), statistics.block_size as c_int) == 0 {
-                    return Err(EINVAL);
-                }
-                bindings::pinfs_helper_super_set_uuid(sb.as_ptr(), statistics.uuid.as_ptr());
-                bindings::pinfs_helper_super_set_sysfs_name(sb.as_ptr());
-            }
-            let root = F::root(sb)?;
-            // SAFETY: `d_make_root` takes over the reference, also when it fails.
-            let root = unsafe { bindings::d_make_root(ARef::into_raw(root).as_ref().as_ptr()) };
-            if root.is_null() {
-                return Err(ENOMEM);
-            }
-            // SAFETY: As above.
-            unsafe { (*sb.as_ptr()).s_root = root };
-            // With a root, a failure ends in `put_super` like any other mount.
-            F::start(sb)?;
-            Ok(0)
+            let _ = unsafe { drop_bdev_cache(bdev) };
+            filled.map(|()| 0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// As for `fill_super`.
+    unsafe fn open_super(sb: *mut bindings::super_block, fc: *mut bindings::fs_context) -> Result {
+        // SAFETY: By this function's requirements.
+        let sysfs = unsafe { Registration::<F>::of_super(sb) }.sysfs.clone();
+        let new = NewSuperBlock(NonNull::new(sb).ok_or(EINVAL)?, sysfs);
+        // SAFETY: As in `parse_param`.
+        let options = unsafe { &*(*fc).fs_private.cast::<F::Options>() };
+        let data = F::open(&new, options)?;
+        // SAFETY: The superblock is ours to fill. `kill_sb` takes the box back.
+        // INVARIANT: From here on it is an opened superblock of `F`.
+        let sb = unsafe {
+            (*sb).s_fs_info = data.into_foreign();
+            (*sb).s_op = &Self::SUPER;
+            (*sb).s_xattr = xattr::Thunks::<F::Xattrs>::HANDLERS.as_ptr();
+            (*sb).s_flags |= bindings::pinfs_sb_flags;
+            (*sb).s_export_op = F::EXPORT.as_ptr().cast();
+            (*sb).s_maxbytes = bindings::pinfs_max_lfs_filesize;
+            (*sb).s_time_gran = F::TIME_GRANULARITY;
+            (*sb).s_time_min = i64::MIN;
+            (*sb).s_time_max = i64::MAX;
+            SuperBlock::<F>::from_raw(sb)
+        };
+        let statistics = F::statistics(sb);
+        // SAFETY: As above.
+        unsafe {
+            (*sb.as_ptr()).s_magic = statistics.magic as usize;
+            if bindings::sb_set_blocksize(sb.as_ptr(), statistics.block_size as c_int) == 0 {
+                return Err(EINVAL);
+            }
+            bindings::pinfs_helper_super_set_uuid(sb.as_ptr(), statistics.uuid.as_ptr());
+            bindings::pinfs_helper_super_set_sysfs_name(sb.as_ptr());
+        }
+        let root = F::root(sb)?;
+        // SAFETY: `d_make_root` takes over the reference, also when it fails.
+        let root = unsafe { bindings::d_make_root(ARef::into_raw(root).as_ref().as_ptr()) };
+        if root.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: As above.
+        unsafe { (*sb.as_ptr()).s_root = root };
+        // With a root, a failure ends in `put_super` like any other mount.
+        F::start(sb)
     }
 
     /// # Safety
@@ -714,7 +807,9 @@ impl<F: FileSystem> Thunks<F> {
     /// `sb` must be an opened superblock of `F`.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
         // SAFETY: By this function's requirements.
-        F::put_super(unsafe { SuperBlock::from_raw(sb) });
+        let sb = unsafe { SuperBlock::from_raw(sb) };
+        F::put_super(sb);
+        sb.drop_device_cache();
     }
 
     /// # Safety
@@ -739,7 +834,9 @@ impl<F: FileSystem> Thunks<F> {
         // SAFETY: By this function's requirements.
         unsafe {
             quarantine::frozen(SuperBlock::<F>::from_raw(sb));
-            Self::sync_fs(sb, 1)
+            let synced = Self::sync_fs(sb, 1);
+            SuperBlock::<F>::from_raw(sb).drop_device_cache();
+            synced
         }
     }
 

@@ -225,6 +225,17 @@ impl<A: DerefMut<Target = [u8]>> Journal<A> {
         })
     }
 
+    /// A journal that takes no transaction, for a volume that is only read. `arena` may be empty.
+    pub fn closed(arena: A) -> Self {
+        Journal {
+            state: State {
+                sequence: 0,
+                aborted: true,
+            },
+            arena,
+        }
+    }
+
     /// Starts a transaction.
     ///
     /// # Errors

@@ -22,12 +22,14 @@ use super::{
         S_IFLNK,
         S_IFREG, //
     },
+    mount,
     symlink,
     xattr,
     Error,
     Medium,
     Result,
     Tx,
+    Volume,
     BLOCK_SIZE, //
 };
 
@@ -166,12 +168,61 @@ pub fn step<M: Medium>(tx: &mut Tx<'_, M>) -> Result<bool> {
     if ino == 0 {
         return Ok(false);
     }
-    let inode = on_list(tx, ino)?;
-    match (inode.nlink.get(), inode.kind(), inode.collapsing()) {
-        (0, ..) => reap(tx, ino).map(drop),
-        (_, S_IFREG, Some(range)) => go_on_collapsing(tx, ino, range),
-        (_, S_IFREG, None) => trim(tx, ino).map(drop),
-        _ => Err(Error::Corrupt("orphan that is no file has names")),
-    }?;
+    if on_list(tx, ino)?.nlink.get() == 0 {
+        reap(tx, ino)?;
+    } else {
+        resume(tx, ino)?;
+    }
     Ok(true)
+}
+
+/// Goes on with what was cut short of a truncate or collapse, and returns whether that was the last
+/// part of it. To be called in one transaction after the other until it returns true.
+///
+/// Locks: its inode lock, exclusive; and whatever else keeps others from blocks that are freed or
+/// moved.
+///
+/// # Errors
+/// [`Error::Invalid`] if the inode has no name, which is for [`reap`].
+pub fn resume<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
+    let inode = tx.inode(ino)?;
+    if !inode.is_orphan() {
+        return Ok(true);
+    }
+    if inode.nlink.get() == 0 {
+        return Err(Error::Invalid);
+    }
+    match (inode.kind(), inode.collapsing()) {
+        (S_IFREG, Some(range)) => go_on_collapsing(tx, ino, range)?,
+        (S_IFREG, None) => drop(trim(tx, ino)?),
+        _ => return Err(Error::Corrupt("orphan that is no file has names")),
+    }
+    Ok(!tx.inode(ino)?.is_orphan())
+}
+
+/// Calls `f` with each inode on the list, newest first, and whether it has names, until it returns
+/// false.
+///
+/// Locks: nobody writes.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the list is not one: each inode names the one before, so none comes twice.
+pub fn for_each<M: Medium>(volume: &Volume<M>, mut f: impl FnMut(u64, bool) -> bool) -> Result {
+    let broken = Error::Corrupt("orphan list is broken");
+    let mut prev = 0;
+    let mut ino = mount::status(volume)?.orphans.get();
+    while ino != 0 {
+        let inode = match volume.inode(ino) {
+            Err(Error::Stale) => return Err(broken),
+            inode => inode?,
+        };
+        if !inode.is_orphan() || inode.orphan_prev.get() != prev {
+            return Err(broken);
+        }
+        if !f(ino, inode.nlink.get() != 0) {
+            return Ok(());
+        }
+        (prev, ino) = (ino, inode.orphan_next.get());
+    }
+    Ok(())
 }

@@ -144,12 +144,22 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
     /// [`Error::Invalid`] if `words` is too short, [`Error::Corrupt`] if the bitmaps contradict
     /// their checksums, the geometry or each other.
     pub fn load<M: Medium>(volume: &Volume<M>, words: S) -> Result<Self> {
+        let mut space = Self::unknown(volume, words)?;
+        space.view().load(volume)?;
+        Ok(space)
+    }
+
+    /// No free space that is known of, for a volume that is only read. `words` are all zero.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if `words` is too short.
+    pub fn unknown<M: Medium>(volume: &Volume<M>, words: S) -> Result<Self> {
         let geometry = volume.geometry();
         let blocks = geometry.blocks;
         if (words.len() as u64) < words_needed(blocks) {
             return Err(Error::Invalid);
         }
-        let mut space = Space {
+        Ok(Space {
             words,
             map: Map {
                 blocks,
@@ -169,9 +179,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
                 kept_next: 0,
                 meta_group: 0,
             },
-        };
-        space.view().load(volume)?;
-        Ok(space)
+        })
     }
 
     /// The numbers for statfs.

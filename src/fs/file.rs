@@ -408,6 +408,53 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
     Ok(())
 }
 
+/// Finishes a truncate or collapse that was cut short of a file that others may have open, map and
+/// read, while the file system is idle.
+///
+/// # Errors
+///
+/// `EBUSY` if somebody holds what would be moved or freed.
+pub(super) fn finish(inode: &INode<Pinfs>) -> Result {
+    let mut locked = InodeLock::new(inode);
+    // Nothing here waits without the locks, so nothing is checked again.
+    let lock = LayoutLock::new(&mut locked, &StillMutable);
+    let ino = inode.ino();
+    let sb = inode.super_block();
+    let data = sb.data();
+    let disk = {
+        let map = inode.data().map.read();
+        data.volume(&map).inode(ino).map_err(|err| sb.report(err))?
+    };
+    if !disk.is_orphan() {
+        return Ok(());
+    }
+    let (size, times) = (inode.size(), inode.times());
+    let collapsing = disk.collapsing();
+    let start = collapsing.map_or(size, |range| range.start.saturating_mul(BLOCK_SIZE));
+    let rest = start..u64::MAX;
+    if layout::is_held(&lock, &rest)? {
+        return Err(EBUSY);
+    }
+    dax::write_and_wait(inode, &rest)?;
+    flush_untracked(inode, &rest)?;
+    dax::delete_mapping_range(&lock, &rest);
+    let map = inode.data().map.write();
+    loop {
+        let (done, usage) = data
+            .transact_idle(&map, |tx| {
+                // A write may have left the size for a sync that could not be.
+                record_size(tx.inode_mut(ino)?, size, times);
+                Ok((orphan::resume(tx, ino)?, Usage::of(tx.inode(ino)?)))
+            })?
+            .map_err(|err| sb.report(err))?;
+        inode.set_sectors(usage.sectors);
+        if done {
+            inode.set_size(&lock, usage.size);
+            return Ok(());
+        }
+    }
+}
+
 /// Frees the blocks of a range, in steps of one transaction each.
 fn remove_blocks(lock: &LayoutLock<'_, Pinfs>, blocks: Range<u64>) -> Result {
     let inode = lock.inode();

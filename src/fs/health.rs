@@ -2,12 +2,16 @@
 
 //! How far a mounted file system may still be used.
 //!
-//! It goes one way only, until it is mounted anew: in use, then read-only because metadata was
-//! found damaged, then shut down. Whoever is about to look at or change metadata asks, and so does
-//! every request for a block of a file; what is mapped already stays so.
+//! Damage goes one way only, until it is mounted anew: in use, then read-only because metadata was
+//! found damaged, then shut down. Beside that it is *idle* while it is mounted read-only: then nothing
+//! is written, whatever the VFS lets through. A remount that was forced (sysrq-u) asks nobody, and
+//! leaves files open for writing, pins and evictions behind. Whoever is about to look at or change
+//! metadata asks, and so does every request for a block of a file; what is mapped already stays so.
 //!
 //! A change asks with the journal lock held ([`SuperBlock::transact`]). So when that lock has been
-//! passed once after the state was set, no change goes on that did not know.
+//! passed once after the state was set, no change goes on that did not know. A change that takes more
+//! than one transaction may be stopped between two; then the inode is on the orphan list, and
+//! [`recovery`](super::recovery) goes on with it when the file system is written again.
 
 use super::{
     errno,
@@ -34,30 +38,58 @@ use kernel::{
     }, //
 };
 
-/// See the [module](self)'s documentation.
+/// See the [module](self)'s documentation: bits, of which none is set while everything is allowed.
 pub(super) struct Health(Atomic<i32>);
 
-const GOOD: i32 = 0;
-const DAMAGED: i32 = 1;
-const DOWN: i32 = 2;
+const IDLE: i32 = 1 << 0;
+const DAMAGED: i32 = 1 << 1;
+const DOWN: i32 = 1 << 2;
 
 impl Health {
-    /// A file system that was just mounted.
+    /// A file system that is being mounted: idle.
     pub(super) fn new() -> Self {
-        Self(Atomic::new(GOOD))
+        Self(Atomic::new(IDLE))
+    }
+
+    /// Changes the state, and returns the one before.
+    fn update(&self, change: impl Fn(i32) -> i32) -> i32 {
+        let mut old = self.0.load(Relaxed);
+        while let Err(seen) = self.0.cmpxchg(old, change(old), Full) {
+            old = seen;
+        }
+        old
+    }
+
+    /// Lets changes begin, or forbids them. Those that go on hold the journal lock.
+    pub(super) fn set_idle(&self, idle: bool) {
+        self.update(|state| if idle { state | IDLE } else { state & !IDLE });
+    }
+
+    /// Says whether nothing is written because the file system is mounted read-only.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.load(Relaxed) & IDLE != 0
     }
 
     fn check_readable(&self) -> Result {
-        match self.0.load(Relaxed) {
-            DOWN => Err(EIO),
-            _ => Ok(()),
+        match self.0.load(Relaxed) & DOWN {
+            0 => Ok(()),
+            _ => Err(EIO),
         }
     }
 
     /// Fails if nothing may be written.
     pub(super) fn check_writable(&self) -> Result {
         match self.0.load(Relaxed) {
-            GOOD => Ok(()),
+            0 => Ok(()),
+            state if state & DOWN == 0 => Err(EROFS),
+            _ => Err(EIO),
+        }
+    }
+
+    /// Fails if nothing may be written by recovery either.
+    pub(super) fn check_sound(&self) -> Result {
+        match self.0.load(Relaxed) & (DAMAGED | DOWN) {
+            0 => Ok(()),
             DAMAGED => Err(EROFS),
             _ => Err(EIO),
         }
@@ -65,10 +97,13 @@ impl Health {
 
     /// What to show among the mount options.
     pub(super) fn option(&self) -> &'static str {
-        match self.0.load(Relaxed) {
-            GOOD => "",
-            DAMAGED => ",emergency_ro",
-            _ => ",shutdown",
+        let state = self.0.load(Relaxed);
+        if state & DOWN != 0 {
+            ",shutdown"
+        } else if state & DAMAGED != 0 {
+            ",emergency_ro"
+        } else {
+            ""
         }
     }
 }
@@ -79,7 +114,8 @@ impl SuperBlock<Pinfs> {
         self.data().health().check_readable()
     }
 
-    /// Fails with `EIO` if the file system was shut down, and with `EROFS` if it is damaged.
+    /// Fails with `EIO` if the file system was shut down, and with `EROFS` if it is damaged or mounted
+    /// read-only.
     pub(super) fn check_writable(&self) -> Result {
         self.data().health().check_writable()
     }
@@ -90,8 +126,8 @@ impl SuperBlock<Pinfs> {
     ///
     /// # Errors
     ///
-    /// What `operation` says, with nothing changed; `EROFS` after a commit could not be completed
-    /// or after damage was found, `EIO` after the file system was shut down.
+    /// What `operation` says, with nothing changed; `EROFS` after a commit could not be completed,
+    /// after damage was found, or while the file system is idle, `EIO` after it was shut down.
     pub(super) fn transact<R>(
         &self,
         maps: &impl MapsWritten,
@@ -108,7 +144,15 @@ impl SuperBlock<Pinfs> {
     pub(super) fn report(&self, err: format::Error) -> Error {
         let errno = errno(err);
         if let format::Error::Corrupt(what) = err {
-            if self.data().health().0.cmpxchg(GOOD, DAMAGED, Full).is_ok() {
+            let data = self.data();
+            let before = data.health().update(|state| state | DAMAGED);
+            if before & (DAMAGED | DOWN) == 0 && data.is_unrecovered() {
+                pr_err!(
+                    "{}: {what}: the journal was not replayed (norecovery), so this need not be \
+                     damage\n",
+                    self.id()
+                );
+            } else if before & (DAMAGED | DOWN) == 0 {
                 pr_err!(
                     "{}: {what}: the file system is damaged, nothing is written any more; \
                      unmount it, keep a copy of the device and run fsck.pinfs\n",
@@ -123,7 +167,7 @@ impl SuperBlock<Pinfs> {
     /// Ends the use of the file system: nothing is read or written from then on.
     pub(super) fn shut_down(&self, why: &str) {
         let data = self.data();
-        if data.health().0.xchg(DOWN, Full) == DOWN {
+        if data.health().update(|state| state | DOWN) & DOWN != 0 {
             return;
         }
         data.drain();

@@ -347,7 +347,12 @@ pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs
     })
 }
 
-fn read(new: New<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
+/// Reads an inode from the device and publishes it.
+///
+/// # Errors
+///
+/// As [`get`].
+pub(super) fn read(new: New<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
     let sb = new.super_block();
     sb.check_readable()?;
     let disk = {
@@ -437,12 +442,14 @@ impl Usage {
 /// Whoever else changes a size does so on the device and in memory under the map lock, so that the
 /// size read here is not older than the one on the device; a write that changes it in memory alone
 /// marks the inode dirty after that.
+///
+/// What cannot be written because the file system is idle stays dirty, for when it no longer is.
 pub(super) fn write(inode: &INode<Pinfs>) -> Result {
     let sb = inode.super_block();
     let map = inode.data().map.write_fields();
     let (uid, gid) = inode.owner();
     let (mode, times, version) = (inode.mode(), inode.times(), inode.version());
-    sb.transact(&map, |tx| {
+    let written = sb.transact(&map, |tx| {
         let disk = tx.inode(inode.ino())?;
         if (!inode.is_regular() || disk.size.get() == inode.size())
             && (disk.mode.get(), disk.uid.get(), disk.gid.get()) == (mode.into(), uid, gid)
@@ -471,7 +478,11 @@ pub(super) fn write(inode: &INode<Pinfs>) -> Result {
         // Not below what somebody may have been told.
         disk.version.set(disk.version.get().max(version));
         Ok(())
-    })
+    });
+    if written.is_err() && sb.data().health().is_idle() {
+        inode.mark_dirty();
+    }
+    written
 }
 
 /// Writes the size that a write may have left for the next sync. To be called before the inode gets
@@ -484,32 +495,46 @@ pub(super) fn settle(inode: &INode<Pinfs>) -> Result {
     Ok(())
 }
 
-/// Frees a file without a name, in steps that each leave it on the orphan list until it is empty,
-/// for the next mount to go on after a crash. A read-only mount leaves it there altogether.
+/// Frees a file without a name, whose inode leaves memory. While the file system is idle it stays
+/// on the orphan list, for [`recovery`](super::recovery) or the next mount.
 pub(super) fn evict(inode: &INode<Pinfs>) {
     let sb = inode.super_block();
-    if sb.is_read_only() || sb.check_writable().is_err() {
+    if sb.check_writable().is_err() {
         return;
     }
+    if let Err(err) = free(inode) {
+        // The file system may have become read-only meanwhile.
+        if !sb.data().health().is_idle() {
+            say_not_freed(inode, err);
+        }
+    }
+}
+
+/// Says in the kernel log that an inode stays on the orphan list.
+pub(super) fn say_not_freed(inode: &INode<Pinfs>, err: Error) {
+    pr_err!(
+        "{}: inode {} could not be freed ({err:?}); the next mount will try again\n",
+        inode.super_block().id(),
+        inode.ino()
+    );
+}
+
+/// Frees a file without a name, in steps that each leave it on the orphan list until it is empty,
+/// for the next mount to go on after a crash.
+///
+/// Nobody else has the inode: it is leaving memory, or on its way there.
+pub(super) fn free(inode: &INode<Pinfs>) -> Result {
+    let sb = inode.super_block();
     let map = inode.data().map.write();
-    let freed = loop {
-        let reaped = sb.transact(&map, |tx| {
+    loop {
+        let freed = sb.transact(&map, |tx| {
             if planted(Bug::OrphanLate) {
                 orphan::add(tx, inode.ino())?;
             }
             orphan::reap(tx, inode.ino())
-        });
-        match reaped {
-            Ok(false) => continue,
-            Ok(true) => break Ok(()),
-            Err(err) => break Err(err),
+        })?;
+        if freed {
+            return Ok(());
         }
-    };
-    if let Err(err) = freed {
-        pr_err!(
-            "{}: inode {} could not be freed ({err:?}); the next mount will try again\n",
-            inode.super_block().id(),
-            inode.ino()
-        );
     }
 }

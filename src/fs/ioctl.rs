@@ -80,13 +80,12 @@ fn shut_down(sb: &SuperBlock<Pinfs>, arg: UserPtr) -> Result {
     }
     let flags: u32 = UserSlice::new(arg, size_of::<u32>()).reader().read()?;
     match flags {
-        DEFAULT => sb.frozen(|| sb.shut_down("by ioctl")),
-        LOGFLUSH | NOLOGFLUSH => {
-            sb.shut_down("by ioctl");
-            Ok(())
-        }
-        _ => Err(EINVAL),
+        DEFAULT => sb.frozen(|| sb.shut_down("by ioctl"))?,
+        LOGFLUSH | NOLOGFLUSH => sb.shut_down("by ioctl"),
+        _ => return Err(EINVAL),
     }
+    sb.drop_device_cache();
+    Ok(())
 }
 
 fn get_label(sb: &SuperBlock<Pinfs>, arg: UserPtr) -> Result {
@@ -117,5 +116,8 @@ fn set_label(file: &OpenFile<'_, Pinfs>, arg: UserPtr) -> Result {
         .ok_or(EINVAL)?
         .copy_from_slice(wanted);
     let sb = file.inode().super_block();
-    file.with_write_access(|| sb.transact(&NoInode, |tx| mount::set_label(tx, label)))
+    file.with_write_access(|| sb.transact(&NoInode, |tx| mount::set_label(tx, label)))?;
+    // blkid reads it from the block device.
+    sb.drop_device_cache();
+    Ok(())
 }

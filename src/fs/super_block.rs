@@ -12,6 +12,7 @@ use super::{
         MapsRead,
         MapsWritten, //
     },
+    recovery,
     xattr, //
 };
 use crate::{
@@ -307,8 +308,6 @@ impl Medium for Pmem {
 struct Writer {
     journal: Journal<KVVec<u8>>,
     space: Space<KVVec<u64>>,
-    /// The device says that the file system is in use.
-    active: bool,
 }
 
 /// A mounted file system.
@@ -319,6 +318,8 @@ pub(crate) struct Super {
     writer: Mutex<Writer>,
     ward: Ward,
     health: Health,
+    /// The journal was left as it was found.
+    norecovery: bool,
 }
 
 impl AsRef<Ward> for Super {
@@ -358,12 +359,71 @@ impl Super {
     ) -> Result<format::Result<R>> {
         let mut writer = self.writer.lock();
         self.health.check_writable()?;
-        let Writer { journal, space, .. } = &mut *writer;
-        Ok(self
-            .volume
+        Ok(self.run(&mut writer, operation))
+    }
+
+    /// The same for [`recovery`], while the file system is idle.
+    pub(super) fn transact_idle<R>(
+        &self,
+        _maps: &impl MapsWritten,
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
+    ) -> Result<format::Result<R>> {
+        let mut writer = self.writer.lock();
+        self.health.check_sound()?;
+        Ok(self.run(&mut writer, operation))
+    }
+
+    fn run<R>(
+        &self,
+        writer: &mut Writer,
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
+    ) -> format::Result<R> {
+        let Writer { journal, space } = writer;
+        self.volume
             .medium()
             .session()
-            .and_then(|session| journal.run(&self.volume.through(session), space, operation)))
+            .and_then(|session| journal.run(&self.volume.through(session), space, operation))
+    }
+
+    /// Says that the journal was not replayed before the mount.
+    pub(super) fn is_unrecovered(&self) -> bool {
+        self.norecovery
+    }
+
+    /// Marks a file system that is idle as in use, and returns the inodes on the orphan list. It
+    /// stays idle, so the list stays as it is.
+    pub(super) fn claim(&self) -> Result<format::Result<Orphans>> {
+        let mut writer = self.writer.lock();
+        self.health.check_sound()?;
+        let mut orphans = Orphans::default();
+        let mut pushed = Ok(());
+        let listed = orphan::for_each(&self.volume, |ino, named| {
+            let list = if named {
+                &mut orphans.named
+            } else {
+                &mut orphans.unnamed
+            };
+            pushed = list.push(ino, GFP_KERNEL).map_err(Error::from);
+            pushed.is_ok()
+        });
+        pushed?;
+        Ok(listed
+            .and_then(|()| self.run(&mut writer, |tx| mount::mounted(tx, now())))
+            .map(|()| orphans))
+    }
+
+    /// Lets changes begin, after [`Super::claim`].
+    pub(super) fn start_writing(&self) {
+        self.health.set_idle(false);
+    }
+
+    /// Makes the file system idle, and marks it as not in use: nothing is left to do for the next
+    /// mount but what is on the orphan list.
+    pub(super) fn stop_writing(&self) -> format::Result {
+        let mut writer = self.writer.lock();
+        self.health.set_idle(true);
+        self.run(&mut writer, |tx| mount::unmounted(tx, now()))?;
+        writer.journal.retire(&self.volume)
     }
 
     /// Returns the label, which is not being changed meanwhile.
@@ -405,6 +465,15 @@ impl Super {
     }
 }
 
+/// What [`Super::claim`] found on the orphan list.
+#[derive(Default)]
+pub(super) struct Orphans {
+    /// Files that a truncate or collapse is not done with.
+    pub(super) named: KVVec<u64>,
+    /// Those without names.
+    pub(super) unnamed: KVVec<u64>,
+}
+
 /// Says in the kernel log why a file system cannot be mounted, and returns the errno.
 fn refuse(id: &CStr, err: format::Error) -> Error {
     if let format::Error::Corrupt(what) = err {
@@ -413,9 +482,12 @@ fn refuse(id: &CStr, err: format::Error) -> Error {
     errno(err)
 }
 
-/// Mount options. There are none that change anything: pinfs is always a DAX file system.
+/// Mount options.
 #[derive(Default)]
-pub(crate) struct Options;
+pub(crate) struct Options {
+    /// Leave the journal and the orphan list as they are.
+    norecovery: bool,
+}
 
 fn now() -> Time {
     let now = vfs::inode::Time::now();
@@ -445,48 +517,86 @@ fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
     })
 }
 
+/// What may be done about what a crash has left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recovery {
+    /// All of it.
+    Full,
+    /// Nothing, and if there is something to be done it is not mounted.
+    Refuse,
+    /// Nothing.
+    Skip,
+}
+
 /// Completes the commit that a crash cut short, and reads what transactions need.
-fn load(id: &CStr, volume: &Volume<Pmem>, writable: bool) -> Result<Writer> {
-    if !writable && journal::needs_recovery(volume).map_err(|err| refuse(id, err))? {
-        pr_err!("{id}: the journal has to be replayed and the device must not be written\n");
+fn load(id: &CStr, volume: &Volume<Pmem>, recovery: Recovery) -> Result<Writer> {
+    if recovery == Recovery::Skip {
+        return load_unrecovered(id, volume);
+    }
+    if recovery == Recovery::Refuse
+        && journal::needs_recovery(volume).map_err(|err| refuse(id, err))?
+    {
+        pr_err!(
+            "{id}: the journal has to be replayed and the device must not be written; \
+             -o ro,norecovery mounts it as it is\n"
+        );
         return Err(EROFS);
     }
     if let Recovered::Replayed(bytes) = journal::recover(volume).map_err(|err| refuse(id, err))? {
         pr_info!("{id}: journal replayed ({bytes} bytes)\n");
     }
-    let words = usize::try_from(space::words_needed(volume.geometry().blocks))?;
-    let words = KVVec::from_elem(0, words, GFP_KERNEL)?;
     let arena = KVVec::from_elem(0, journal::ARENA_BYTES, GFP_KERNEL)?;
     Ok(Writer {
-        space: Space::load(volume, words).map_err(|err| refuse(id, err))?,
+        space: Space::load(volume, words(volume)?).map_err(|err| refuse(id, err))?,
         journal: Journal::new(volume, arena).map_err(|err| refuse(id, err))?,
-        active: false,
+    })
+}
+
+/// Memory for a [`Space`].
+fn words(volume: &Volume<Pmem>) -> Result<KVVec<u64>> {
+    let words = usize::try_from(space::words_needed(volume.geometry().blocks))?;
+    Ok(KVVec::from_elem(0, words, GFP_KERNEL)?)
+}
+
+/// What a mount needs that never writes. The bitmaps may be in the middle of a commit, and then
+/// nothing is known of free space.
+fn load_unrecovered(id: &CStr, volume: &Volume<Pmem>) -> Result<Writer> {
+    if !matches!(journal::needs_recovery(volume), Ok(false)) {
+        pr_warn!("{id}: the journal is not replayed; what is read may be inconsistent\n");
+    }
+    let space = match Space::load(volume, words(volume)?) {
+        Ok(space) => space,
+        Err(_) => Space::unknown(volume, words(volume)?).map_err(|err| refuse(id, err))?,
+    };
+    Ok(Writer {
+        space,
+        journal: Journal::closed(KVVec::new()),
     })
 }
 
 impl Writer {
-    /// Starts writing: marks the file system as in use, and frees the files that had no name left
-    /// at a crash.
-    fn activate(&mut self, volume: &Volume<Pmem>) -> format::Result {
-        if self.active {
-            return Ok(());
-        }
-        let Self { journal, space, .. } = self;
-        journal.run(volume, space, |tx| mount::mounted(tx, now()))?;
+    /// Finishes what a crash has left on the orphan list. Nobody uses the file system yet.
+    fn finish_orphans(&mut self, volume: &Volume<Pmem>) -> format::Result {
+        let Self { journal, space } = self;
         while journal.run(volume, space, orphan::step)? {}
-        self.active = true;
         Ok(())
     }
 
-    /// Ends writing: nothing is left to do for the next mount.
-    fn deactivate(&mut self, volume: &Volume<Pmem>) -> format::Result {
-        if !self.active {
+    /// Starts writing at a mount: marks the file system as in use, and finishes what is left.
+    fn activate(&mut self, volume: &Volume<Pmem>) -> format::Result {
+        let Self { journal, space } = self;
+        journal.run(volume, space, |tx| mount::mounted(tx, now()))?;
+        self.finish_orphans(volume)
+    }
+
+    /// Finishes what is left before a read-only mount, so that it need not be done beside users when
+    /// it is mounted for writing later; ext4 and xfs do so, too. With nothing left nothing is written.
+    fn recover_read_only(&mut self, volume: &Volume<Pmem>) -> format::Result {
+        if !mount::status(volume)?.has_orphans() {
             return Ok(());
         }
-        self.active = false;
-        let Self { journal, space, .. } = self;
-        journal.run(volume, space, |tx| mount::unmounted(tx, now()))?;
-        journal.retire(volume)
+        self.finish_orphans(volume)?;
+        self.journal.retire(volume)
     }
 }
 
@@ -504,8 +614,12 @@ impl FileSystem for Pinfs {
         Data::new()
     }
 
-    fn parse_option(_options: &mut Options, option: MountOption<'_>) -> Result<Known> {
+    fn parse_option(options: &mut Options, option: MountOption<'_>) -> Result<Known> {
         match (option.name, option.value) {
+            (b"norecovery", None) => {
+                options.norecovery = true;
+                Ok(Known::Yes)
+            }
             (b"dax", None | Some(b"always")) => Ok(Known::Yes),
             (b"dax", Some(b"never" | b"inode")) => {
                 pr_err!("pinfs is always mounted with dax=always; leave the dax option out\n");
@@ -519,8 +633,13 @@ impl FileSystem for Pinfs {
         }
     }
 
-    fn open(sb: &NewSuperBlock, _options: &Options) -> Result<Pin<KBox<Super>>> {
+    fn open(sb: &NewSuperBlock, options: &Options) -> Result<Pin<KBox<Super>>> {
         let id = sb.id();
+        let norecovery = options.norecovery;
+        if norecovery && !sb.is_read_only() {
+            pr_err!("{id}: norecovery is for read-only mounts; give ro with it\n");
+            return Err(EINVAL);
+        }
         let device = sb.dax_device().ok_or_else(|| {
             if sb.is_misaligned() {
                 pr_err!(
@@ -546,14 +665,21 @@ impl FileSystem for Pinfs {
             pr_warn!("{id}: unknown read-only compatible features; mounted read-only\n");
             sb.set_read_only();
         }
-        let writable = !sb.is_write_protected() && !geometry.read_only;
-        let writer = load(id, &volume, writable)?;
+        let recovery = if norecovery {
+            Recovery::Skip
+        } else if sb.is_write_protected() || geometry.read_only {
+            Recovery::Refuse
+        } else {
+            Recovery::Full
+        };
+        let writer = load(id, &volume, recovery)?;
         KBox::try_pin_init(
             try_pin_init!(Super {
                 volume,
                 writer <- new_mutex!(writer, "pinfs_journal"),
                 ward: Ward::new(sb)?,
                 health: Health::new(),
+                norecovery,
             }),
             GFP_KERNEL,
         )
@@ -569,12 +695,27 @@ impl FileSystem for Pinfs {
     }
 
     fn start(sb: &SuperBlock<Self>) -> Result {
-        if sb.is_read_only() {
+        let data = sb.data();
+        let volume = &data.volume;
+        let mut writer = data.writer.lock();
+        if !sb.is_read_only() {
+            writer
+                .activate(volume)
+                .map_err(|err| refuse(sb.id(), err))?;
+            data.start_writing();
             return Ok(());
         }
-        let data = sb.data();
-        let started = data.writer.lock().activate(&data.volume);
-        started.map_err(|err| refuse(sb.id(), err))
+        if data.norecovery || volume.geometry().read_only || sb.is_write_protected() {
+            return Ok(());
+        }
+        if let Err(err) = writer.recover_read_only(volume) {
+            pr_err!(
+                "{}: what a crash has cut short could not be finished: {}\n",
+                sb.id(),
+                err.message()
+            );
+        }
+        Ok(())
     }
 
     fn may_mount(sb: &SuperBlock<Self>) -> Result {
@@ -587,30 +728,47 @@ impl FileSystem for Pinfs {
         })
     }
 
-    fn reconfigure(sb: &SuperBlock<Self>, _options: &Options, read_only: bool) -> Result {
+    fn reconfigure(sb: &SuperBlock<Self>, options: &Options, read_only: bool) -> Result {
         let data = sb.data();
-        let volume = &data.volume;
-        let mut writer = data.writer.lock();
+        if options.norecovery && !data.norecovery {
+            pr_err!(
+                "{}: norecovery is for a mount, not for a remount\n",
+                sb.id()
+            );
+            return Err(EINVAL);
+        }
         if read_only {
             if data.health.check_writable().is_err() {
-                // The device stays as it is, in use, which it was.
+                // It is idle already, or the device stays as it is, in use, which it was.
                 return Ok(());
             }
-            return writer.deactivate(volume).map_err(|err| sb.report(err));
+            return data.stop_writing().map_err(|err| sb.report(err));
         }
-        if volume.geometry().read_only {
+        if data.norecovery {
+            pr_err!(
+                "{}: mounted with norecovery, so the journal was not replayed; unmount it first\n",
+                sb.id()
+            );
+            return Err(EINVAL);
+        }
+        if data.volume.geometry().read_only {
             pr_err!(
                 "{}: unknown read-only compatible features forbid writing\n",
                 sb.id()
             );
             return Err(EROFS);
         }
-        data.health.check_writable()?;
-        writer.activate(volume).map_err(|err| sb.report(err))
+        data.health.check_sound()?;
+        if data.health.is_idle() {
+            recovery::start_writing(sb)?;
+        }
+        Ok(())
     }
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) {
-        seq_print!(seq, ",dax=always{}", sb.data().health.option());
+        let data = sb.data();
+        let norecovery = if data.norecovery { ",norecovery" } else { "" };
+        seq_print!(seq, ",dax=always{norecovery}{}", data.health.option());
     }
 
     fn statistics(sb: &SuperBlock<Self>) -> Statistics {
@@ -655,11 +813,10 @@ impl FileSystem for Pinfs {
     fn put_super(sb: &SuperBlock<Self>) {
         let data = sb.data();
         if data.health.check_writable().is_err() {
-            // Nothing is written any more, so the next mount finds the file system in use.
+            // It is idle, or nothing is written any more and the next mount finds it in use.
             return;
         }
-        let done = data.writer.lock().deactivate(&data.volume);
-        if let Err(err) = done {
+        if let Err(err) = data.stop_writing() {
             pr_err!("{}: not unmounted cleanly: {}\n", sb.id(), err.message());
         }
     }

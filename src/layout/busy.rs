@@ -263,6 +263,22 @@ fn standing(inode: InodeId, pages: &Range<u64>) -> Result<Standing> {
     Ok(registry.standing(inode, pages))
 }
 
+/// Says whether something stands in the way of taking the blocks of a range (bytes) away: a pin, a
+/// lease, or a reference to a page. If not, the range is out of page tables, and no reference to it
+/// comes into being as long as the locks are held.
+///
+/// For those who must not wait; nobody is told.
+pub(crate) fn is_held<F: FileSystem>(lock: &LayoutLock<'_, F>, range: &Range<u64>) -> Result<bool> {
+    let inode = InodeId::of(lock.inode());
+    if registry::any() {
+        let standing = standing(inode, &pages_of(range))?;
+        if standing.other_strong || standing.other_breakable || check_pins(inode, range).is_err() {
+            return Ok(true);
+        }
+    }
+    Ok(dax::layout_busy_page_range(lock, range).is_some())
+}
+
 /// Says whether pages that hold bytes of a range are pinned, or about to be.
 pub(crate) fn is_pinned(inode: &Inode, bytes: &Range<u64>) -> bool {
     are_pinned(InodeId::of(inode), &pages_of(bytes))

@@ -24,8 +24,14 @@ use pinfs_format::{
     memory::Memory,
     namespace,
     orphan,
-    space::Run,
-    Error, //
+    space::{
+        self,
+        Run, //
+    },
+    Error,
+    Journal,
+    Medium,
+    Space, //
 };
 use proptest::prelude::*;
 
@@ -501,6 +507,90 @@ fn truncation_ends_at_the_size() {
     model.retain(|&at, _| at < 101);
     compare(&mut fs, ino, &model);
     assert!(fs.check().orphans.is_empty());
+}
+
+/// The orphan list as [`orphan::for_each`] shows it.
+fn listed(fs: &Fs<Memory>) -> pinfs_format::Result<Vec<(u64, bool)>> {
+    let mut all = Vec::new();
+    orphan::for_each(&fs.volume, |ino, named| {
+        all.push((ino, named));
+        true
+    })?;
+    Ok(all)
+}
+
+#[test]
+fn what_was_cut_short_is_resumed() {
+    let mut fs = Fs::new(4096);
+    let mut model = Model::new();
+    let ino = create(&mut fs);
+    for at in (0..300).step_by(2) {
+        fill(&mut fs, ino, &mut model, at, 1, false);
+    }
+    fs.run(|tx| {
+        tx.inode_mut(ino)?.size.set(300 * 4096);
+        Ok(())
+    })
+    .expect("size");
+    assert_eq!(listed(&fs), Ok(vec![]));
+    let first = fs.run(|tx| file::collapse(tx, ino, 2, 202));
+    assert!(matches!(first, Ok(Progress::More(_))));
+    let other = fs.create(b"other").expect("create");
+    let third = fs.create(b"third").expect("create");
+    for gone in [other, third] {
+        fs.run(|tx| {
+            tx.inode_mut(gone)?.nlink.set(0);
+            orphan::add(tx, gone)
+        })
+        .expect("unlink");
+    }
+    assert_eq!(
+        listed(&fs),
+        Ok(vec![(third, false), (other, false), (ino, true)])
+    );
+    let mut seen = 0;
+    orphan::for_each(&fs.volume, |_, _| {
+        seen += 1;
+        false
+    })
+    .expect("list");
+    assert_eq!(seen, 1);
+
+    // One in the middle that is named by the wrong neighbour: a list that might not end.
+    let at = other / 16 * 4096 + other % 16 * 256 + 248;
+    let mut was = [0; 8];
+    fs.volume.medium().read(at, &mut was).expect("read");
+    let write = |bytes: &[u8]| fs.volume.medium().write(at, bytes).expect("write");
+    write(&ino.to_le_bytes());
+    assert_eq!(listed(&fs), Err(Error::Corrupt("orphan list is broken")));
+    write(&was);
+
+    let mut turns = 0;
+    while !fs.run(|tx| orphan::resume(tx, ino)).expect("resume") {
+        turns += 1;
+    }
+    assert!(turns > 1, "nothing was left for several transactions");
+    assert_eq!(fs.inode(ino).size.get(), 100 * 4096);
+    assert_eq!(listed(&fs), Ok(vec![(third, false), (other, false)]));
+    // There is nothing left to do.
+    assert_eq!(fs.run(|tx| orphan::resume(tx, ino)), Ok(true));
+    assert_eq!(fs.run(|tx| orphan::resume(tx, other)), Err(Error::Invalid));
+}
+
+/// What a mount has that leaves everything as it is.
+#[test]
+fn nothing_is_written_without_recovery() {
+    let fs = Fs::new(1024);
+    let words = space::words_needed(fs.volume.geometry().blocks) as usize;
+    let mut space = Space::unknown(&fs.volume, vec![0; words]).expect("memory");
+    assert_eq!(space.counts().free, 0);
+    assert_eq!(space.counts().total, fs.space.counts().total);
+    let short = Space::unknown(&fs.volume, vec![0; words - 1]).map(drop);
+    assert_eq!(short, Err(Error::Invalid));
+    let mut journal = Journal::closed(Vec::new());
+    let run = journal.run(&fs.volume, &mut space, |_| Ok(()));
+    assert_eq!(run, Err(Error::Aborted));
+    assert_eq!(journal.retire(&fs.volume), Err(Error::Aborted));
 }
 
 #[test]

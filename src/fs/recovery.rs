@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is left on the orphan list when a file system that was mounted read-only is written again.
+//!
+//! At a mount nobody uses the file system yet, and the list is worked off as it comes
+//! ([`orphan::step`](crate::format::orphan::step)), whether the mount is read-only or not. So what a
+//! later remount finds is what came onto the list meanwhile, or what could not be done at the mount
+//! because the device was write-protected then. Others may use all of it:
+//!
+//! * An inode without a name may be open, mapped, pinned, or in quarantine: it was unlinked before the
+//!   remount that made the file system read-only, or its last reference ended while it was. What is in
+//!   memory is left alone; it is freed when it leaves memory, as ever. What is not is brought there as
+//!   whoever looks for it would do, so that nobody else can ([`vfs::inode::get`]), and freed.
+//! * A file that a truncate or a collapse is not done with, because a forced remount stopped it, may
+//!   be open, mapped and read. It is finished under the locks that such an operation has, before the
+//!   file system is written by anybody else: what is written to a file that is not all collapsed yet
+//!   would move with the rest. If somebody references pages that would be moved or freed, the remount
+//!   fails, as it cannot wait for them: the superblock is locked.
+//!
+//! # Order
+//!
+//! 1. [`Super::claim`](super::super_block::Super::claim), in which nobody changes the list as the file
+//!    system is idle.
+//! 2. Files with names are finished.
+//! 3. The file system is no longer idle: whoever has a file open for writing goes on.
+//! 4. Inodes without names are freed. An eviction that began before 3 has left its inode on the list,
+//!    and is waited for by `get`; one that begins after it frees the inode, which `free` then finds
+//!    gone.
+
+use super::{
+    file,
+    inode,
+    super_block::Pinfs, //
+};
+use crate::{
+    format,
+    vfs::{
+        self,
+        inode::Found,
+        SuperBlock, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// Starts to write a file system that is idle. The caller holds `s_umount` exclusively.
+///
+/// # Errors
+///
+/// `EBUSY` if a file would have to change that somebody holds; whatever a transaction says. It stays
+/// idle then.
+pub(super) fn start_writing(sb: &SuperBlock<Pinfs>) -> Result {
+    let data = sb.data();
+    let orphans = data.claim()?.map_err(|err| sb.report(err))?;
+    for &ino in orphans.named.iter() {
+        if let Err(err) = finish(sb, ino) {
+            data.stop_writing().map_err(|err| sb.report(err))?;
+            return Err(err);
+        }
+    }
+    data.start_writing();
+    for &ino in orphans.unnamed.iter() {
+        free(sb, ino);
+    }
+    Ok(())
+}
+
+/// Finishes what was cut short of a file that has a name.
+fn finish(sb: &SuperBlock<Pinfs>, ino: u64) -> Result {
+    let inode = match vfs::inode::get(sb, ino)? {
+        Found::Cached(inode) => inode,
+        Found::New(new) => inode::read(new)?,
+    };
+    if !inode.is_regular() {
+        return Err(sb.report(format::Error::Corrupt("orphan that is no file has names")));
+    }
+    file::finish(&inode).inspect_err(|err| {
+        if err.to_errno() == EBUSY.to_errno() {
+            pr_err!(
+                "{}: inode {ino} is in use, and has to be truncated or collapsed to its end \
+                 before anything is written\n",
+                sb.id()
+            );
+        }
+    })
+}
+
+/// Frees an inode that had no name, unless somebody uses it.
+fn free(sb: &SuperBlock<Pinfs>, ino: u64) {
+    // What is in memory is freed when it leaves it: by the end of this reference, if it is the last.
+    let Ok(Found::New(new)) = vfs::inode::get(sb, ino) else {
+        return;
+    };
+    let disk = {
+        let map = new.data().map.read();
+        sb.data().volume(&map).inode(ino)
+    };
+    match disk {
+        // Whoever had it got a name for it, or it has left memory since.
+        Ok(disk) if disk.nlink.get() != 0 => return,
+        Err(format::Error::Stale) => return,
+        _ => {}
+    }
+    if let Err(err) = inode::free(&new) {
+        inode::say_not_freed(&new, err);
+    }
+}
