@@ -112,61 +112,87 @@ struct Thunks<T: Operations>(PhantomData<T>);
 
 impl<T: Operations> Thunks<T> {
     const TABLE: bindings::iomap_ops = bindings::iomap_ops {
-        iomap_begin: Some(Self::begin),
+        iomap_begin: None,
         iomap_end: None,
-        iomap_next: None,
+        iomap_next: Some(Self::next),
     };
 
+    /// Ends the mapping that `iomap` holds, if it holds one, and fills in the next. Returns 1, or 0
+    /// if the whole range is done, or an errno. As `iomap_iter_next()`, which is inline, without a
+    /// function that is told of ends: nothing is to be done then.
+    ///
     /// # Safety
     ///
-    /// The arguments must be as in iomap's call of `iomap_begin`.
-    unsafe extern "C" fn begin(
-        inode: *mut bindings::inode,
-        pos: bindings::loff_t,
-        length: bindings::loff_t,
-        flags: c_uint,
+    /// The arguments must be as in iomap's call of `iomap_next`.
+    unsafe extern "C" fn next(
+        iter: *const bindings::iomap_iter,
         iomap: *mut bindings::iomap,
-        _srcmap: *mut bindings::iomap,
+        srcmap: *mut bindings::iomap,
     ) -> c_int {
-        from_result(|| {
-            // SAFETY: iomap calls with an inode of `T::Fs` that its caller holds.
-            let inode = unsafe { INode::<T::Fs>::from_raw(inode) };
-            let map = T::begin(
-                inode,
-                pos.try_into().map_err(|_| EINVAL)?,
-                length.try_into().map_err(|_| EINVAL)?,
-                Request(flags),
-            )?;
-            let (kind, addr) = match map.extent {
-                Extent::Hole => (bindings::IOMAP_HOLE, NULL_ADDR),
-                Extent::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, addr),
-                Extent::Mapped(addr) => (bindings::IOMAP_MAPPED, addr),
-            };
-            let dax = inode.super_block().dax();
-            // SAFETY: `iomap` is valid and ours to fill.
-            unsafe {
-                (*iomap).addr = addr;
-                (*iomap).offset = map.offset.try_into().map_err(|_| EOVERFLOW)?;
-                (*iomap).length = map.length;
-                (*iomap).type_ = kind as u16;
-                (*iomap).flags = if map.new {
-                    bindings::IOMAP_F_NEW as u16
-                } else {
-                    0
-                };
-                // What a synchronous mapping stores must be found after a crash: then the size has
-                // to be durable too, which a write may have left for the next sync.
-                if inode.is_dirty() {
-                    (*iomap).flags |= bindings::IOMAP_F_DIRTY as u16;
-                }
-                (*iomap).bdev = inode.super_block().bdev();
-                (*iomap).dax_dev = dax.as_ptr();
-                // A device that does not start at byte 0 of its DAX device (a partition).
-                if addr != NULL_ADDR && flags & bindings::IOMAP_DAX != 0 {
-                    (*iomap).addr += dax.offset();
+        // SAFETY: By this function's requirements.
+        unsafe {
+            if (*iomap).length != 0 {
+                let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, 0);
+                if ret <= 0 {
+                    return ret;
                 }
             }
-            Ok(0)
+        }
+        from_result(|| {
+            // SAFETY: By this function's requirements. The mapping of before has been ended.
+            unsafe { Self::begin(iter, iomap)? };
+            Ok(1)
         })
+    }
+
+    /// Fills in the mapping at the place where the iterator is.
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be as in iomap's call of `iomap_next`.
+    unsafe fn begin(iter: *const bindings::iomap_iter, iomap: *mut bindings::iomap) -> Result {
+        // SAFETY: The iterator is valid, and its inode is one of `T::Fs` that the caller of the iomap
+        // function holds.
+        let (inode, pos, length, flags) = unsafe {
+            let iter = &*iter;
+            let inode = INode::<T::Fs>::from_raw(iter.inode);
+            (inode, iter.pos, iter.len, iter.flags)
+        };
+        let map = T::begin(
+            inode,
+            pos.try_into().map_err(|_| EINVAL)?,
+            length,
+            Request(flags),
+        )?;
+        let (kind, addr) = match map.extent {
+            Extent::Hole => (bindings::IOMAP_HOLE, NULL_ADDR),
+            Extent::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, addr),
+            Extent::Mapped(addr) => (bindings::IOMAP_MAPPED, addr),
+        };
+        let dax = inode.super_block().dax();
+        // SAFETY: `iomap` is valid and ours to fill.
+        unsafe {
+            (*iomap).addr = addr;
+            (*iomap).offset = map.offset.try_into().map_err(|_| EOVERFLOW)?;
+            (*iomap).length = map.length;
+            (*iomap).type_ = kind as u16;
+            (*iomap).flags = if map.new {
+                bindings::IOMAP_F_NEW as u16
+            } else {
+                0
+            };
+            // What a synchronous mapping stores must be found after a crash: then the size has to be
+            // durable too, which a write may have left for the next sync.
+            if inode.is_dirty() {
+                (*iomap).flags |= bindings::IOMAP_F_DIRTY as u16;
+            }
+            (*iomap).bdev = inode.super_block().bdev();
+            (*iomap).dax_dev = dax.as_ptr();
+            // A device that does not start at byte 0 of its DAX device (a partition).
+            if addr != NULL_ADDR && flags & bindings::IOMAP_DAX != 0 {
+                (*iomap).addr += dax.offset();
+            }
+        }
+        Ok(())
     }
 }
