@@ -51,6 +51,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::smp_mb,
     sysfs::Counters,
     trace, //
 };
@@ -62,13 +63,10 @@ use kernel::{
         c_void, //
     },
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Full,
-            Relaxed, //
-        },
-        barrier::smp_mb, //
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
     },
     types::Opaque, //
 };
