@@ -8,9 +8,12 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 top := $(patsubst %/,%,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
-# With DEBUG=1, all is for the debug kernel, and beside the rest.
-# With PLANT=, it has an ordering bug, and is beside the rest, too.
-build := $(top)/build$(if $(DEBUG),-debug)$(if $(PLANT),/planted)
+# The series of kernels that all is for; without it, tools/toolroot takes the newest. What was asked for by name is beside the
+# rest, and so is, with DEBUG=1, what is for the debug kernel.
+KERNEL ?= $(PINFS_KERNEL)
+export PINFS_KERNEL := $(KERNEL)
+# With PLANT=, the module has an ordering bug, and is beside the rest, too.
+build := $(top)/build$(if $(KERNEL),-$(KERNEL))$(if $(DEBUG),-debug)$(if $(PLANT),/planted)
 ifneq ($(PLANT),)
 export PINFS_PLANT := $(PLANT)
 endif
@@ -21,49 +24,65 @@ jobs := -j$(shell nproc)
 # The tool root, unless KDIR= names a prepared kernel tree: then this machine's own tools build against it. Objects of the
 # two are kept apart, as they come from different compilers.
 ifdef KDIR
+$(if $(KERNEL),$(error KDIR= names a tree and KERNEL= a series of which one is made: give one of them))
 enter :=
 kernel := $(realpath $(KDIR))
+source = $(kernel)/source
 objects := native
 $(if $(kernel),,$(error KDIR=$(KDIR): there is no such directory))
 else
 enter := $(top)/tools/toolroot $(if $(DEBUG),--debug) run --
 kernel := /kernel/build
+source := /kernel/source
 objects := module
 endif
-kbuild = $(enter) make --no-print-directory $(if $(DEBUG),LLVM=1) -C $(kernel) M=$(top) $(jobs) $(if $(V),V=$(V))
+# $(call kbuild,SOURCES,OBJECTS): the kernel's build of a module.
+kbuild = $(enter) $(top)/tools/kbuild $(kernel) $(2) $(if $(DEBUG),LLVM=1) M=$(1) $(jobs) $(if $(V),V=$(V))
 
 sources = find rust src tools -name '*.rs' -not -path '*/target/*' -print0
 
 .PHONY: all
 all: module ## build the module (the default)
 
+# A tree that cannot do is told of at once, and not by what its build stumbles over.
+.PHONY: fit
+fit:
+	@$(if $(KDIR),$(top)/tools/check-tree $(KDIR))
+
+.PHONY: kernels
+kernels: ## list the series of kernels that the mirror has, and which are supported
+	@$(top)/tools/toolroot kernels
+
+.PHONY: kernel-tree
+kernel-tree: ## make a kernel tree that KDIR= can name, with all that a Rust module needs, and print its path
+	@echo "$$($(top)/tools/toolroot kernel)/build"
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(top)/Makefile
 	@echo '  make KDIR=DIR     build the module with this machine'\''s tools against the prepared kernel tree DIR'
+	@echo '  KERNEL=SERIES     with any target: for this series of kernels, in build-SERIES/ and results-SERIES/'
 
 .PHONY: module
-module: ## build build/pinfs.ko
-	@mkdir -p $(build)/$(objects)
+module: fit ## build build/pinfs.ko
 	@# What the compiler finds in its environment, make does not see change.
 	@$(if $(PLANT),rm -f $(build)/$(objects)/src/pinfs_main.o)
-	@+$(kbuild) MO=$(build)/$(objects) modules
+	@+$(call kbuild,$(top),$(build)/$(objects)) modules
 	@# Without the debug information, which is ten times the rest and which insmod would have to read.
 	@$(enter) strip --strip-debug -o $(build)/pinfs.ko $(build)/$(objects)/pinfs.ko
 
 # The kernel's configuration of clippy; a warning of it, of rustc or of the C compiler is an error here.
 .PHONY: clippy
-clippy: ## check the module with clippy
-	@mkdir -p $(build)/clippy
-	@+$(kbuild) MO=$(build)/clippy CLIPPY=1 KRUSTFLAGS=-Dwarnings KCFLAGS=-Werror modules
+clippy: fit ## check the module with clippy
+	@+$(call kbuild,$(top),$(build)/clippy) CLIPPY=1 KRUSTFLAGS=-Dwarnings KCFLAGS=-Werror modules
 
 .PHONY: fmt
 fmt: ## format the Rust sources in the kernel's style
-	@$(sources) | xargs -0r $(enter) rustfmt --edition 2021 --config-path /kernel/source/.rustfmt.toml
+	@$(sources) | xargs -0r $(enter) rustfmt --edition 2021 --config-path $(source)/.rustfmt.toml
 
 .PHONY: fmt-check
 fmt-check: ## fail if `make fmt` would change anything
-	@$(sources) | xargs -0r $(enter) rustfmt --edition 2021 --config-path /kernel/source/.rustfmt.toml --check
+	@$(sources) | xargs -0r $(enter) rustfmt --edition 2021 --config-path $(source)/.rustfmt.toml --check
 
 .PHONY: doc
 doc: module ## write the module's documentation to build/doc
@@ -71,10 +90,9 @@ doc: module ## write the module's documentation to build/doc
 
 .PHONY: selftests
 selftests: module ## build the test programs that run in the guest
-	@+$(enter) make --no-print-directory -C $(top)/selftests $(if $(V),,-s) $(jobs) $(if $(DEBUG),LLVM=1) OUT=$(build)/selftests KSRC=/kernel/source
+	@+$(enter) make --no-print-directory -C $(top)/selftests $(if $(V),,-s) $(jobs) $(if $(DEBUG),LLVM=1) OUT=$(build)/selftests KSRC=$(source)
 	@# What the debug kernel can do by itself, for the others.
-	@mkdir -p $(build)/failnth
-	@$(if $(DEBUG),,+$(kbuild) M=$(top)/selftests/failnth MO=$(build)/failnth -s modules)
+	@$(if $(DEBUG),,+$(call kbuild,$(top)/selftests/failnth,$(build)/failnth) -s modules)
 	@$(if $(DEBUG),,cp -u $(build)/failnth/failnth.ko $(build)/selftests/)
 
 .PHONY: tools
@@ -84,6 +102,7 @@ tools: ## build mkfs.pinfs and its like into build/bin
 	@# A crate's programs cannot have a dot in their names, which mkfs(8) wants.
 	@find $(cargo)/release -maxdepth 1 -type f -executable ! -name '*.so' -printf '%f\n' | while read -r name; do \
 		cp -u $(cargo)/release/$$name $(build)/bin/$${name/%-pinfs/.pinfs}; done
+	@for page in $(top)/tools/man/*; do mkdir -p $(build)/man/man$${page##*.} && cp -u $$page $(build)/man/man$${page##*.}/; done
 
 .PHONY: judges
 judges: ## build the outside judges that come from crates.io into build/judges
@@ -93,6 +112,10 @@ judges: ## build the outside judges that come from crates.io into build/judges
 .PHONY: test
 test: ## build all, check it, and run every test; the last line is the count
 	@$(top)/tools/run-tests
+
+.PHONY: test-kernel
+test-kernel: ## test what depends on the kernel most; with KERNEL=, for a second one
+	@$(top)/tools/run-tests --kernel
 
 .PHONY: debug
 debug: ## run the same tests on a debug kernel (KASAN, lockdep, ...): 50 minutes a region; REGION= chooses; the kernel takes 20 minutes, once
@@ -132,4 +155,4 @@ shell: module tools selftests ## a prompt in a guest
 
 .PHONY: clean
 clean: ## remove build/, results/ and results-long/
-	rm -rf $(top)/build $(top)/build-debug $(top)/results $(addprefix $(top)/results-,debug long long-debug)
+	rm -rf $(top)/build $(wildcard $(top)/build-*) $(top)/results $(wildcard $(top)/results-*)

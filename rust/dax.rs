@@ -7,6 +7,7 @@
 
 use crate::{
     bindings,
+    compat::smp_mb,
     lock::{
         ExclusiveInode,
         LayoutLock,
@@ -33,13 +34,10 @@ use kernel::{
         IovIterSource, //
     },
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Full,
-            Relaxed, //
-        },
-        barrier::smp_mb, //
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
     }, //
 };
 

@@ -25,6 +25,7 @@
 
 #include "acting.h"
 #include "helpers.h"
+#include "shapes.h"
 
 static char disable_hooks[256];
 module_param_string(disable_hooks, disable_hooks, sizeof(disable_hooks), 0444);
@@ -33,10 +34,9 @@ MODULE_PARM_DESC(disable_hooks,
 
 /* hook.rs */
 
-bool pinfs_helper_hook_disabled(const char *name)
+static bool names_hook(const char *p, const char *name)
 {
 	size_t len = strlen(name);
-	const char *p = disable_hooks;
 
 	while (*p) {
 		size_t n = strcspn(p, ",");
@@ -48,6 +48,13 @@ bool pinfs_helper_hook_disabled(const char *name)
 			p++;
 	}
 	return false;
+}
+
+/* Disabled by who loads the module, or not as the module knows it. */
+bool pinfs_helper_hook_disabled(const char *name)
+{
+	return names_hook(disable_hooks, name) ||
+	       names_hook(PINFS_UNFIT_HOOKS, name);
 }
 
 unsigned long pinfs_helper_ftrace_regs_argument(struct ftrace_regs *fregs,

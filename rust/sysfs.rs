@@ -5,7 +5,10 @@
 //! C headers: [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::kobj_attribute, //
+};
 use core::{
     mem::offset_of,
     ptr::NonNull, //
@@ -116,16 +119,8 @@ impl Flag {
     pub(crate) const fn new(name: &'static CStr) -> Self {
         let attr = attribute(name);
         Self {
-            yes: bindings::kobj_attribute {
-                attr,
-                show: Some(show_yes),
-                store: None,
-            },
-            no: bindings::kobj_attribute {
-                attr,
-                show: Some(show_no),
-                store: None,
-            },
+            yes: kobj_attribute(attr, show_yes),
+            no: kobj_attribute(attr, show_no),
         }
     }
 }
@@ -210,11 +205,7 @@ unsafe impl Sync for Counter {}
 impl Counter {
     fn new(name: &'static CStr) -> Self {
         Self {
-            attribute: Opaque::new(bindings::kobj_attribute {
-                attr: attribute(name),
-                show: Some(show_value),
-                store: None,
-            }),
+            attribute: Opaque::new(kobj_attribute(attribute(name), show_value)),
             value: Atomic::new(0),
         }
     }

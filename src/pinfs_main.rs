@@ -28,6 +28,8 @@ use kernel::{
 
 #[path = "../rust/bindings.rs"]
 mod bindings;
+#[path = "../rust/compat.rs"]
+mod compat;
 #[path = "../rust/dax.rs"]
 mod dax;
 #[forbid(unsafe_code)]

@@ -153,86 +153,116 @@ struct Thunks<T: Operations>(PhantomData<T>);
 
 impl<T: Operations> Thunks<T> {
     const TABLE: bindings::iomap_ops = bindings::iomap_ops {
-        iomap_begin: Some(Self::begin),
+        iomap_begin: None,
         iomap_end: None,
-        iomap_next: None,
+        iomap_next: Some(Self::next),
     };
 
     const FAULTS: bindings::iomap_ops = bindings::iomap_ops {
-        iomap_begin: Some(Self::begin_fault),
-        iomap_end: Some(Self::end_fault),
-        iomap_next: None,
+        iomap_begin: None,
+        iomap_end: None,
+        iomap_next: Some(Self::next_of_fault),
     };
 
-    /// # Safety
-    ///
-    /// The arguments must be as in iomap's call of `iomap_begin`.
-    unsafe extern "C" fn begin(
-        inode: *mut bindings::inode,
-        pos: bindings::loff_t,
-        length: bindings::loff_t,
-        flags: c_uint,
-        iomap: *mut bindings::iomap,
-        _srcmap: *mut bindings::iomap,
-    ) -> c_int {
-        from_result(|| {
-            // SAFETY: By this function's requirements: the inode is of `T::Fs`, its caller holds it.
-            unsafe { Self::map(inode, pos, length, flags, iomap)? };
-            Ok(0)
-        })
-    }
-
-    /// Does what [`Self::begin`] does, and claims the pages that the fault is about to give to the
-    /// DAX core, which believes that nobody else has them; see the C helpers.
+    /// Fills in the next mapping. Returns 1, or 0 if the whole range is done, or an errno. As
+    /// `iomap_iter_next()`, which is inline, without a function that is told of ends: nothing is to
+    /// be done then.
     ///
     /// # Safety
     ///
-    /// The arguments must be as in the call of `iomap_begin` in `dax_iomap_fault()`.
-    unsafe extern "C" fn begin_fault(
-        inode: *mut bindings::inode,
-        pos: bindings::loff_t,
-        length: bindings::loff_t,
-        flags: c_uint,
+    /// The arguments must be as in iomap's call of `iomap_next`.
+    unsafe extern "C" fn next(
+        iter: *const bindings::iomap_iter,
         iomap: *mut bindings::iomap,
-        _srcmap: *mut bindings::iomap,
+        srcmap: *mut bindings::iomap,
     ) -> c_int {
-        from_result(|| {
-            // SAFETY: By this function's requirements: the inode is of `T::Fs` and held, the iomap
-            // is ours to fill. The lock of the mapping's entry is held until the fault's end. The
-            // device is there, as the core will use its pages, too.
-            unsafe {
-                Self::map(inode, pos, length, flags, iomap)?;
-                if u32::from((*iomap).type_) == bindings::IOMAP_MAPPED {
-                    let inode = INode::<T::Fs>::from_raw(inode);
-                    let dax = inode.super_block().dax();
-                    let (pages, offset) = (dax.pages(), dax.offset());
-                    let raw = inode.as_ptr();
-                    if bindings::pinfs_helper_claim(pages, raw, pos, length, iomap, offset) != 0 {
-                        // Nothing is to be ended.
-                        (*iomap).length = 0;
-                        return Err(T::crossed(inode));
-                    }
+        // SAFETY: By this function's requirements.
+        unsafe {
+            if (*iomap).length != 0 {
+                let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, 0);
+                if ret <= 0 {
+                    return ret;
                 }
             }
-            Ok(0)
+        }
+        from_result(|| {
+            // SAFETY: By this function's requirements. The mapping of before has been ended.
+            unsafe { Self::map(iter, iomap)? };
+            Ok(1)
         })
     }
 
-    /// Ends the claim of [`Self::begin_fault`].
+    /// Does what [`Self::next`] does, and claims the pages that the fault is about to give to the
+    /// DAX core, which believes that nobody else has them, until the mapping ends; see the C
+    /// helpers. A mapping that was filled in is always ended, as the core asks until it is told to
+    /// stop.
     ///
     /// # Safety
     ///
-    /// The arguments must be as in the call of `iomap_end` in `dax_iomap_fault()`.
-    unsafe extern "C" fn end_fault(
-        inode: *mut bindings::inode,
-        pos: bindings::loff_t,
-        _length: bindings::loff_t,
-        _written: isize,
-        _flags: c_uint,
+    /// The arguments must be as in the call of `iomap_next` in `dax_iomap_fault()`.
+    unsafe extern "C" fn next_of_fault(
+        iter: *const bindings::iomap_iter,
         iomap: *mut bindings::iomap,
+        srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By this function's requirements. `private` is what the claim has put there.
+        // SAFETY: By this function's requirements.
         unsafe {
+            if (*iomap).length != 0 {
+                let ended = Self::unclaim(iter, iomap);
+                let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, ended);
+                if ret <= 0 {
+                    return ret;
+                }
+            }
+        }
+        from_result(|| {
+            // SAFETY: By this function's requirements. The mapping of before has been ended.
+            unsafe {
+                Self::map(iter, iomap)?;
+                Self::claim(iter, iomap)?;
+            }
+            Ok(1)
+        })
+    }
+
+    /// Claims the pages of a mapping that was filled in for a page fault.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::next_of_fault`].
+    #[inline(always)]
+    unsafe fn claim(iter: *const bindings::iomap_iter, iomap: *mut bindings::iomap) -> Result {
+        // SAFETY: By this function's requirements: the inode is of `T::Fs` and held. The lock of
+        // the mapping's entry is held until the fault's end. The device is there, as the core will
+        // use its pages, too.
+        unsafe {
+            if u32::from((*iomap).type_) != bindings::IOMAP_MAPPED {
+                return Ok(());
+            }
+            let inode = INode::<T::Fs>::from_raw((*iter).inode);
+            let dax = inode.super_block().dax();
+            let (pos, length) = ((*iter).pos, (*iter).len as bindings::loff_t);
+            let (pages, offset) = (dax.pages(), dax.offset());
+            let raw = inode.as_ptr();
+            if bindings::pinfs_helper_claim(pages, raw, pos, length, iomap, offset) != 0 {
+                // Nothing is to be ended.
+                (*iomap).length = 0;
+                return Err(T::crossed(inode));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the claim of [`Self::claim`], if there is one. Returns 0 or an errno.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::next_of_fault`], and the mapping is the one that was filled in last.
+    unsafe fn unclaim(iter: *const bindings::iomap_iter, iomap: *mut bindings::iomap) -> c_int {
+        // SAFETY: By this function's requirements. `private` is what the claim has put there, for
+        // the position where the iterator was then.
+        unsafe {
+            let (inode, pos) = ((*iter).inode, (*iter).iter_start_pos);
             if (*iomap).private.is_null() || bindings::pinfs_helper_unclaim(inode, pos, iomap) {
                 return 0;
             }
@@ -240,23 +270,24 @@ impl<T: Operations> Thunks<T> {
         }
     }
 
+    /// Fills in the mapping at the place where the iterator is.
+    ///
     /// # Safety
     ///
-    /// The arguments must be as in iomap's call of `iomap_begin`.
+    /// The arguments must be as in iomap's call of `iomap_next`.
     #[inline(always)]
-    unsafe fn map(
-        inode: *mut bindings::inode,
-        pos: bindings::loff_t,
-        length: bindings::loff_t,
-        flags: c_uint,
-        iomap: *mut bindings::iomap,
-    ) -> Result {
-        // SAFETY: iomap calls with an inode of `T::Fs` that its caller holds.
-        let inode = unsafe { INode::<T::Fs>::from_raw(inode) };
+    unsafe fn map(iter: *const bindings::iomap_iter, iomap: *mut bindings::iomap) -> Result {
+        // SAFETY: The iterator is valid, and its inode is one of `T::Fs` that the caller of the
+        // iomap function holds.
+        let (inode, pos, length, flags) = unsafe {
+            let iter = &*iter;
+            let inode = INode::<T::Fs>::from_raw(iter.inode);
+            (inode, iter.pos, iter.len, iter.flags)
+        };
         let map = T::begin(
             inode,
             pos.try_into().map_err(|_| EINVAL)?,
-            length.try_into().map_err(|_| EINVAL)?,
+            length,
             Request(flags),
         )?;
         let (kind, addr) = match map.extent {

@@ -88,6 +88,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::smp_mb,
     sysfs::Counters,
     trace, //
 };
@@ -102,13 +103,10 @@ use kernel::{
         c_void, //
     },
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Full,
-            Relaxed, //
-        },
-        barrier::smp_mb, //
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
     },
     types::Opaque, //
 };

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat,
     dax,
     sysfs::Directory, //
 };
@@ -746,7 +747,7 @@ impl<F: FileSystem> Thunks<F> {
         // cannot fail.
         unsafe {
             quarantine::init(container);
-            let Ok(()) = F::new_inode().__pinned_init(&raw mut (*container).data);
+            compat::init_in_place(&raw mut (*container).data, F::new_inode());
             Opaque::cast_into(&raw const (*container).inode)
         }
     }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat,
     lock::{
         ExclusiveInode,
         Recheck,
@@ -312,7 +313,7 @@ impl<T: Operations> Thunks<T> {
             None
         },
         create: if T::HAS_CREATE {
-            Some(Self::create)
+            Some(compat::create::<Self>)
         } else {
             None
         },
@@ -458,23 +459,6 @@ impl<T: Operations> Thunks<T> {
                 rdev,
             )
         }
-    }
-
-    /// # Safety
-    ///
-    /// The arguments must be as in the VFS's call of `create`.
-    unsafe extern "C" fn create(
-        idmap: *mut bindings::mnt_idmap,
-        dir: *mut bindings::inode,
-        dentry: *mut bindings::dentry,
-        mode: bindings::umode_t,
-        _excl: bool,
-    ) -> c_int {
-        from_result(|| {
-            // SAFETY: By this function's requirements.
-            unsafe { Self::make(idmap, dir, dentry, mode | bindings::S_IFREG as u16, 0)? };
-            Ok(0)
-        })
     }
 
     /// # Safety
@@ -797,6 +781,21 @@ impl<T: Operations> Thunks<T> {
                 unsafe { bindings::iomap_fiemap(inode.as_ptr(), info, start, len, map.as_ptr()) };
             drop(lock);
             to_result(ret).map(|()| 0)
+        })
+    }
+}
+
+impl<T: Operations> compat::CreateFile for Thunks<T> {
+    unsafe fn create(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: bindings::umode_t,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By this function's requirements.
+            unsafe { Self::make(idmap, dir, dentry, mode | bindings::S_IFREG as u16, 0)? };
+            Ok(0)
         })
     }
 }

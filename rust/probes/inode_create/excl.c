@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0
+/* create() is told whether the file may be there. */
+#include <linux/fs.h>
+
+_Static_assert(__builtin_types_compatible_p(typeof(((struct inode_operations *)0)->create),
+	int (*)(struct mnt_idmap *, struct inode *, struct dentry *, umode_t, bool)), "create");

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A function initialises memory by any initialiser.
+
+use core::convert::Infallible;
+use kernel::prelude::*;
+
+/// # Safety
+///
+/// As the function.
+pub unsafe fn probe<T>(slot: *mut T, init: impl PinInit<T, Infallible>) {
+    // SAFETY: By this function's requirements.
+    let Ok(()) = unsafe { pin_init::raw_try_init(slot, init) };
+}
