@@ -3,6 +3,7 @@
 //! The state of a check, and the passes over superblock, journal and inodes.
 
 use std::collections::{
+    btree_map::Entry,
     BTreeMap,
     BTreeSet, //
 };
@@ -50,6 +51,7 @@ use crate::{
         Plan,
         Raw, //
     },
+    names::LostFound,
     report::Fault, //
 };
 
@@ -173,7 +175,8 @@ pub(crate) struct Checker<'a, M: Medium> {
     pub remake: BTreeMap<u64, Remake>,
     /// Extended attributes to set again.
     pub attributes: BTreeMap<u64, Vec<Attribute>>,
-    pub lost_found: Option<u64>,
+    /// The directory for what has lost its name, while that is looked for.
+    pub lost_found: Option<LostFound>,
     pub faults: Vec<Fault>,
     /// Where the search for a free block goes on.
     pub next_free: u64,
@@ -753,15 +756,20 @@ impl<M: Medium> Checker<'_, M> {
             .map(|fault| fault.ino)
             .take(1000)
             .collect();
-        for ino in inos {
-            let path = self.path(ino);
-            for fault in self.faults.iter_mut().filter(|fault| fault.ino == ino) {
-                fault.path.clone_from(&path);
+        let mut names = BTreeMap::new();
+        let paths: BTreeMap<u64, Option<String>> = inos
+            .into_iter()
+            .map(|ino| (ino, self.path(ino, &mut names)))
+            .collect();
+        for fault in &mut self.faults {
+            if let Some(path) = paths.get(&fault.ino) {
+                fault.path.clone_from(path);
             }
         }
     }
 
-    fn path(&self, ino: u64) -> Option<String> {
+    /// The path of an inode. `names` holds those in the directories that were on the way already.
+    fn path(&self, ino: u64, names: &mut BTreeMap<u64, BTreeMap<u64, Vec<u8>>>) -> Option<String> {
         let root = self.geometry.root_ino;
         let mut path = String::new();
         let mut at = ino;
@@ -775,9 +783,18 @@ impl<M: Medium> Checker<'_, M> {
                 });
             }
             let parent = self.info.get(&at)?.parent;
-            let names = self.names_of(parent).ok()?;
-            let name = names.iter().find(|name| name.found.ino == at)?;
-            path = format!("/{}{path}", crate::report::printable(&name.bytes));
+            let names = match names.entry(parent) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let mut first = BTreeMap::new();
+                    for name in self.names_of(parent).ok()? {
+                        first.entry(name.found.ino).or_insert(name.bytes);
+                    }
+                    entry.insert(first)
+                }
+            };
+            let name = names.get(&at)?;
+            path = format!("/{}{path}", crate::report::printable(name));
             at = parent;
         }
         Some(format!("...{path}"))
