@@ -52,6 +52,8 @@ use crate::{
         Raw, //
     },
     names::LostFound,
+    overlay::Overlay,
+    redo,
     report::Fault, //
 };
 
@@ -167,7 +169,7 @@ pub(crate) struct Remake {
 }
 
 pub(crate) struct Checker<'a, M: Medium> {
-    pub volume: &'a Volume<M>,
+    pub volume: &'a Volume<&'a Overlay<M>>,
     pub geometry: Geometry,
     pub used: Blocks,
     pub inode_blocks: Blocks,
@@ -180,6 +182,8 @@ pub(crate) struct Checker<'a, M: Medium> {
     pub faults: Vec<Fault>,
     /// Where the search for a free block goes on.
     pub next_free: u64,
+    /// Only blocks that are read or claimed are left.
+    pub only_kept: bool,
     /// A repair needs more blocks than there are.
     pub no_room: bool,
     progress: &'a mut dyn FnMut(&str, u64, u64),
@@ -191,21 +195,22 @@ pub(crate) struct Checker<'a, M: Medium> {
 /// # Errors
 /// [`Error::Io`] if the medium fails.
 pub fn check<M: Medium>(
-    medium: &M,
+    medium: &Overlay<M>,
     options: Options,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Outcome> {
     let mut faults = Vec::new();
-    if let Err(refusal) = superblocks(medium, &mut faults)? {
-        return Ok(Outcome::Refused(refusal));
-    }
+    let repairing = match superblocks(medium, &mut faults)? {
+        Ok(repairing) => repairing,
+        Err(refusal) => return Ok(Outcome::Refused(refusal)),
+    };
     let volume = match Volume::open(medium) {
         Ok(volume) => volume,
         Err(refusal) => return Ok(Outcome::Refused(refusal.to_string())),
     };
     let geometry = *volume.geometry();
     let pending = journal::needs_recovery(&volume);
-    if !options.force && faults.is_empty() && pending == Ok(false) {
+    if !options.force && !repairing && faults.is_empty() && pending == Ok(false) {
         if let Ok(status) = mount::status(&volume) {
             if !status.is_dirty() {
                 return Ok(Outcome::Clean(Summary {
@@ -221,6 +226,14 @@ pub fn check<M: Medium>(
         let why = "it has features that this program does not know; use a newer one";
         return Ok(Outcome::Refused(why.to_owned()));
     }
+    let resumed = redo::resume(&volume)?;
+    if repairing || resumed {
+        let what = match resumed {
+            true => "a repair was cut short; completed",
+            false => "a repair was cut short; begun anew",
+        };
+        faults.push(whole(Some(0), false, what));
+    }
     let replayed = match journal::recover(&volume) {
         Ok(Recovered::Replayed(len)) => Some(len),
         Ok(Recovered::Nothing) => None,
@@ -233,6 +246,7 @@ pub fn check<M: Medium>(
             None
         }
     };
+    medium.keep_changed();
     let mut checker = Checker {
         volume: &volume,
         geometry,
@@ -244,6 +258,7 @@ pub fn check<M: Medium>(
         lost_found: None,
         faults,
         next_free: geometry.data_start,
+        only_kept: false,
         no_room: false,
         progress,
     };
@@ -290,12 +305,21 @@ fn whole(off: Option<u64>, loss: bool, what: impl Into<String>) -> Fault {
     }
 }
 
-/// Makes both copies of the superblock good if one is; otherwise says why not.
+/// Makes both copies of the superblock good if one is; otherwise says why not. Returns whether it
+/// says that a repair is being written, which it does no more.
 fn superblocks<M: Medium>(
     medium: &M,
     faults: &mut Vec<Fault>,
-) -> Result<core::result::Result<(), String>> {
-    let mut sb = match Superblock::read(medium) {
+) -> Result<core::result::Result<bool, String>> {
+    let mut read = Superblock::read(medium);
+    let repairing = matches!(read, Err(Refusal::Repairing));
+    if repairing {
+        read = Superblock::read_repairing(medium);
+        if let Ok((sb, _)) = &read {
+            sb.write_at(medium, 0)?;
+        }
+    }
+    let mut sb = match read {
         Ok((sb, _)) => sb,
         Err(Refusal::Io) => return Err(Error::Io),
         Err(why @ (Refusal::NotPinfs | Refusal::BadChecksum | Refusal::BadGeometry)) => {
@@ -329,7 +353,7 @@ fn superblocks<M: Medium>(
         faults.push(whole(off, false, "backup superblock differs; written anew"));
         sb.write_at(medium, block)?;
     }
-    Ok(Ok(()))
+    Ok(Ok(repairing))
 }
 
 impl<M: Medium> Checker<'_, M> {
@@ -376,9 +400,13 @@ impl<M: Medium> Checker<'_, M> {
 
     /// Claims a run for its owner if nobody has any of it.
     fn claim(&mut self, run: Run) -> bool {
+        if !self.geometry.in_data(run.start, run.len) {
+            return false;
+        }
         let blocks = run.start..run.start + run.len;
-        let free = self.geometry.in_data(run.start, run.len)
-            && blocks.clone().all(|block| !self.used.has(block));
+        // Somebody says that it is his: the next check must see the same if this one is cut short.
+        self.volume.medium().keep(blocks.clone());
+        let free = blocks.clone().all(|block| !self.used.has(block));
         if free {
             blocks.for_each(|block| self.used.put(block, true));
         }
