@@ -42,6 +42,10 @@ pub const MAGIC: [u8; 8] = *b"pinfs\0\r\n";
 /// the number changes only if the superblock itself is to be read in another way.
 pub const VERSION: u32 = 1;
 
+/// A bit beside [`VERSION`]: a repair is being written, and until it is complete nobody may use what
+/// is there. It shares an aligned word with the checksum, so that one store sets or clears both.
+const REPAIRING: u32 = 1 << 31;
+
 /// The features this code knows that others may ignore.
 pub const COMPAT: u64 = 0;
 
@@ -147,6 +151,8 @@ pub enum Refusal {
     NotPinfs,
     /// The magic is there, the checksum is wrong.
     BadChecksum,
+    /// A repair was begun and is not complete.
+    Repairing,
     /// Written by a newer version of the format.
     NewerVersion(u32),
     /// Needs features, given as their bits, that this code does not know.
@@ -169,7 +175,7 @@ impl Refusal {
     pub const fn errno(self) -> i32 {
         match self {
             Refusal::NotPinfs | Refusal::NewerVersion(_) | Refusal::UnknownFeatures(_) => EINVAL,
-            Refusal::BadChecksum | Refusal::BadGeometry => EUCLEAN,
+            Refusal::BadChecksum | Refusal::BadGeometry | Refusal::Repairing => EUCLEAN,
             Refusal::DeviceTooSmall { .. } => EINVAL,
             Refusal::Io => EIO,
         }
@@ -181,6 +187,7 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::NotPinfs => f.write_str("no pinfs superblock found"),
             Refusal::BadChecksum => f.write_str("superblock checksum is wrong"),
+            Refusal::Repairing => f.write_str("a repair was cut short; fsck.pinfs completes it"),
             Refusal::NewerVersion(v) => {
                 write!(
                     f,
@@ -288,12 +295,41 @@ impl Superblock {
     }
 
     fn read_at<M: Medium>(medium: &M, off: u64) -> Result<(Self, Geometry), Refusal> {
+        let sb = Self::plain(medium, off)?;
+        let geometry = sb.validate(medium)?;
+        Ok((sb, geometry))
+    }
+
+    fn plain<M: Medium>(medium: &M, off: u64) -> Result<Self, Refusal> {
         let mut sb = Self::new_zeroed();
         medium
             .read(off, sb.as_mut_bytes())
             .map_err(|_| Refusal::Io)?;
+        Ok(sb)
+    }
+
+    /// Reads and checks the superblock of a `medium` that [`Superblock::read`] refuses as
+    /// [`Refusal::Repairing`], as it is without that mark.
+    pub fn read_repairing<M: Medium>(medium: &M) -> Result<(Self, Geometry), Refusal> {
+        let mut sb = Self::plain(medium, 0)?;
+        if !sb.is_repairing() {
+            return Err(Refusal::NotPinfs);
+        }
+        sb.set_repairing(medium, false);
         let geometry = sb.validate(medium)?;
         Ok((sb, geometry))
+    }
+
+    fn is_repairing(&self) -> bool {
+        self.version.get() == VERSION | REPAIRING
+    }
+
+    /// Sets or clears the mark that a repair is being written. Beside the checksum it is in one
+    /// aligned word, so that power loss leaves the one or the other.
+    pub fn set_repairing<M: Medium>(&mut self, medium: &M, repairing: bool) {
+        let mark = if repairing { REPAIRING } else { 0 };
+        self.version.set(VERSION | mark);
+        self.crc.set(self.checksum(medium));
     }
 
     /// Writes one of the two copies, at block `block`, and makes it durable. Everything that it
@@ -312,6 +348,9 @@ impl Superblock {
         }
         if self.crc.get() != self.checksum(medium) {
             return Err(Refusal::BadChecksum);
+        }
+        if self.is_repairing() {
+            return Err(Refusal::Repairing);
         }
         if self.version.get() > VERSION {
             return Err(Refusal::NewerVersion(self.version.get()));

@@ -227,6 +227,65 @@ impl Power {
         self.pending.len()
     }
 
+    /// Calls `look` with images that a power loss now may leave: all of them if they are at most
+    /// `limit`, and else so many of them, those at the ends among them. Words that are what they were
+    /// make no difference.
+    pub fn images(&self, limit: usize, random: &mut Random, mut look: impl FnMut(Vec<u8>)) {
+        let word = |off: u64| {
+            let bytes = &self.durable[off as usize..off as usize + 8];
+            u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+        };
+        // The first value is the one that is durable.
+        let mut words: Vec<(u64, Vec<u64>)> = Vec::new();
+        for (&off, pending) in &self.pending {
+            let mut values = vec![word(off)];
+            for &value in &pending.values {
+                if !values.contains(&value) {
+                    values.push(value);
+                }
+            }
+            if values.len() > 1 {
+                words.push((off, values));
+            }
+        }
+        let count = words
+            .iter()
+            .try_fold(1usize, |count, (_, values)| count.checked_mul(values.len()))
+            .unwrap_or(usize::MAX);
+        let mut make = |choose: &mut dyn FnMut(usize, &[u64]) -> u64| {
+            let mut image = self.durable.clone();
+            for (index, (off, values)) in words.iter().enumerate() {
+                put(&mut image, *off, choose(index, values));
+            }
+            look(image);
+        };
+        if count <= limit {
+            for number in 0..count {
+                let mut rest = number;
+                make(&mut |_, values| {
+                    let value = values[rest % values.len()];
+                    rest /= values.len();
+                    value
+                });
+            }
+            return;
+        }
+        for turn in 0..limit {
+            let chosen = random.below(words.len() as u64) as usize;
+            make(&mut |index, values| {
+                let last = values[values.len() - 1];
+                match turn {
+                    0 => last,
+                    1 => values[0],
+                    _ if turn % 3 == 0 && index != chosen => last,
+                    _ if turn % 3 == 1 && index == chosen => last,
+                    _ if turn % 3 == 2 => values[random.below(values.len() as u64) as usize],
+                    _ => values[0],
+                }
+            });
+        }
+    }
+
     /// An image that a power loss now may leave.
     pub fn fail(&self, survival: Survival, random: &mut Random) -> Vec<u8> {
         let mut image = self.durable.clone();

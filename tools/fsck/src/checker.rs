@@ -3,6 +3,7 @@
 //! The state of a check, and the passes over superblock, journal and inodes.
 
 use std::collections::{
+    btree_map::Entry,
     BTreeMap,
     BTreeSet, //
 };
@@ -48,6 +49,9 @@ use crate::{
         Plan,
         Raw, //
     },
+    names::LostFound,
+    overlay::Overlay,
+    redo,
     report::Fault,
     superblocks::{
         self,
@@ -168,7 +172,7 @@ pub(crate) struct Remake {
 }
 
 pub(crate) struct Checker<'a, M: Medium> {
-    pub volume: &'a Volume<M>,
+    pub volume: &'a Volume<&'a Overlay<M>>,
     pub geometry: Geometry,
     pub used: Blocks,
     pub inode_blocks: Blocks,
@@ -176,10 +180,13 @@ pub(crate) struct Checker<'a, M: Medium> {
     pub remake: BTreeMap<u64, Remake>,
     /// Extended attributes to set again.
     pub attributes: BTreeMap<u64, Vec<Attribute>>,
-    pub lost_found: Option<u64>,
+    /// The directory for what has lost its name, while that is looked for.
+    pub lost_found: Option<LostFound>,
     pub faults: Vec<Fault>,
     /// Where the search for a free block goes on.
     pub next_free: u64,
+    /// Only blocks that are read or claimed are left.
+    pub only_kept: bool,
     /// A repair needs more blocks than there are.
     pub no_room: bool,
     progress: &'a mut dyn FnMut(&str, u64, u64),
@@ -191,7 +198,7 @@ pub(crate) struct Checker<'a, M: Medium> {
 /// # Errors
 /// [`Error::Io`] if the medium fails.
 pub fn check<M: Medium>(
-    medium: &M,
+    medium: &Overlay<M>,
     options: Options,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Outcome> {
@@ -204,22 +211,23 @@ pub fn check<M: Medium>(
 /// # Errors
 /// [`Error::Io`] if the medium fails.
 pub fn check_from<M: Medium>(
-    medium: &M,
+    medium: &Overlay<M>,
     options: Options,
     found: Found,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Outcome> {
     let mut faults = Vec::new();
-    if let Err(refusal) = superblocks::settle(medium, found, &mut faults)? {
-        return Ok(Outcome::Refused(refusal));
-    }
+    let repairing = match superblocks::settle(medium, found, &mut faults)? {
+        Ok(repairing) => repairing,
+        Err(refusal) => return Ok(Outcome::Refused(refusal)),
+    };
     let volume = match Volume::open(medium) {
         Ok(volume) => volume,
         Err(refusal) => return Ok(Outcome::Refused(refusal.to_string())),
     };
     let geometry = *volume.geometry();
     let pending = journal::needs_recovery(&volume);
-    if !options.force && faults.is_empty() && pending == Ok(false) {
+    if !options.force && !repairing && faults.is_empty() && pending == Ok(false) {
         if let Ok(status) = mount::status(&volume) {
             if !status.is_dirty() {
                 return Ok(Outcome::Clean(Summary {
@@ -235,6 +243,14 @@ pub fn check_from<M: Medium>(
         let why = "it has features that this program does not know; use a newer one";
         return Ok(Outcome::Refused(why.to_owned()));
     }
+    let resumed = redo::resume(&volume)?;
+    if repairing || resumed {
+        let what = match resumed {
+            true => "a repair was cut short; completed",
+            false => "a repair was cut short; begun anew",
+        };
+        faults.push(whole(Some(0), false, what));
+    }
     let replayed = match journal::recover(&volume) {
         Ok(Recovered::Replayed(len)) => Some(len),
         Ok(Recovered::Nothing) => None,
@@ -247,6 +263,7 @@ pub fn check_from<M: Medium>(
             None
         }
     };
+    medium.keep_changed();
     let mut checker = Checker {
         volume: &volume,
         geometry,
@@ -258,6 +275,7 @@ pub fn check_from<M: Medium>(
         lost_found: None,
         faults,
         next_free: geometry.data_start,
+        only_kept: false,
         no_room: false,
         progress,
     };
@@ -348,9 +366,13 @@ impl<M: Medium> Checker<'_, M> {
 
     /// Claims a run for its owner if nobody has any of it.
     fn claim(&mut self, run: Run) -> bool {
+        if !self.geometry.in_data(run.start, run.len) {
+            return false;
+        }
         let blocks = run.start..run.start + run.len;
-        let free = self.geometry.in_data(run.start, run.len)
-            && blocks.clone().all(|block| !self.used.has(block));
+        // Somebody says that it is his: the next check must see the same if this one is cut short.
+        self.volume.medium().keep(blocks.clone());
+        let free = blocks.clone().all(|block| !self.used.has(block));
         if free {
             blocks.for_each(|block| self.used.put(block, true));
         }
@@ -728,15 +750,20 @@ impl<M: Medium> Checker<'_, M> {
             .map(|fault| fault.ino)
             .take(1000)
             .collect();
-        for ino in inos {
-            let path = self.path(ino);
-            for fault in self.faults.iter_mut().filter(|fault| fault.ino == ino) {
-                fault.path.clone_from(&path);
+        let mut names = BTreeMap::new();
+        let paths: BTreeMap<u64, Option<String>> = inos
+            .into_iter()
+            .map(|ino| (ino, self.path(ino, &mut names)))
+            .collect();
+        for fault in &mut self.faults {
+            if let Some(path) = paths.get(&fault.ino) {
+                fault.path.clone_from(path);
             }
         }
     }
 
-    fn path(&self, ino: u64) -> Option<String> {
+    /// The path of an inode. `names` holds those in the directories that were on the way already.
+    fn path(&self, ino: u64, names: &mut BTreeMap<u64, BTreeMap<u64, Vec<u8>>>) -> Option<String> {
         let root = self.geometry.root_ino;
         let mut path = String::new();
         let mut at = ino;
@@ -750,9 +777,18 @@ impl<M: Medium> Checker<'_, M> {
                 });
             }
             let parent = self.info.get(&at)?.parent;
-            let names = self.names_of(parent).ok()?;
-            let name = names.iter().find(|name| name.found.ino == at)?;
-            path = format!("/{}{path}", crate::report::printable(&name.bytes));
+            let names = match names.entry(parent) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let mut first = BTreeMap::new();
+                    for name in self.names_of(parent).ok()? {
+                        first.entry(name.found.ino).or_insert(name.bytes);
+                    }
+                    entry.insert(first)
+                }
+            };
+            let name = names.get(&at)?;
+            path = format!("/{}{path}", crate::report::printable(name));
             at = parent;
         }
         Some(format!("...{path}"))

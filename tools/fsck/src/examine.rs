@@ -398,32 +398,36 @@ fn block<M: Medium, T: Object>(volume: &Volume<M>, block: u64) -> Result<Option<
 fn entries<M: Medium>(volume: &Volume<M>, plan: &mut Plan) -> Result<Vec<Entry>> {
     let ino = plan.ino();
     let root: Root = plan.inode.root;
+    // Names know their places. Blocks of a file do not: with another key they are other contents.
+    let guess = plan.inode.kind() == S_IFREG;
     let mut seen = BTreeSet::new();
     let mut found: Vec<Entry> = Vec::new();
     // The last in is the next out, so the leaves come from left to right.
     let mut todo: Vec<Step> = Vec::new();
     let level = root.level().min(MAX_LEVEL);
-    let mut own = Vec::new();
-    for index in 0..root.count() {
-        match root.entry(index) {
-            Ok(entry) => own.push(entry),
-            Err(_) => break,
-        }
-    }
-    spread(own, level, None, 0, &mut todo, &mut found);
-    while let Some(Step {
-        entry,
+    // What a count that cannot be has more of was said to be lost.
+    let own = (0..root.count()).map_while(|index| root.entry(index).ok());
+    let all = Step {
+        entry: Entry {
+            key: 0,
+            value: 0,
+            len: 0,
+            flags: 0,
+        },
         level,
-        above,
-        shift,
-    }) = todo.pop()
-    {
+        least: 0,
+        above: None,
+        shift: 0,
+    };
+    spread(own.collect(), &all, &mut todo, &mut found);
+    while let Some(mut step) = todo.pop() {
+        let entry = step.entry;
         let off = offset_of(entry.value.min(volume.geometry().blocks));
         let Some((node, state)) = block::<M, Node>(volume, entry.value)? else {
             plan.spoil(off, true, "tree node is damaged; what hangs on it is lost");
             continue;
         };
-        if node.head.owner.get() != ino || node.head.level() != level {
+        if node.head.owner.get() != ino || node.head.level() != step.level {
             plan.spoil(
                 off,
                 true,
@@ -451,28 +455,45 @@ fn entries<M: Medium>(volume: &Volume<M>, plan: &mut Plan) -> Result<Vec<Entry>>
             );
         }
         let count = usize::from(node.head.count.get());
-        let raised = |index| {
-            let entry = node.entry(index).ok()?;
-            let key = tree::raise(entry.key, shift).ok()?;
-            Some(Entry { key, ..entry })
-        };
-        let all: Vec<Entry> = (0..count).map_while(raised).collect();
-        let first = all.first().map(|first| first.key);
-        let last = all.last().map(|last| last.key);
-        let ordered = all.windows(2).all(|pair| pair[0].key < pair[1].key);
-        let inside = above.is_none_or(|above| last.is_some_and(|last| last < above));
-        if all.len() != count || first != Some(entry.key) || !ordered || !inside {
+        let own: Vec<Entry> = (0..count)
+            .map_while(|index| node.entry(index).ok())
+            .collect();
+        if own.len() < count {
+            let what = format!("tree node counts {count} entries; those that it can have are kept");
+            plan.spoil(off, true, what);
+        }
+        if step.settle_shift(&own) {
             plan.spoil(
                 off,
-                false,
+                guess,
+                "keys of a tree node are not those that lead to it; those that fit are kept",
+            );
+        }
+        let all: Vec<Entry> = own.iter().filter_map(|entry| step.raised(entry)).collect();
+        if all.len() < own.len() {
+            let what = format!(
+                "{} keys of a tree node cannot be; dropped",
+                own.len() - all.len()
+            );
+            plan.spoil(off, true, what);
+        }
+        let last = all.last().map(|last| last.key);
+        let ordered = all.windows(2).all(|pair| pair[0].key < pair[1].key);
+        let inside = step
+            .above
+            .is_none_or(|above| last.is_some_and(|last| last < above));
+        if all.is_empty() || !ordered || !inside {
+            plan.spoil(
+                off,
+                guess,
                 "keys of a tree node are out of order; made anew",
             );
         }
-        spread(all, level, above, shift, &mut todo, &mut found);
+        spread(all, &step, &mut todo, &mut found);
     }
     if !found.windows(2).all(|pair| pair[0].key < pair[1].key) {
         let off = inode_offset(ino);
-        plan.spoil(off, false, "keys of the tree are out of order; made anew");
+        plan.spoil(off, guess, "keys of the tree are out of order; made anew");
         found.sort_by_key(|entry| entry.key);
     }
     Ok(found)
@@ -483,34 +504,78 @@ struct Step {
     /// What points to it.
     entry: Entry,
     level: u8,
+    /// The least key that it can have.
+    least: u64,
     /// The key behind it.
     above: Option<u64>,
     /// What must be added to its keys.
     shift: i64,
 }
 
+impl Step {
+    /// An entry of the node with its key as it is in the tree, if that can be.
+    fn raised(&self, entry: &Entry) -> Option<Entry> {
+        let key = tree::raise(entry.key, self.shift).ok()?;
+        // Unmoved keys are what they are; a file has none below 0.
+        let below = self.shift != 0 && (key as i64) < 0;
+        (!below).then_some(Entry { key, ..*entry })
+    }
+
+    /// Whether all keys of the node stand between those beside it.
+    fn fits(&self, own: &[Entry]) -> bool {
+        let keys: Option<Vec<u64>> = own
+            .iter()
+            .map(|entry| self.raised(entry).map(|entry| entry.key))
+            .collect();
+        keys.is_some_and(|keys| {
+            keys.iter()
+                .all(|&key| key >= self.least && self.above.is_none_or(|above| key < above))
+        })
+    }
+
+    /// If the first key of the node and the one that leads to it disagree, decides which to believe.
+    /// Where only one fits it is that one. Where both do, what is added to the keys is wrong, unless
+    /// that is nothing, as it mostly is. Returns whether they disagree.
+    fn settle_shift(&mut self, own: &[Entry]) -> bool {
+        let Some(first) = own.first() else {
+            return false;
+        };
+        if self
+            .raised(first)
+            .is_some_and(|first| first.key == self.entry.key)
+        {
+            return false;
+        }
+        if self.shift != 0 || !self.fits(own) {
+            let shift = (self.entry.key as i64).checked_sub(first.key as i64);
+            let led = Step {
+                shift: shift.unwrap_or(self.shift),
+                ..*self
+            };
+            if led.fits(own) {
+                *self = led;
+            }
+        }
+        true
+    }
+}
+
 /// Sends the entries of a node to where they belong.
-fn spread(
-    entries: Vec<Entry>,
-    level: u8,
-    above: Option<u64>,
-    shift: i64,
-    todo: &mut Vec<Step>,
-    found: &mut Vec<Entry>,
-) {
-    let Some(below) = level.checked_sub(1) else {
+fn spread(entries: Vec<Entry>, node: &Step, todo: &mut Vec<Step>, found: &mut Vec<Entry>) {
+    let Some(level) = node.level.checked_sub(1) else {
         found.extend(entries);
         return;
     };
     let keys: Vec<u64> = entries.iter().map(|entry| entry.key).collect();
     for (index, entry) in entries.into_iter().enumerate().rev() {
-        let next = keys.get(index + 1).copied().or(above);
-        // A sum that cannot be is no worse than another wrong one: the keys will not fit.
+        let before = index.checked_sub(1).and_then(|index| keys.get(index));
         todo.push(Step {
             entry,
-            level: below,
-            above: next,
-            shift: shift.saturating_add(entry.shift()),
+            level,
+            least: before.map_or(node.least, |before| before.saturating_add(1)),
+            above: keys.get(index + 1).copied().or(node.above),
+            // A sum that cannot be is no worse than another wrong one: the keys will not fit.
+            shift: node.shift.saturating_add(entry.shift()),
         });
     }
 }

@@ -131,11 +131,8 @@ impl<M: Medium> Checker<'_, M> {
             return Ok(());
         }
         self.fault(0, STATUS, false, "orphan list is broken; made anew");
-        let rest: Vec<u64> = wanted
-            .into_iter()
-            .filter(|ino| !seen.contains(ino))
-            .collect();
-        seen.extend(rest);
+        let listed: BTreeSet<u64> = seen.iter().copied().collect();
+        seen.extend(wanted.difference(&listed));
         for (index, &ino) in seen.iter().enumerate() {
             let mut inode: Inode = self.volume.plain(inode_offset(ino))?;
             let before = index.checked_sub(1).and_then(|index| seen.get(index));

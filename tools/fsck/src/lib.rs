@@ -17,7 +17,7 @@
 //! 5. link counts, the orphan list, trees that must be made anew;
 //! 6. inode blocks, bitmaps and their checksums, counts.
 //!
-//! Memory: two bits per block of the device, about 64 bytes per inode, the largest file's extents
+//! Memory: three bits per block of the device, about 64 bytes per inode, the largest file's extents
 //! or directory's names, and a copy of every block that changes.
 
 #![forbid(unsafe_code)]
@@ -28,6 +28,7 @@ mod finish;
 mod names;
 pub mod overlay;
 mod rebuild;
+mod redo;
 pub mod report;
 pub mod superblocks;
 

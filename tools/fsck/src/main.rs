@@ -35,12 +35,11 @@ use clap::{
 };
 use pinfs_format::{
     device::Device,
-    mount,
     signatures,
     superblock::Superblock,
     volume::Object,
+    Error,
     Medium,
-    Volume,
     BLOCK_SIZE, //
 };
 use pinfs_fsck::{
@@ -71,6 +70,8 @@ const UNCORRECTED: u8 = 4;
 const FAILED: u8 = 8;
 const USAGE: u8 = 16;
 const CANCELED: u8 = 32;
+
+const NO_ROOM: &str = "there are not enough free blocks to repair this; nothing is changed";
 
 /// Check and repair a pinfs file system on a block device or in an image file.
 #[derive(Parser)]
@@ -193,7 +194,7 @@ fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
         Outcome::Refused(why) => return Err(why),
         Outcome::NoRoom(faults) => {
             print(&name.to_string(), &faults, false, arguments.verbose);
-            println!("{name}: there are not enough free blocks to repair this; nothing is changed");
+            println!("{name}: {NO_ROOM}");
             return Ok(UNCORRECTED);
         }
         Outcome::Checked {
@@ -228,8 +229,13 @@ fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
     } else {
         if changes > 0 {
             let _until_the_end = interruptible.lock();
-            begin(&device).map_err(failure)?;
-            overlay.commit().map_err(failure)?;
+            match overlay.commit() {
+                Err(Error::NoSpace) => {
+                    println!("{name}: {NO_ROOM}");
+                    return Ok(UNCORRECTED);
+                }
+                committed => committed.map_err(failure)?,
+            }
             device.finish()?;
         }
         match faults.len() {
@@ -239,21 +245,6 @@ fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
     };
     conclude(&name.to_string(), &summary, faults.len(), status, arguments);
     Ok(status)
-}
-
-/// Marks the file system as in use before anything is repaired: if this is cut short, the next
-/// check goes over everything again.
-fn begin(device: &Device) -> pinfs_format::Result {
-    let Ok(volume) = Volume::open(device) else {
-        // Nobody can mount it as it is.
-        return Ok(());
-    };
-    if let Ok(mut status) = mount::status(&volume) {
-        status.flags.set(status.flags.get() | mount::MOUNTED);
-        volume.store(mount::STATUS, &mut status)?;
-        device.fence();
-    }
-    Ok(())
 }
 
 /// Looks for the superblock, and for what others have left if it is not where it belongs.
@@ -316,7 +307,7 @@ fn conclude(name: &str, summary: &Summary, faults: usize, status: u8, arguments:
     if arguments.verbose {
         println!(
             "{name}: {} KiB of memory for the maps of blocks, seals of {} bytes",
-            2 * summary.blocks.div_ceil(8) >> 10,
+            3 * summary.blocks.div_ceil(8) >> 10,
             pinfs_format::Inode::SEALED,
         );
     }

@@ -3,7 +3,10 @@
 //! The pass over names: what they name, who is in which directory, and what has no name.
 
 use std::collections::{
+    btree_map::Entry,
+    BTreeMap,
     BTreeSet,
+    HashSet,
     VecDeque, //
 };
 
@@ -37,28 +40,69 @@ use crate::{
 /// The directory for what has lost its name.
 const LOST_FOUND: &[u8] = b"lost+found";
 
+/// The directory for what has lost its name, while it gets names: one by one, in any order, without
+/// going over those that it has.
+pub(crate) struct LostFound {
+    ino: u64,
+    /// By their cookies.
+    names: BTreeMap<u64, DirName>,
+    taken: HashSet<Vec<u8>>,
+}
+
+impl LostFound {
+    fn new(ino: u64, names: Vec<DirName>) -> Self {
+        LostFound {
+            ino,
+            taken: names.iter().map(|name| name.bytes.clone()).collect(),
+            names: names
+                .into_iter()
+                .map(|name| (name.found.cookie, name))
+                .collect(),
+        }
+    }
+}
+
 impl<M: Medium> Checker<'_, M> {
     /// Goes over all names, from the root on, and finds places for what is not reached.
     pub fn names(&mut self) -> Result {
-        self.descend(self.geometry.root_ino)?;
+        self.descend(self.geometry.root_ino, true)?;
+        self.nameless()?;
+        if let Some(LostFound { ino, names, .. }) = self.lost_found.take() {
+            self.set_names(ino, names.into_values().collect())?;
+        }
+        Ok(())
+    }
+
+    /// Finds places for what is not reached.
+    fn nameless(&mut self) -> Result {
         // Directories first: what is in them has names then.
-        while let Some(ino) = self.unreached() {
-            let top = self.top(ino);
-            self.fault(
-                top,
-                inode_offset(top),
-                true,
-                "directory has no name; put into lost+found",
-            );
-            if !self.rescue(top)? {
-                return Ok(());
+        let lost: Vec<u64> = self.info.keys().copied().collect();
+        let lost: Vec<u64> = lost.into_iter().filter(|&ino| self.is_lost(ino)).collect();
+        let above = self.above(&lost)?;
+        let all = lost.len() as u64;
+        for (done, ino) in lost.into_iter().enumerate() {
+            self.tell("directories without a name", done as u64, all);
+            // Each turn reaches one more, if not this one.
+            while self.is_lost(ino) {
+                let top = self.top(ino, &above);
+                self.fault(
+                    top,
+                    inode_offset(top),
+                    true,
+                    "directory has no name; put into lost+found",
+                );
+                if !self.rescue(top)? {
+                    return Ok(());
+                }
             }
         }
         let nameless = |(&ino, info): (&u64, &crate::checker::Info)| {
             (!info.is_dir() && info.links == 0 && !info.orphan).then_some(ino)
         };
         let lost: Vec<u64> = self.info.iter().filter_map(nameless).collect();
-        for ino in lost {
+        let all = lost.len() as u64;
+        for (done, ino) in lost.into_iter().enumerate() {
+            self.tell("inodes without a name", done as u64, all);
             self.fault(
                 ino,
                 inode_offset(ino),
@@ -72,46 +116,61 @@ impl<M: Medium> Checker<'_, M> {
         Ok(())
     }
 
-    /// A directory that should have a name and has none. An empty one on the orphan list need not.
-    fn unreached(&self) -> Option<u64> {
-        self.info.iter().find_map(|(&ino, info)| {
-            let waits = info.orphan && self.is_empty(ino);
-            (info.is_dir() && !info.reached && !waits).then_some(ino)
+    /// Whether this is a directory that should have a name and has none. An empty one on the orphan
+    /// list need not.
+    fn is_lost(&self, ino: u64) -> bool {
+        self.info.get(&ino).is_some_and(|info| {
+            info.is_dir() && !info.reached && !(info.orphan && self.is_empty(ino))
         })
+    }
+
+    /// For each of the `lost` directories the one among them that it says it is in, if that has a name
+    /// of it.
+    fn above(&self, lost: &[u64]) -> Result<BTreeMap<u64, u64>> {
+        let mut parents = BTreeMap::new();
+        for &ino in lost {
+            let inode: Inode = self.volume.plain(inode_offset(ino))?;
+            parents.insert(ino, inode.parent.get());
+        }
+        let mut above = BTreeMap::new();
+        for &dir in lost {
+            for name in self.names_of(dir)? {
+                let ino = name.found.ino;
+                if parents.get(&ino) == Some(&dir) {
+                    above.insert(ino, dir);
+                }
+            }
+        }
+        Ok(above)
     }
 
     fn is_empty(&self, ino: u64) -> bool {
         self.names_of(ino).is_ok_and(|names| names.is_empty())
     }
 
-    /// The uppermost directory over an unreached one, by what they say of their parents.
-    fn top(&self, ino: u64) -> u64 {
+    /// The uppermost directory over one that is not reached, by what they say of their parents.
+    fn top(&self, ino: u64, above: &BTreeMap<u64, u64>) -> u64 {
         let mut seen = BTreeSet::new();
         let mut at = ino;
         while seen.insert(at) {
-            let inode: Result<Inode> = self.volume.plain(inode_offset(at));
-            let Ok(parent) = inode.map(|inode| inode.parent.get()) else {
-                break;
-            };
-            // One that does not have this name would not help.
-            let above = self.info.get(&parent);
-            let names = |dir| self.names_of(dir).unwrap_or_default();
-            let good = above.is_some_and(|info| info.is_dir() && !info.reached)
-                && names(parent).iter().any(|name| name.found.ino == at);
-            if !good || seen.contains(&parent) {
-                break;
+            let parent = above.get(&at).copied();
+            match parent.filter(|parent| self.is_lost(*parent) && !seen.contains(parent)) {
+                Some(parent) => at = parent,
+                None => break,
             }
-            at = parent;
         }
         at
     }
 
-    /// Follows the names in a directory that was just reached, and in those below.
-    fn descend(&mut self, start: u64) -> Result {
+    /// Follows the names in a directory that was just reached, and in those below. This is a pass of
+    /// its own, or a step of one.
+    fn descend(&mut self, start: u64, pass: bool) -> Result {
         let mut todo = VecDeque::from([start]);
         let mut done = 0;
         while let Some(ino) = todo.pop_front() {
-            self.tell("directories", done, done + todo.len() as u64 + 1);
+            if pass {
+                self.tell("directories", done, done + todo.len() as u64 + 1);
+            }
             done += 1;
             let old = self.names_of(ino)?;
             let mut names = Vec::with_capacity(old.len());
@@ -205,24 +264,40 @@ impl<M: Medium> Checker<'_, M> {
 
     /// Gives an inode a name in `lost+found`. False if there is no room for that.
     fn rescue(&mut self, ino: u64) -> Result<bool> {
-        let Some(home) = self.home()? else {
+        if !self.home()? {
             return Ok(false);
-        };
-        let mut names = self.names_of(home)?;
-        let mut text = format!("#{ino}");
-        while names.iter().any(|name| name.bytes == text.as_bytes()) {
-            text.push('_');
         }
         let Some(info) = self.info.get(&ino).copied() else {
             return Ok(true);
         };
-        let found = Found {
-            ino,
-            kind: info.kind,
-            cookie: 0,
+        let geometry = self.geometry;
+        let Some(lost_found) = &mut self.lost_found else {
+            return Ok(false);
         };
-        self.insert(&mut names, found, text.as_bytes());
-        self.set_names(home, names)?;
+        let home = lost_found.ino;
+        let mut text = format!("#{ino}").into_bytes();
+        let place = loop {
+            if lost_found.taken.insert(text.clone()) {
+                let cookie = dir::first_cookie(&geometry, Name::new(&text)?);
+                // Some more may have this hash, not so many that their cookies are another's.
+                let mut cookies = (cookie..).take_while(|&other| dir::same_hash(cookie, other));
+                let free = |cookie: &u64| !lost_found.names.contains_key(cookie);
+                if let Some(cookie) = cookies.find(free) {
+                    break cookie;
+                }
+            }
+            text.push(b'_');
+        };
+        if let Entry::Vacant(entry) = lost_found.names.entry(place) {
+            entry.insert(DirName {
+                found: Found {
+                    ino,
+                    kind: info.kind,
+                    cookie: place,
+                },
+                bytes: text,
+            });
+        }
         if let Some(info) = self.info.get_mut(&ino) {
             info.links += 1;
             info.parent = home;
@@ -233,7 +308,7 @@ impl<M: Medium> Checker<'_, M> {
             if let Some(home) = self.info.get_mut(&home) {
                 home.subdirs += 1;
             }
-            self.descend(ino)?;
+            self.descend(ino, false)?;
         }
         Ok(true)
     }
@@ -257,24 +332,26 @@ impl<M: Medium> Checker<'_, M> {
         names.insert(at, DirName { found, bytes });
     }
 
-    /// The directory for what has lost its name, made now if there is none.
-    fn home(&mut self) -> Result<Option<u64>> {
+    /// Sees to the directory for what has lost its name, which is made now if there is none. False if
+    /// there is no room for that.
+    fn home(&mut self) -> Result<bool> {
         if self.lost_found.is_some() {
-            return Ok(self.lost_found);
+            return Ok(true);
         }
         let root = self.geometry.root_ino;
         let mut names = self.names_of(root)?;
         let mut text = LOST_FOUND.to_vec();
         while let Some(there) = names.iter().find(|name| name.bytes == text) {
             if u32::from(there.found.kind) << 12 & S_IFMT == S_IFDIR {
-                self.lost_found = Some(there.found.ino);
-                return Ok(self.lost_found);
+                let ino = there.found.ino;
+                self.lost_found = Some(LostFound::new(ino, self.names_of(ino)?));
+                return Ok(true);
             }
             text.push(b'_');
         }
         let Some(ino) = self.new_inode()? else {
             self.no_room = true;
-            return Ok(None);
+            return Ok(false);
         };
         self.fault(root, inode_offset(root), false, "lost+found is made");
         self.make_dir(ino, root)?;
@@ -293,7 +370,7 @@ impl<M: Medium> Checker<'_, M> {
         if let Some(root) = self.info.get_mut(&root) {
             root.subdirs += 1;
         }
-        self.lost_found = Some(ino);
-        Ok(self.lost_found)
+        self.lost_found = Some(LostFound::new(ino, Vec::new()));
+        Ok(true)
     }
 }

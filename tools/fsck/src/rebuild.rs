@@ -88,21 +88,28 @@ fn now() -> Time {
 }
 
 impl<M: Medium> Checker<'_, M> {
-    /// A block that nothing uses.
+    /// A block that nothing uses. As long as there are any, one that nothing has used before: it can
+    /// be written without a log.
     fn alloc(&mut self) -> Option<u64> {
         let (first, end) = (self.geometry.data_start, self.geometry.data_end);
-        let from = self.next_free;
-        let found = (from..end)
-            .chain(first..from)
-            .find(|&block| !self.used.has(block));
-        match found {
-            Some(block) => {
+        let medium = self.volume.medium();
+        loop {
+            let from = self.next_free;
+            let kept = self.only_kept;
+            let found = (from..end)
+                .chain(first..from)
+                .find(|&block| !self.used.has(block) && (kept || !medium.is_kept(block)));
+            if let Some(block) = found {
                 self.used.put(block, true);
                 self.next_free = block + 1;
+                return Some(block);
             }
-            None => self.no_room = true,
+            if kept {
+                self.no_room = true;
+                return None;
+            }
+            self.only_kept = true;
         }
-        found
     }
 
     /// A number for a new inode, in a block with room or in a new one.

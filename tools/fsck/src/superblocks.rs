@@ -155,7 +155,8 @@ fn advice(others: &[&Signature]) -> String {
 /// # Errors
 /// [`Error::Io`] if the medium fails.
 pub fn in_the_way<M: Medium>(medium: &M, request: &Request<'_>) -> Result<Option<String>> {
-    let Ok((sb, geometry)) = Superblock::read(medium) else {
+    let read = Superblock::read(medium).or_else(|_| Superblock::read_repairing(medium));
+    let Ok((sb, geometry)) = read else {
         return Ok(None);
     };
     let mut others = unnamed(request.others, request.overwrite);
@@ -197,7 +198,12 @@ pub fn find<M: Medium>(
     if size < BLOCK_SIZE {
         return too_small();
     }
-    let why = match Superblock::read(medium) {
+    // One that is marked as being repaired is good.
+    let read = match Superblock::read(medium) {
+        Err(Refusal::Repairing) => Superblock::read_repairing(medium),
+        read => read,
+    };
+    let why = match read {
         Ok(_) if request.block.is_some() => {
             let text = "the superblock in block 0 is good: a backup is not needed";
             return Ok(Found::Refused(text.to_owned()));
@@ -272,6 +278,7 @@ fn candidate<M: Medium>(
         };
         return Ok(Found::Refused(text));
     };
+    let ours = ours || tidy && is_part(medium, head, &sb);
     if !ours && !named && !(tidy && is_similar(head, &sb)) {
         let text = format!(
             "{why}; block 0 holds data of an unknown kind, which may be another's: a backup, as there is in \
@@ -295,6 +302,17 @@ fn candidate<M: Medium>(
         why,
         sure,
     })
+}
+
+/// Whether `head` is what a store of `sb` over an empty block leaves if it is cut short: each word is
+/// there or not. The mark of a repair may be in it.
+fn is_part<M: Medium>(medium: &M, head: &[u8], sb: &Superblock) -> bool {
+    let mut marked = sb.clone();
+    marked.set_repairing(medium, true);
+    let words = head.chunks(8).zip(sb.as_bytes().chunks(8));
+    words
+        .zip(marked.as_bytes().chunks(8))
+        .all(|((seen, good), marked)| seen == [0; 8] || seen == good || seen == marked)
 }
 
 /// Whether most bytes that say something in `sb` are the same in `head`.
@@ -373,12 +391,14 @@ fn search<M: Medium>(
     Ok(other)
 }
 
-/// Makes both copies of the superblock good; otherwise says why not.
+/// Makes both copies of the superblock good; otherwise says why not. Returns whether it said that a
+/// repair is being written, which it does no more.
 pub(crate) fn settle<M: Medium>(
     medium: &M,
     found: Found,
     faults: &mut Vec<Fault>,
-) -> Result<core::result::Result<(), String>> {
+) -> Result<core::result::Result<bool, String>> {
+    let mut repairing = false;
     let mut fault = |block: u64, loss: bool, what: String| {
         faults.push(Fault {
             ino: 0,
@@ -404,7 +424,15 @@ pub(crate) fn settle<M: Medium>(
             *sb
         }
         Found::Here(others) => {
-            let (sb, _) = match Superblock::read(medium) {
+            let mut read = Superblock::read(medium);
+            repairing = matches!(read, Err(Refusal::Repairing));
+            if repairing {
+                read = Superblock::read_repairing(medium);
+                if let Ok((sb, _)) = &read {
+                    sb.write_at(medium, 0)?;
+                }
+            }
+            let (sb, _) = match read {
                 Ok(read) => read,
                 Err(Refusal::Io) => return Err(Error::Io),
                 Err(why) => return Ok(Err(why.to_string())),
@@ -436,5 +464,5 @@ pub(crate) fn settle<M: Medium>(
         fault(block, false, what.to_owned());
         sb.write_at(medium, block)?;
     }
-    Ok(Ok(()))
+    Ok(Ok(repairing))
 }

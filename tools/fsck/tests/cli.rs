@@ -13,6 +13,10 @@ use std::{
 };
 
 use pinfs_corrupt::base;
+use pinfs_format::{
+    memory::Memory,
+    superblock::Superblock, //
+};
 
 /// A file that goes away with the test.
 struct Image(PathBuf);
@@ -386,6 +390,30 @@ fn s4_a_check_speaks_of_what_would_be() {
         let (_, text) = image.fsck(&["-y", "-f"]);
         assert!(!text.contains(" would "), "{text}");
     }
+}
+
+/// What is marked as being repaired is looked at though it is marked clean, and completed by `-p`.
+#[test]
+fn a_repair_that_was_cut_short() {
+    let image = Image::new("cut", &base(640).expect("base"));
+    let (status, text) = image.fsck(&["-p"]);
+    assert_eq!(status, 0, "{text}");
+    let memory = Memory::new(image.bytes());
+    let (mut sb, _) = Superblock::read(&memory).expect("superblock");
+    sb.set_repairing(&memory, true);
+    sb.write_at(&memory, 0).expect("store");
+    let before = memory.image();
+    fs::write(&image.0, &before).expect("write");
+
+    let (status, text) = image.fsck(&["-n"]);
+    assert_eq!(status, 4, "{text}");
+    assert!(text.contains("a repair was cut short"), "{text}");
+    assert_eq!(image.bytes(), before);
+    let (status, text) = image.fsck(&["-p"]);
+    assert_eq!(status, 1, "{text}");
+    let (status, text) = image.fsck(&["-n"]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("clean"), "{text}");
 }
 
 #[test]

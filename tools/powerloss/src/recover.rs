@@ -28,7 +28,8 @@ use pinfs_format::{
 use pinfs_fsck::{
     check,
     Options,
-    Outcome, //
+    Outcome,
+    Overlay, //
 };
 use xxhash_rust::xxh64::xxh64;
 
@@ -236,7 +237,11 @@ pub fn mount(scratch: &Scratch, buffers: &mut Buffers) -> std::result::Result<Mo
 
 /// What `fsck.pinfs -f` finds.
 pub fn fsck(scratch: &Scratch) -> std::result::Result<(), String> {
-    let outcome = check(scratch, Options { force: true }, &mut |_, _, _| ());
+    let outcome = check(
+        &Overlay::new(scratch),
+        Options { force: true },
+        &mut |_, _, _| (),
+    );
     match outcome.map_err(|error| format!("fsck: {error}"))? {
         Outcome::Checked { faults, .. } if faults.is_empty() => Ok(()),
         Outcome::Checked { faults, .. } | Outcome::NoRoom(faults) => {

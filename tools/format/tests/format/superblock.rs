@@ -270,3 +270,33 @@ fn crc_agrees_with_another() {
         assert_eq!(ours, crc32c::crc32c(&data[..len]));
     }
 }
+
+/// The mark of a repair is set and cleared by one store of a word, and refused until it is.
+#[test]
+fn a_superblock_that_is_being_repaired() {
+    let memory = Memory::new(image(MIN_BLOCKS));
+    let clean = memory.image();
+    let (mut sb, geometry) = Superblock::read(&memory).expect("superblock");
+    sb.set_repairing(&memory, true);
+    sb.write_at(&memory, 0).expect("store");
+    let marked = memory.image();
+    let words = clean.chunks(8).zip(marked.chunks(8));
+    let changed: Vec<usize> = words
+        .enumerate()
+        .filter(|(_, (old, new))| old != new)
+        .map(|(at, _)| at)
+        .collect();
+    assert_eq!(changed, [1]);
+
+    let refusal = Volume::open(&memory).map(drop).expect_err("a refusal");
+    assert_eq!(refusal, Refusal::Repairing);
+    assert_eq!(refusal.errno(), -117, "EUCLEAN");
+    assert!(refusal.to_string().contains("fsck.pinfs"), "{refusal}");
+    let (mut sb, found) = Superblock::read_repairing(&memory).expect("superblock");
+    assert_eq!(found, geometry);
+    sb.set_repairing(&memory, false);
+    sb.write_at(&memory, 0).expect("store");
+    assert_eq!(memory.image(), clean);
+    let none = Superblock::read_repairing(&memory).map(drop);
+    assert_eq!(none, Err(Refusal::NotPinfs));
+}
