@@ -112,14 +112,17 @@ readers() {
 	release_device
 }
 
-# As udev and others do at every boot: only the first blocks are read, bitmaps among them, and then
-# fsck finds them old and what they speak of new.
+# As udev and others do at every boot: only the first blocks are read, the bitmaps among them. Then
+# fsck finds old bitmaps and new inodes.
 first_blocks() {
-	local DIRS=300
+	local DIRS=300 first_data=75 ahead
 	release_device
 	make_fs pinfs "$PINFS_DEV"
 	hold_device
-	dd if="$PINFS_DEV" of=/dev/null bs=1M count=1 status=none
+	# What comes after them is not to be read.
+	ahead=$(blockdev --getra "$PINFS_DEV")
+	blockdev --setra 0 "$PINFS_DEV"
+	dd if="$PINFS_DEV" of=/dev/null bs=4K count="$first_data" status=none
 	mount_fs pinfs
 	make_dirs a
 	umount "$MNT"
@@ -128,6 +131,7 @@ first_blocks() {
 	succeeds "H4 A2 and a mount after that" mount_fs pinfs
 	is "H4 A2 with all of it" "$DIRS" "$(count_dirs a)"
 	umount "$MNT"
+	blockdev --setra "$ahead" "$PINFS_DEV"
 	release_device
 }
 
