@@ -22,8 +22,10 @@ use super::{
     },
     tree::{
         self,
-        Entry, //
+        Entry,
+        MAX_LEVEL, //
     },
+    tx::Need,
     volume::Reader,
     Error,
     Geometry,
@@ -46,8 +48,34 @@ pub const UNWRITTEN: u32 = 1 << 0;
 /// Blocks at the start of a file that are taken for the start of a huge one.
 const LARGE: u64 = 256;
 
-/// Extents that one call of [`remove`], [`mark_written`] or [`mark_unwritten`] goes over.
+/// Extents that one call of [`remove`], [`mark_written`] or [`mark_unwritten`] goes over, even if the
+/// transaction has room for more: others wait for it.
 const BATCH: usize = 24;
+
+/// What it takes to remove a part of an extent from a tree with a root at `level`: the ways to it and
+/// to the one behind, another entry if it is cut in two, or the removal, and the run of blocks.
+fn removal(level: u8) -> Need {
+    let tree = tree::need(level, 2, 1);
+    Need {
+        changes: tree.changes + 1,
+        ..tree
+    }
+}
+
+/// What it takes to make a part of an extent written: the ways to it and to both beside it, and two
+/// entries more, or one or two less.
+fn conversion(level: u8) -> Need {
+    let tree = tree::need(level, 4, 2);
+    Need {
+        changes: tree.changes + usize::from(level),
+        ..tree
+    }
+}
+
+/// What it takes to move what is behind a range that has been emptied.
+fn closing(level: u8) -> Need {
+    tree::need(level, 3, 0)
+}
 
 /// A part of a file that is contiguous on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -358,15 +386,28 @@ fn cut<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent, from: u64, to: u
     }
 }
 
-/// Calls `f` with the parts of extents in `from..to`, a batch of them.
+/// Calls `f` with the parts of extents in `from..to`, as many as the transaction has room for, and one
+/// at least. A call takes no more than `need` says of a tree with its root at a level.
 fn for_parts<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
     (from, to): (u64, u64),
+    need: fn(u8) -> Need,
     mut f: impl FnMut(&mut Tx<'_, M>, Extent, Extent) -> Result,
 ) -> Result<Progress> {
     let mut at = from;
-    for _ in 0..BATCH {
+    for done in 0..BATCH {
+        // In a transaction that is new there is room for one in any tree, and most often for more.
+        if done > 0 && !tx.has_room(need(MAX_LEVEL)) {
+            let need = need(tx.inode(ino)?.root.level());
+            if !tx.has_room(need) {
+                break;
+            }
+        }
+        let before = match cfg!(debug_assertions) {
+            true => Some((tx.taken(), need(tx.inode(ino)?.root.level()))),
+            false => None,
+        };
         let (left, right) = neighbours(tx, ino, at)?;
         let extent = left.filter(|left| at < left.end()).or(right);
         let Some(extent) = extent.filter(|extent| extent.lblock < to) else {
@@ -374,6 +415,7 @@ fn for_parts<M: Medium>(
         };
         let part = extent.clip(at, to);
         f(tx, extent, part)?;
+        debug_assert!(before.is_none_or(|(taken, need)| tx.taken().is_within(taken, need)));
         at = part.end();
         if at >= to {
             return Ok(Progress::Done);
@@ -390,7 +432,7 @@ fn for_parts<M: Medium>(
 pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Result<Progress> {
     check_file(tx.inode(ino)?)?;
     check(from, to)?;
-    for_parts(tx, ino, (from, to), |tx, extent, part| {
+    for_parts(tx, ino, (from, to), removal, |tx, extent, part| {
         cut(tx, ino, extent, part.lblock, part.end())?;
         tx.free_blocks(Run {
             start: part.block,
@@ -430,20 +472,21 @@ fn convert<M: Medium>(
 ) -> Result<Progress> {
     check_file(tx.inode(ino)?)?;
     check(from, to)?;
-    for_parts(tx, ino, (from, to), |tx, extent, part| {
+    for_parts(tx, ino, (from, to), conversion, |tx, extent, part| {
         if part.unwritten == unwritten {
             return Ok(());
         }
+        let converted = Extent { unwritten, ..part };
         cut(tx, ino, extent, part.lblock, part.end())?;
-        link(tx, ino, Extent { unwritten, ..part })
+        link(tx, ino, converted)
     })
 }
 
 /// Takes `from..to` (file blocks) out of the file and frees what was there: what is behind moves
 /// down, and the size goes with it. The caller sets the times.
 ///
-/// The move is one transaction, however many extents it concerns. If there are more extents in the
-/// range than that one can free, others before it empty the range, and this returns
+/// The move is one transaction, however many extents it concerns. If there is more in the range than
+/// that one has room to free, others before it empty the range, and this returns
 /// [`Progress::More`]: it is to be called again with the same range. The first of them notes in the
 /// inode what is to be done, so that after a crash [`orphan::step`] does the rest: there is either
 /// the file as it was or the file without the range.
@@ -455,7 +498,9 @@ pub fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> 
     check(from, to)?;
     let size = tx.inode(ino)?.size.get();
     let behind = size.checked_sub(to << BLOCK_SHIFT).ok_or(Error::Invalid)?;
-    if let Progress::More(_) = remove(tx, ino, from, to)? {
+    let emptied = remove(tx, ino, from, to)? == Progress::Done;
+    let closing = closing(tx.inode(ino)?.root.level());
+    if !emptied || tx.is_done_before(closing) {
         tx.inode_mut(ino)?.set_collapsing(Some(from..to));
         orphan::add(tx, ino)?;
         return Ok(Progress::More(from));

@@ -23,12 +23,19 @@ use super::{
         S_IFREG, //
     },
     symlink,
+    tx::Need,
     xattr,
     Error,
     Medium,
     Result,
     Tx,
     BLOCK_SIZE, //
+};
+
+/// What it takes to free an inode and its block.
+const END: Need = Need {
+    blocks: 0,
+    changes: 2,
 };
 
 /// Puts an inode on the list; one that is there stays.
@@ -86,8 +93,8 @@ fn on_list<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64) -> Result<&'t mut ino
     }
 }
 
-/// Frees a part of an inode without names, and with the last part the inode itself. To be called
-/// in one transaction after the other until it returns true.
+/// Frees a part of an inode without names, as much as the transaction has room for, and with the last
+/// part the inode itself. To be called in one transaction after the other until it returns true.
 ///
 /// Locks: nobody else may use the inode any more.
 pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
@@ -107,7 +114,7 @@ pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
         }
         _ => {}
     }
-    if !xattr::free_some(tx, ino)? {
+    if !xattr::free_some(tx, ino)? || tx.is_done_before(END) {
         return Ok(false);
     }
     remove(tx, ino)?;

@@ -77,6 +77,7 @@ use super::{
     Result,
     Volume,
     BLOCK_SIZE,
+    INODE_SIZE,
     INODE_SLOTS, //
 };
 
@@ -85,6 +86,62 @@ const SLOTS: usize = 96;
 
 /// Runs of bitmap bits that a transaction can change.
 const CHANGES: usize = 160;
+
+/// Objects of less than a block that an operation may hold beside what its steps need: the status,
+/// inodes, headers of inode blocks.
+const SMALL: usize = 10;
+
+/// Runs that it may change beside: an inode block.
+const SMALL_CHANGES: usize = 4;
+
+/// What a step of an operation takes of a transaction at most, beside a few small objects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// Objects that fill a block.
+    pub(super) blocks: usize,
+    /// Runs of bitmap bits.
+    pub(super) changes: usize,
+}
+
+impl Need {
+    /// Whether this is no more than `before` and `need` together.
+    pub(super) fn is_within(&self, before: Need, need: Need) -> bool {
+        self.blocks <= before.blocks + need.blocks + SMALL
+            && self.changes <= before.changes + need.changes
+    }
+}
+
+/// Bytes of the log that so much can take.
+const fn log_need(need: Need) -> u64 {
+    need.blocks as u64 * journal::bound(BLOCK_SIZE)
+        + SMALL as u64 * journal::bound(INODE_SIZE)
+        + (need.changes + SMALL_CHANGES) as u64 * journal::RUN_BOUND
+}
+
+/// Bytes of the arena for the objects of so much.
+const fn arena_need(need: Need) -> usize {
+    need.blocks * BLOCK_SIZE as usize + SMALL * INODE_SIZE as usize
+}
+
+// A transaction that holds nothing yet has room for every step, and for every operation that is not
+// cut into steps: a rename in directories with trees as deep as there can be, of which each node is
+// split or freed.
+const _: () = {
+    let largest = Need {
+        blocks: 56,
+        changes: 100,
+    };
+    let tables = SLOTS * size_of::<Slot>() + CHANGES * size_of::<Change>();
+    assert!(largest.blocks + SMALL <= SLOTS);
+    assert!(largest.changes + SMALL_CHANGES <= CHANGES);
+    assert!(log_need(largest) <= journal::BLOCKS_MIN * BLOCK_SIZE - journal::HEADER);
+    assert!(arena_need(largest) <= (journal::ARENA_BYTES - MORE - tables) / 2);
+};
+
+/// Bytes that the record of all objects and changes takes beside those of the objects.
+const MORE: usize = (journal::WRITER
+    + SLOTS as u64 * journal::bound(0)
+    + CHANGES as u64 * journal::RUN_BOUND) as usize;
 
 /// The object differs from the medium, or may.
 const DIRTY: u32 = 1 << 0;
@@ -170,10 +227,7 @@ impl<'a> Memory<'a> {
         let (changes, rest) =
             <[Change]>::mut_from_prefix_with_elems(rest, CHANGES).map_err(|_| Error::Invalid)?;
         // A record of all objects as they are, and of all changes.
-        let more = journal::WRITER
-            + SLOTS as u64 * journal::bound(0)
-            + CHANGES as u64 * journal::RUN_BOUND;
-        let objects = rest.len().saturating_sub(more as usize) / 2;
+        let objects = rest.len().saturating_sub(MORE) / 2;
         let (objects, record) = rest.split_at_mut(objects);
         Ok(Memory {
             slots,
@@ -314,6 +368,28 @@ impl<'a, M: Medium> Tx<'a, M> {
             || self.changes > CHANGES / 2
             || self.used > self.memory.objects.len() / 2
             || self.log_bytes > journal::capacity(self.volume.geometry()) / 2
+    }
+
+    /// Whether a step fits that needs so much. Every one does if the transaction is new.
+    pub(super) fn has_room(&self, need: Need) -> bool {
+        self.slots + need.blocks + SMALL <= SLOTS
+            && self.changes + need.changes + SMALL_CHANGES <= CHANGES
+            && self.used + arena_need(need) <= self.memory.objects.len()
+            && self.log_bytes + log_need(need) <= journal::capacity(self.volume.geometry())
+    }
+
+    /// What was taken of the transaction so far; all objects count as large.
+    pub(super) fn taken(&self) -> Need {
+        Need {
+            blocks: self.slots,
+            changes: self.changes,
+        }
+    }
+
+    /// Whether to end the transaction before a step that needs so much: it may not fit, and something
+    /// was freed or allocated before, so that the next transaction begins further on.
+    pub(super) fn is_done_before(&self, need: Need) -> bool {
+        self.changes > 0 && !self.has_room(need)
     }
 
     /// Bytes of the arena that objects can still use.

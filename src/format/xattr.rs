@@ -42,6 +42,7 @@ use super::{
         Request,
         Run, //
     },
+    tx::Need,
     volume::{
         Object,
         Reader,
@@ -81,8 +82,15 @@ const PIECES: usize = VALUE_MAX.div_ceil(PIECE);
 /// More blocks than the list of an inode can have: each holds a name, and [`LIST_MAX`] bounds them.
 const BLOCKS_MAX: usize = LIST_MAX / 4;
 
-/// Blocks that one call of [`free_some`] frees, give or take a value.
+/// Blocks that one call of [`free_some`] frees, give or take a value, even if the transaction has room
+/// for more: others wait for it.
 const BATCH: u64 = 64;
+
+/// What it takes to free a value, and the block with its name or a part of that.
+const VALUE: Need = Need {
+    blocks: 1,
+    changes: PIECES + 1,
+};
 
 /// What the names of attributes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -590,18 +598,19 @@ pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: Key<'_>) -> Result {
     Ok(())
 }
 
-/// Frees a part of all attributes of an inode, and returns whether there are none left.
+/// Frees a part of all attributes of an inode, as much as the transaction has room for, and returns
+/// whether there are none left.
 pub(super) fn free_some<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     let mut name = [0; NAME_MAX];
     let mut freed = 0;
-    while freed < BATCH {
+    while freed < BATCH && !tx.is_done_before(VALUE) {
         let first = tx.inode(ino)?.xattr.get();
         if first == 0 {
             return Ok(true);
         }
         let link = link(tx, ino, first, 0)?;
         let mut at = 0;
-        while at < link.used && freed < BATCH {
+        while at < link.used && freed < BATCH && !tx.is_done_before(VALUE) {
             let (entry, _) = entry(tx, &link, at, &mut name)?;
             freed += free_value(tx, ino, &entry)?;
             at += entry.size();

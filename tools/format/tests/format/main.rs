@@ -14,6 +14,7 @@ mod leaf;
 mod malformed;
 mod names;
 mod scale;
+mod shapes;
 mod superblock;
 mod support;
 mod tree;

@@ -133,7 +133,12 @@ impl Fs<Memory> {
 
     /// A file system on which checksums say nothing.
     pub fn blind() -> Self {
-        let memory = Memory::blind(vec![0; 512 * 4096]);
+        Self::blind_of(512)
+    }
+
+    /// The same of so many blocks.
+    pub fn blind_of(blocks: usize) -> Self {
+        let memory = Memory::blind(vec![0; blocks * 4096]);
         mkfs::format(&memory, &OPTIONS).expect("format");
         Fs::mount(memory).0
     }
