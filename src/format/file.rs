@@ -17,6 +17,7 @@ use super::{
     inode::S_IFREG,
     orphan,
     space::{
+        Claim,
         Request,
         Run, //
     },
@@ -428,12 +429,15 @@ fn for_parts<M: Medium>(
 /// per transaction. Nobody may use the blocks any more, and nobody may map them meanwhile.
 ///
 /// # Errors
-/// [`Error::NoSpace`] if an extent must be cut in two and there is no block for the tree.
+/// [`Error::NoSpace`] if an extent must be cut in two and there is no block for the tree, in the
+/// reserve neither. Where an extent goes as a whole, or its beginning or end, none is needed.
 pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Result<Progress> {
     check_file(tx.inode(ino)?)?;
     check(from, to)?;
     for_parts(tx, ino, (from, to), removal, |tx, extent, part| {
+        let claim = tx.claim(Claim::Freeing);
         cut(tx, ino, extent, part.lblock, part.end())?;
+        tx.claim(claim);
         tx.free_blocks(Run {
             start: part.block,
             len: part.len,
@@ -444,6 +448,10 @@ pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Re
 
 /// Makes the unwritten parts of `from..to` (file blocks) written ones. Their contents must be
 /// stored and flushed before ([`Tx::blocks_stored`]). Holes stay.
+///
+/// # Errors
+/// [`Error::NoSpace`] if the tree must grow and there is no block for it: [`without_growth`] says what
+/// can be done without.
 pub fn mark_written<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -477,9 +485,98 @@ fn convert<M: Medium>(
             return Ok(());
         }
         let converted = Extent { unwritten, ..part };
+        if part.len == extent.len {
+            return convert_whole(tx, ino, converted);
+        }
+        let claim = tx.claim(Claim::Promised);
         cut(tx, ino, extent, part.lblock, part.end())?;
-        link(tx, ino, converted)
+        link(tx, ino, converted)?;
+        tx.claim(claim);
+        Ok(())
     })
+}
+
+/// Puts `extent` in the place of one that is written if it is not, or the other way round, and joins it
+/// with its neighbours. The tree does not grow.
+fn convert_whole<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent) -> Result {
+    let (left, right) = beside(&extent, |key| {
+        let (entry, _) = tree::floor_tx(tx, ino, key)?;
+        let geometry = tx.geometry();
+        entry
+            .map(|entry| Extent::from_entry(entry, geometry))
+            .transpose()
+    })?;
+    let mut joined = extent;
+    if let Some(all) = right.and_then(|right| joined.join(&right)) {
+        tree::remove(tx, ino, extent.end())?;
+        joined = all;
+    }
+    match left.and_then(|left| left.join(&joined)) {
+        Some(all) => {
+            tree::remove(tx, ino, extent.lblock)?;
+            tree::change(tx, ino, all.lblock, all.entry()?)
+        }
+        None => tree::change(tx, ino, extent.lblock, joined.entry()?),
+    }
+}
+
+/// The extents that end where `extent` begins, and begin where it ends, given what is at a key or
+/// before it.
+fn beside(
+    extent: &Extent,
+    mut floor: impl FnMut(u64) -> Result<Option<Extent>>,
+) -> Result<(Option<Extent>, Option<Extent>)> {
+    let left = match extent.lblock.checked_sub(1) {
+        Some(below) => floor(below)?,
+        None => None,
+    };
+    let right = floor(extent.end())?;
+    Ok((
+        left.filter(|left| left.end() == extent.lblock),
+        right.filter(|right| right.lblock == extent.end()),
+    ))
+}
+
+/// What else must be made written so that the `len` blocks from `lblock` on, or the first of them, can
+/// be on a full device, where the tree cannot grow: all of the unwritten extent there, or what is
+/// between them and a written extent that continues it, whatever is least. `None` if there is no
+/// unwritten extent at `lblock`.
+///
+/// The blocks can be zeroed before: as long as they are unwritten, nobody sees them. Locks: the inode
+/// lock, exclusive, until they are [written](mark_written).
+pub fn without_growth<M: Medium>(
+    volume: &Volume<M>,
+    inode: &Inode,
+    lblock: u64,
+    len: u64,
+) -> Result<Option<Extent>> {
+    check_file(inode)?;
+    check_block(lblock)?;
+    let floor = |key| {
+        let (entry, _) = tree::floor(&mut &*volume, inode.ino(), &inode.root, key)?;
+        entry
+            .map(|entry| Extent::from_entry(entry, volume.geometry()))
+            .transpose()
+    };
+    let there = floor(lblock)?.filter(|there| there.unwritten && lblock < there.end());
+    let Some(whole) = there else {
+        return Ok(None);
+    };
+    let written = Extent {
+        unwritten: false,
+        ..whole
+    };
+    let (left, right) = beside(&whole, floor)?;
+    let head = written.clip(0, lblock.saturating_add(len));
+    let tail = written.clip(lblock, u64::MAX);
+    let mut least = written;
+    if left.is_some_and(|left| left.join(&head).is_some()) && head.len < least.len {
+        least = head;
+    }
+    if right.is_some_and(|right| tail.join(&right).is_some()) && tail.len < least.len {
+        least = tail;
+    }
+    Ok(Some(least))
 }
 
 /// Takes `from..to` (file blocks) out of the file and frees what was there: what is behind moves

@@ -56,6 +56,7 @@ use super::{
         Bug, //
     },
     space::{
+        Claim,
         Request,
         Run,
         SpaceMut, //
@@ -252,6 +253,8 @@ pub struct Tx<'a, M: Medium> {
     used: usize,
     /// Upper bound of what the log record will take.
     log_bytes: u64,
+    /// Which blocks it may have.
+    claim: Claim,
     /// Something outside the log has been stored and flushed.
     stored: bool,
     committed: bool,
@@ -273,6 +276,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             changes: 0,
             used: 0,
             log_bytes: 0,
+            claim: Claim::Ordinary,
             stored: false,
             committed: false,
         })
@@ -320,9 +324,15 @@ impl<'a, M: Medium> Tx<'a, M> {
     /// [`Error::NoSpace`].
     pub fn alloc_blocks(&mut self, request: Request) -> Result<Run> {
         self.need_change()?;
-        let run = self.space.alloc(request).ok_or(Error::NoSpace)?;
+        let run = self.space.alloc(request, self.claim);
+        let run = run.ok_or(Error::NoSpace)?;
         self.change(journal::BLOCKS_USED, run)?;
         Ok(run)
+    }
+
+    /// Says which free blocks this may have from now on, and returns which it might before.
+    pub fn claim(&mut self, claim: Claim) -> Claim {
+        core::mem::replace(&mut self.claim, claim)
     }
 
     /// Allocates what was taken outside a transaction.
@@ -451,7 +461,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     /// Allocates one block of metadata.
     pub(super) fn alloc_meta(&mut self) -> Result<u64> {
         self.need_change()?;
-        let start = self.space.alloc_meta().ok_or(Error::NoSpace)?;
+        let start = self.space.alloc_meta(self.claim).ok_or(Error::NoSpace)?;
         self.change(journal::BLOCKS_USED, Run { start, len: 1 })?;
         Ok(start)
     }

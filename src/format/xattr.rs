@@ -39,6 +39,7 @@ use super::{
         Bug, //
     },
     space::{
+        Claim,
         Request,
         Run, //
     },
@@ -264,6 +265,14 @@ impl Entry {
 
     fn value_len(&self) -> usize {
         self.value_len.get() as usize
+    }
+
+    /// Blocks of the value, if it has any.
+    fn pieces(&self) -> usize {
+        match self.value.get() {
+            0 => 0,
+            _ => self.value_len().div_ceil(PIECE),
+        }
     }
 
     /// The namespace, if the entry can stand where only `room` bytes are.
@@ -524,7 +533,8 @@ pub fn blocks<M: Medium>(
 ///
 /// # Errors
 /// [`Error::Exists`] and [`Error::NoAttribute`] as `mode` says; [`Error::Overflow`] for a value over
-/// [`VALUE_MAX`] bytes; [`Error::NoSpace`] if there is no block, or the names of all attributes would
+/// [`VALUE_MAX`] bytes; [`Error::NoSpace`] if there is no block, in the reserve neither if the new value
+/// takes no more of them than the old one, or the names of all attributes would
 /// be over [`LIST_MAX`] bytes.
 pub fn set<M: Medium>(
     tx: &mut Tx<'_, M>,
@@ -566,7 +576,15 @@ pub fn set<M: Medium>(
         _ => {}
     }
     if value.len() > INLINE {
+        // One that is not longer than the old one frees as many blocks as it takes.
+        let freed = old.map_or(0, |old| old.entry.pieces());
+        let claim = tx.claim(if value.len().div_ceil(PIECE) <= freed {
+            Claim::Freeing
+        } else {
+            Claim::Ordinary
+        });
         entry.value.set(store_value(tx, ino, value)?);
+        tx.claim(claim);
     }
     let mut block = vacancy;
     if let Some(old) = old {

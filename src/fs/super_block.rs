@@ -567,7 +567,7 @@ impl FileSystem for Pinfs {
         let used = mount::status(volume).map_or(0, |status| status.inodes());
         let free_inodes = counts
             .inode_blocks
-            .saturating_add(counts.free)
+            .saturating_add(counts.available)
             .saturating_mul(format::INODE_SLOTS - 1)
             .saturating_sub(used);
         Statistics {
@@ -575,6 +575,7 @@ impl FileSystem for Pinfs {
             block_size: format::BLOCK_SIZE as u32,
             blocks: counts.total,
             free_blocks: counts.free,
+            available_blocks: counts.available,
             inodes: used.saturating_add(free_inodes),
             free_inodes,
             uuid: volume.geometry().uuid,

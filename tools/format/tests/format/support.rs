@@ -23,6 +23,7 @@ use pinfs_format::{
     orphan,
     space::{
         self,
+        Claim,
         Request, //
     },
     superblock::Superblock,
@@ -174,6 +175,16 @@ impl<M: Medium> Fs<M> {
     /// Gives the file blocks for a hole of it, at most `len` and as many as are contiguous.
     pub fn allocate(&mut self, ino: u64, at: u64, len: u64) -> Result<Extent> {
         self.run(|tx| {
+            let extent = file::reserve(tx, ino, at, len)?;
+            file::insert(tx, ino, extent)?;
+            Ok(extent)
+        })
+    }
+
+    /// Does the same, with the reserve too.
+    pub fn allocate_last(&mut self, ino: u64, at: u64, len: u64) -> Result<Extent> {
+        self.run(|tx| {
+            tx.claim(Claim::Freeing);
             let extent = file::reserve(tx, ino, at, len)?;
             file::insert(tx, ino, extent)?;
             Ok(extent)
