@@ -504,8 +504,9 @@ pub(super) fn evict(inode: &INode<Pinfs>) {
     if let Err(err) = freed {
         pr_err!(
             "{}: inode {} could not be freed ({err:?}); the next mount will try again\n",
-            inode.super_block().id(),
+            sb.id(),
             inode.ino()
         );
+        sb.ask_for_check();
     }
 }

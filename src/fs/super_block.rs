@@ -419,14 +419,25 @@ fn load(id: &CStr, volume: &Volume<Pmem>, writable: bool) -> Result<Writer> {
 
 impl Writer {
     /// Starts writing: marks the file system as in use, and frees the files that had no name left
-    /// at a crash.
-    fn activate(&mut self, volume: &Volume<Pmem>) -> format::Result {
+    /// at a crash. One that cannot be freed is none of those who mount: it is left to fsck.
+    fn activate(&mut self, id: &CStr, volume: &Volume<Pmem>) -> format::Result {
         if self.active {
             return Ok(());
         }
         let Self { journal, space, .. } = self;
         journal.run(volume, space, |tx| mount::mounted(tx, now()))?;
-        while journal.run(volume, space, orphan::step)? {}
+        let mut failed = false;
+        orphan::work_off(journal, volume, space, |ino, err| {
+            failed = true;
+            pr_err!(
+                "{id}: inode {ino} could not be freed or truncated ({}); it is set aside, unmount \
+                 the file system and run fsck.pinfs\n",
+                err.message()
+            );
+        })?;
+        if failed {
+            mount::ask_for_check(volume.medium())?;
+        }
         self.active = true;
         Ok(())
     }
@@ -493,7 +504,13 @@ impl FileSystem for Pinfs {
             sb.set_read_only();
         }
         let writable = !sb.is_write_protected() && !geometry.read_only;
-        let writer = load(id, &volume, writable)?;
+        let writer = load(id, &volume, writable).inspect_err(|err| {
+            let damaged = err.to_errno() == errno(format::Error::Corrupt("")).to_errno();
+            // Or fsck.pinfs would take it for clean, if it was unmounted so.
+            if writable && damaged && mount::ask_for_check(volume.medium()).is_err() {
+                pr_warn!("{id}: run fsck.pinfs -f\n");
+            }
+        })?;
         KBox::try_pin_init(
             try_pin_init!(Super {
                 volume,
@@ -519,7 +536,7 @@ impl FileSystem for Pinfs {
             return Ok(());
         }
         let data = sb.data();
-        let started = data.writer.lock().activate(&data.volume);
+        let started = data.writer.lock().activate(sb.id(), &data.volume);
         started.map_err(|err| refuse(sb.id(), err))
     }
 
@@ -552,7 +569,8 @@ impl FileSystem for Pinfs {
             return Err(EROFS);
         }
         data.health.check_writable()?;
-        writer.activate(volume).map_err(|err| sb.report(err))
+        let activated = writer.activate(sb.id(), volume);
+        activated.map_err(|err| sb.report(err))
     }
 
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) {

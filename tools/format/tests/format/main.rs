@@ -13,6 +13,7 @@ mod journal;
 mod leaf;
 mod malformed;
 mod names;
+mod orphan;
 mod scale;
 mod shapes;
 mod superblock;
