@@ -3,7 +3,9 @@
  * No space left, in every operation and at every step of it: each runs with no
  * free block, with one, with two and so on, until it succeeds. Until then it
  * must say ENOSPC and leave everything as it was, down to the count of free
- * blocks. What frees space must work without any.
+ * blocks. What frees space must work without any, and so must what was
+ * promised space. A block counts as free here if a user can have it: the file
+ * system keeps a few for what must not fail.
  */
 /* In this order, as there is a fixture of its own here. */
 #include "pinfs_test.h"
@@ -12,9 +14,11 @@
 
 #include <dirent.h>
 #include <linux/falloc.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -186,6 +190,18 @@ static long unwritten(void)
 
 	close(fd);
 	return ret;
+}
+
+/* The same with every second block written: the tree has as many entries as there are blocks. */
+static long many_unwritten(void)
+{
+	long ret = unwritten();
+	int fd = open("file", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; ret >= 0 && i < 30; i += 2)
+		ret = ERR(pwrite(fd, "x", 1, i * PAGE));
+	close(fd);
+	return ret < 0 ? ret : 0;
 }
 
 static long a_hole(void)
@@ -602,18 +618,23 @@ OPERATION(append, .prepare = a_file, .run = do_append);
 OPERATION(long_write, .prepare = a_file, .run = do_long_write, .in_steps = true);
 OPERATION(direct_write, .prepare = a_file, .run = do_direct_write, .in_steps = true);
 OPERATION(synced_write, .prepare = nothing, .run = do_synced_write, .in_steps = true);
-OPERATION(write_unwritten, .prepare = unwritten, .run = do_write_unwritten);
+OPERATION(write_unwritten, .prepare = unwritten, .run = do_write_unwritten, .always = true);
 OPERATION(write_among_many, .prepare = many_extents, .run = do_write_among_many, .in_steps = true);
 OPERATION(write_far, .prepare = many_extents, .run = do_write_far);
 OPERATION(allocate, .prepare = a_file, .run = do_allocate, .in_steps = true);
 OPERATION(allocate_beyond, .prepare = a_file, .run = do_allocate_beyond);
 OPERATION(allocate_holes, .prepare = many_extents, .run = do_allocate_holes, .in_steps = true);
-OPERATION(punch, .prepare = a_file, .run = do_punch);
+OPERATION(punch, .prepare = a_file, .run = do_punch, .always = true);
 OPERATION(punch_among_many, .prepare = many_extents, .run = do_punch, .always = true);
 OPERATION(zero, .prepare = a_file, .run = do_zero, .in_steps = true);
 OPERATION(zero_holes, .prepare = many_extents, .run = do_zero_holes, .in_steps = true);
-OPERATION(collapse, .prepare = a_file, .run = do_collapse);
-OPERATION(collapse_among_many, .prepare = many_extents, .run = do_collapse);
+OPERATION(collapse, .prepare = a_file, .run = do_collapse, .always = true);
+OPERATION(collapse_among_many, .prepare = many_extents, .run = do_collapse, .always = true);
+OPERATION(convert_among_many, .prepare = many_unwritten, .run = do_write_unwritten,
+	  .always = true);
+OPERATION(store_unwritten, .prepare = unwritten, .run = do_store, .always = true);
+OPERATION(pin_unwritten, .prepare = unwritten, .run = do_pin, .always = true);
+OPERATION(replace_xattr, .prepare = with_huge_xattr, .run = do_huge_xattr, .always = true);
 OPERATION(insert, .prepare = a_file, .run = do_insert);
 OPERATION(insert_among_many, .prepare = many_extents, .run = do_insert);
 OPERATION(truncate_down, .prepare = a_file, .run = do_truncate_down, .always = true);
@@ -636,6 +657,14 @@ OPERATION(load, .prepare = a_hole, .run = do_load, .always = true);
 OPERATION(pin, .prepare = a_hole, .run = do_pin, .in_steps = true);
 OPERATION(copy, .prepare = two_files, .run = do_copy, .in_steps = true);
 
+/* Those that a user can have. */
+static long blocks_available(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) ? -errno : (long)fs.f_bavail;
+}
+
 /* The first so many of them. */
 static int empty_slots = SLOTS;
 
@@ -654,7 +683,7 @@ static long fill_up(const char *path, long leave)
 	long off = 0, piece, ret = ERR(fd);
 
 	for (piece = MIB * 256; fd >= 0 && piece >= PAGE; piece /= 2) {
-		while (blocks_free(path) - leave >= piece / PAGE) {
+		while (blocks_available(path) - leave >= piece / PAGE) {
 			ret = ERR(fallocate(fd, 0, off, piece));
 			if (ret)
 				break;
@@ -676,7 +705,7 @@ static long leave_free(const char *dir, long blocks)
 
 	snprintf(rest, sizeof(rest), "%.3900s/ballast/rest", dir);
 	ret = fill_up(rest, 0);
-	while (!ret && empty_slots < SLOTS && blocks_free(dir) < blocks)
+	while (!ret && empty_slots < SLOTS && blocks_available(dir) < blocks)
 		ret = ERR(truncate(slot(dir, empty_slots++), 0));
 	return ret ? ret : blocks_free(dir);
 }
@@ -758,6 +787,127 @@ TEST_F_TIMEOUT(S2_no_space, is_clean, 300)
 	}
 	EXPECT_EQ(0, result) {
 		TH_LOG("with fewer than %ld free blocks", room);
+	}
+}
+
+/* ---- what was given ---- */
+
+/* Files, and how many blocks each is given; single blocks of it that are written. */
+#define GIVEN		18
+#define GIVEN_BLOCKS	4096
+#define GIVEN_WRITES	2000
+
+FIXTURE(S2_given) {
+	char dir[PATH_MAX];
+};
+
+FIXTURE_SETUP(S2_given)
+{
+	const char *why = test_dir(self->dir, sizeof(self->dir));
+
+	if (why)
+		SKIP(return, "%s", why);
+}
+
+FIXTURE_TEARDOWN(S2_given)
+{
+	remove_tree(self->dir);
+}
+
+static sigjmp_buf no_block;
+
+static void at_sigbus(int sig)
+{
+	(void)sig;
+	siglongjmp(no_block, 1);
+}
+
+/* Writes a block through a descriptor or a mapping; 0, or a negative errno. */
+static long put(int fd, char *map, long block, char what)
+{
+	if (!map) {
+		memset(buffer, what, PAGE);
+		return ERR(pwrite(fd, buffer, PAGE, block * PAGE)) < 0 ? -errno : 0;
+	}
+	if (sigsetjmp(no_block, 1))
+		return -ENOSPC;
+	memset(map + block * PAGE, what, PAGE);
+	return 0;
+}
+
+/*
+ * Every block that fallocate() has given to a file can be written when the
+ * device is full, one by one (fault A8). There are so many files that the
+ * nodes which the file system keeps for them do not suffice.
+ */
+TEST_F_TIMEOUT(S2_given, blocks_can_be_written, 300)
+{
+	static bool written[GIVEN_BLOCKS];
+	static char path[PATH_MAX];
+	long failed = 0, wrong = 0, before, at_end, block;
+	unsigned long random = 8;
+	int files = 0, fd[GIVEN];
+	char *map[GIVEN];
+
+	for (; files < GIVEN; files++) {
+		snprintf(path, sizeof(path), "%.4000s/given%d", self->dir, files);
+		fd[files] = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+		ASSERT_LE(0, fd[files]);
+		ASSERT_EQ(0, posix_fallocate(fd[files], 0, GIVEN_BLOCKS * PAGE));
+		map[files] = mmap(NULL, GIVEN_BLOCKS * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+				  fd[files], 0);
+		ASSERT_NE(MAP_FAILED, map[files]);
+	}
+	snprintf(path, sizeof(path), "%.4000s/ballast", self->dir);
+	ASSERT_EQ(0, fill_up(path, 0));
+	ASSERT_EQ(0, blocks_available(self->dir));
+	snprintf(path, sizeof(path), "%.4000s/more", self->dir);
+	ASSERT_EQ(-ENOSPC, make_file(path, 1, 1));
+	unlink(path);
+
+	before = blocks_free(self->dir);
+	signal(SIGBUS, at_sigbus);
+	for (int i = 0; i < files; i++) {
+		/* Every second file through a mapping that has been read before. */
+		bool store = i % 2;
+
+		memset(written, 0, sizeof(written));
+		for (block = 0; store && block < GIVEN_BLOCKS; block++)
+			wrong += map[i][block * PAGE] != 0;
+		for (int n = 0; n < GIVEN_WRITES; n++) {
+			random = random * 6364136223846793005 + 1442695040888963407;
+			/* From the end to the start there are few extents in a node, and many nodes. */
+			block = i < GIVEN - 4 ? GIVEN_BLOCKS - 1 - 2 * n :
+						(long)(random >> 33) % GIVEN_BLOCKS;
+			if (put(fd[i], store ? map[i] : NULL, block, 'a' + i)) {
+				failed++;
+				continue;
+			}
+			written[block] = true;
+			/* What others see of it, and of what is beside. */
+			wrong += map[i][block * PAGE + 7] != 'a' + i;
+		}
+		/* Written by write(2), those that a mapping has shown as zeroes are seen, too. */
+		for (block = 0; store && block < GIVEN_BLOCKS; block += 5) {
+			if (put(fd[i], NULL, block, 'a' + i))
+				failed++;
+			else
+				written[block] = true;
+		}
+		for (block = 0; block < GIVEN_BLOCKS; block++)
+			wrong += map[i][block * PAGE + 9] != (written[block] ? 'a' + i : 0);
+	}
+	signal(SIGBUS, SIG_DFL);
+	at_end = blocks_free(self->dir);
+	TH_LOG("%ld blocks were kept, %ld are left", before, at_end);
+	/* Half of them is for what frees space. */
+	EXPECT_LE(before / 2 - 1, at_end);
+	EXPECT_GE(before / 2 + 8, at_end);
+	EXPECT_EQ(0, failed);
+	EXPECT_EQ(0, wrong);
+	for (int i = 0; i < files; i++) {
+		munmap(map[i], GIVEN_BLOCKS * PAGE);
+		close(fd[i]);
 	}
 }
 

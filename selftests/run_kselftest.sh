@@ -21,7 +21,7 @@ MOUNTED=(
 )
 # ... and those that mount for themselves. The last are what others have written to judge file systems.
 ALONE=(
-	module.sh persist.sh fs_states.sh recovery.sh blockdev.sh hostile.sh crossed.sh load.sh
+	module.sh persist.sh fs_states.sh recovery.sh orphans.sh blockdev.sh hostile.sh crossed.sh load.sh
 	rdma.sh p9_ext4.sh nfs.sh bad_input.sh tools.sh kernel.sh
 	outside_pjdfstest.sh outside_fsx.sh outside_stress.sh outside_fio.sh
 )

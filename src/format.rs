@@ -32,6 +32,11 @@
 //! * The *superblock* is written by mkfs, last, and never changes, so it cannot be torn; its backup
 //!   is the same byte for byte. What does change for the whole file system (mount state, orphan
 //!   list, inode count, label) is the *status* block.
+//! * Behind the status, in the same block, stands a word that asks for a check if it is not 0
+//!   ([`mount::CHECK`]). It was reserved and 0 before; who does not know of it neither refuses such a
+//!   file system nor changes the word.
+//! * The journal has room for every operation, whatever the trees look like, if it has
+//!   [`journal::BLOCKS_MIN`] blocks. One with fewer is not mounted.
 //! * An *inode number* is the byte offset of the inode divided by 256: finding an inode needs
 //!   neither a table nor a lock. The inode-block bitmap says which blocks hold inodes, so a number
 //!   from outside (a file handle, a directory entry of a hostile image) is checked before use.

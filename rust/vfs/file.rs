@@ -470,6 +470,13 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Is asked after a page fault that writes to the byte at `pos` has failed with `ENOSPC`. Returns
+    /// whether it is to be tried again. Write access to the superblock and the lock of the mapping (of
+    /// the VMA or the whole) are held, the invalidate lock is not.
+    fn make_room_for_fault(_inode: &INode<Self::Fs>, _pos: u64) -> bool {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Makes a range durable (bytes, `end` inclusive). No lock is held.
     fn fsync(_file: &OpenFile<'_, Self::Fs>, _start: i64, _end: i64, _datasync: bool) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -923,6 +930,7 @@ impl<T: Operations> Thunks<T> {
             }
             let lock = FaultLock::new(inode);
             let mut pfn = 0;
+            let mut error = 0;
             let mut result = if write && inode.is_immutable() {
                 bindings::vm_fault_reason_VM_FAULT_SIGBUS as bindings::vm_fault_t
             } else {
@@ -930,7 +938,7 @@ impl<T: Operations> Thunks<T> {
                     vmf,
                     order,
                     &mut pfn,
-                    core::ptr::null_mut(),
+                    &mut error,
                     T::MAP.for_faults(),
                 )
             };
@@ -944,6 +952,12 @@ impl<T: Operations> Thunks<T> {
                 };
             }
             drop(lock);
+            if write && error == ENOSPC.to_errno() && T::HAS_MAKE_ROOM_FOR_FAULT {
+                let pos = ((*vmf).__bindgen_anon_1.pgoff as u64) << bindings::PAGE_SHIFT;
+                if T::make_room_for_fault(inode, pos) {
+                    result = bindings::vm_fault_reason_VM_FAULT_NOPAGE as bindings::vm_fault_t;
+                }
+            }
             if write {
                 bindings::pinfs_helper_sb_end_pagefault(inode.as_ptr());
             }

@@ -62,6 +62,8 @@ pub(crate) struct Statistics {
     pub(crate) blocks: u64,
     /// Those of them that are free.
     pub(crate) free_blocks: u64,
+    /// Those of the free ones that users can have (`f_bavail`).
+    pub(crate) available_blocks: u64,
     /// Inodes that could exist.
     pub(crate) inodes: u64,
     /// Inodes that could still be made.
@@ -867,7 +869,7 @@ impl<F: FileSystem> Thunks<F> {
             out.f_bsize = statistics.block_size as isize;
             out.f_blocks = statistics.blocks;
             out.f_bfree = statistics.free_blocks;
-            out.f_bavail = statistics.free_blocks;
+            out.f_bavail = statistics.available_blocks;
             out.f_files = statistics.inodes;
             out.f_ffree = statistics.free_inodes;
             out.f_namelen = statistics.name_max as isize;

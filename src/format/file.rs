@@ -18,13 +18,16 @@ use super::{
     inode::S_IFREG,
     orphan,
     space::{
+        Claim,
         Request,
         Run, //
     },
     tree::{
         self,
-        Entry, //
+        Entry,
+        MAX_LEVEL, //
     },
+    tx::Need,
     volume::Reader,
     Error,
     Geometry,
@@ -47,8 +50,34 @@ pub const UNWRITTEN: u32 = 1 << 0;
 /// Blocks at the start of a file that are taken for the start of a huge one.
 const LARGE: u64 = 256;
 
-/// Extents that one call of [`remove`], [`mark_written`] or [`mark_unwritten`] goes over.
+/// Extents that one call of [`remove`], [`mark_written`] or [`mark_unwritten`] goes over, even if the
+/// transaction has room for more: others wait for it.
 const BATCH: usize = 24;
+
+/// What it takes to remove a part of an extent from a tree with a root at `level`: the ways to it and
+/// to the one behind, another entry if it is cut in two, or the removal, and the run of blocks.
+fn removal(level: u8) -> Need {
+    let tree = tree::need(level, 2, 1);
+    Need {
+        changes: tree.changes + 1,
+        ..tree
+    }
+}
+
+/// What it takes to make a part of an extent written: the ways to it and to both beside it, and two
+/// entries more, or one or two less.
+fn conversion(level: u8) -> Need {
+    let tree = tree::need(level, 4, 2);
+    Need {
+        changes: tree.changes + usize::from(level),
+        ..tree
+    }
+}
+
+/// What it takes to move what is behind a range that has been emptied.
+fn closing(level: u8) -> Need {
+    tree::need(level, 3, 0)
+}
 
 /// A part of a file that is contiguous on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,15 +410,28 @@ fn cut<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent, from: u64, to: u
     }
 }
 
-/// Calls `f` with the parts of extents in `from..to`, a batch of them.
+/// Calls `f` with the parts of extents in `from..to`, as many as the transaction has room for, and one
+/// at least. A call takes no more than `need` says of a tree with its root at a level.
 fn for_parts<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
     (from, to): (u64, u64),
+    need: fn(u8) -> Need,
     mut f: impl FnMut(&mut Tx<'_, M>, Extent, Extent) -> Result,
 ) -> Result<Progress> {
     let mut at = from;
-    for _ in 0..BATCH {
+    for done in 0..BATCH {
+        // In a transaction that is new there is room for one in any tree, and most often for more.
+        if done > 0 && !tx.has_room(need(MAX_LEVEL)) {
+            let need = need(tx.inode(ino)?.root.level());
+            if !tx.has_room(need) {
+                break;
+            }
+        }
+        let before = match cfg!(debug_assertions) {
+            true => Some((tx.taken(), need(tx.inode(ino)?.root.level()))),
+            false => None,
+        };
         let (left, right) = neighbours(tx, ino, at)?;
         let extent = left.filter(|left| at < left.end()).or(right);
         let Some(extent) = extent.filter(|extent| extent.lblock < to) else {
@@ -397,6 +439,7 @@ fn for_parts<M: Medium>(
         };
         let part = extent.clip(at, to);
         f(tx, extent, part)?;
+        debug_assert!(before.is_none_or(|(taken, need)| tx.taken().is_within(taken, need)));
         at = part.end();
         if at >= to {
             return Ok(Progress::Done);
@@ -409,12 +452,15 @@ fn for_parts<M: Medium>(
 /// per transaction. Nobody may use the blocks any more, and nobody may map them meanwhile.
 ///
 /// # Errors
-/// [`Error::NoSpace`] if an extent must be cut in two and there is no block for the tree.
+/// [`Error::NoSpace`] if an extent must be cut in two and there is no block for the tree, in the
+/// reserve neither. Where an extent goes as a whole, or its beginning or end, none is needed.
 pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Result<Progress> {
     check_file(tx.inode(ino)?)?;
     check(from, to)?;
-    for_parts(tx, ino, (from, to), |tx, extent, part| {
+    for_parts(tx, ino, (from, to), removal, |tx, extent, part| {
+        let claim = tx.claim(Claim::Freeing);
         cut(tx, ino, extent, part.lblock, part.end())?;
+        tx.claim(claim);
         tx.free_blocks(Run {
             start: part.block,
             len: part.len,
@@ -425,6 +471,10 @@ pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Re
 
 /// Makes the unwritten parts of `from..to` (file blocks) written ones. Their contents must be
 /// stored and flushed before ([`Tx::blocks_stored`]). Holes stay.
+///
+/// # Errors
+/// [`Error::NoSpace`] if the tree must grow and there is no block for it: [`without_growth`] says what
+/// can be done without.
 pub fn mark_written<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -453,20 +503,110 @@ fn convert<M: Medium>(
 ) -> Result<Progress> {
     check_file(tx.inode(ino)?)?;
     check(from, to)?;
-    for_parts(tx, ino, (from, to), |tx, extent, part| {
+    for_parts(tx, ino, (from, to), conversion, |tx, extent, part| {
         if part.unwritten == unwritten {
             return Ok(());
         }
+        let converted = Extent { unwritten, ..part };
+        if part.len == extent.len {
+            return convert_whole(tx, ino, converted);
+        }
+        let claim = tx.claim(Claim::Promised);
         cut(tx, ino, extent, part.lblock, part.end())?;
-        link(tx, ino, Extent { unwritten, ..part })
+        link(tx, ino, converted)?;
+        tx.claim(claim);
+        Ok(())
     })
+}
+
+/// Puts `extent` in the place of one that is written if it is not, or the other way round, and joins it
+/// with its neighbours. The tree does not grow.
+fn convert_whole<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent) -> Result {
+    let (left, right) = beside(&extent, |key| {
+        let (entry, _) = tree::floor_tx(tx, ino, key)?;
+        let geometry = tx.geometry();
+        entry
+            .map(|entry| Extent::from_entry(entry, geometry))
+            .transpose()
+    })?;
+    let mut joined = extent;
+    if let Some(all) = right.and_then(|right| joined.join(&right)) {
+        tree::remove(tx, ino, extent.end())?;
+        joined = all;
+    }
+    match left.and_then(|left| left.join(&joined)) {
+        Some(all) => {
+            tree::remove(tx, ino, extent.lblock)?;
+            tree::change(tx, ino, all.lblock, all.entry()?)
+        }
+        None => tree::change(tx, ino, extent.lblock, joined.entry()?),
+    }
+}
+
+/// The extents that end where `extent` begins, and begin where it ends, given what is at a key or
+/// before it.
+fn beside(
+    extent: &Extent,
+    mut floor: impl FnMut(u64) -> Result<Option<Extent>>,
+) -> Result<(Option<Extent>, Option<Extent>)> {
+    let left = match extent.lblock.checked_sub(1) {
+        Some(below) => floor(below)?,
+        None => None,
+    };
+    let right = floor(extent.end())?;
+    Ok((
+        left.filter(|left| left.end() == extent.lblock),
+        right.filter(|right| right.lblock == extent.end()),
+    ))
+}
+
+/// What else must be made written so that the `len` blocks from `lblock` on, or the first of them, can
+/// be on a full device, where the tree cannot grow: all of the unwritten extent there, or what is
+/// between them and a written extent that continues it, whatever is least. `None` if there is no
+/// unwritten extent at `lblock`.
+///
+/// The blocks can be zeroed before: as long as they are unwritten, nobody sees them. Locks: the inode
+/// lock, exclusive, until they are [written](mark_written).
+pub fn without_growth<M: Medium>(
+    volume: &Volume<M>,
+    inode: &Inode,
+    lblock: u64,
+    len: u64,
+) -> Result<Option<Extent>> {
+    check_file(inode)?;
+    check_block(lblock)?;
+    let floor = |key| {
+        let (entry, _) = tree::floor(&mut &*volume, inode.ino(), &inode.root, key)?;
+        entry
+            .map(|entry| Extent::from_entry(entry, volume.geometry()))
+            .transpose()
+    };
+    let there = floor(lblock)?.filter(|there| there.unwritten && lblock < there.end());
+    let Some(whole) = there else {
+        return Ok(None);
+    };
+    let written = Extent {
+        unwritten: false,
+        ..whole
+    };
+    let (left, right) = beside(&whole, floor)?;
+    let head = written.clip(0, lblock.saturating_add(len));
+    let tail = written.clip(lblock, u64::MAX);
+    let mut least = written;
+    if left.is_some_and(|left| left.join(&head).is_some()) && head.len < least.len {
+        least = head;
+    }
+    if right.is_some_and(|right| tail.join(&right).is_some()) && tail.len < least.len {
+        least = tail;
+    }
+    Ok(Some(least))
 }
 
 /// Takes `from..to` (file blocks) out of the file and frees what was there: what is behind moves
 /// down, and the size goes with it. The caller sets the times.
 ///
-/// The move is one transaction, however many extents it concerns. If there are more extents in the
-/// range than that one can free, others before it empty the range, and this returns
+/// The move is one transaction, however many extents it concerns. If there is more in the range than
+/// that one has room to free, others before it empty the range, and this returns
 /// [`Progress::More`]: it is to be called again with the same range. The first of them notes in the
 /// inode what is to be done, so that after a crash [`orphan::step`] does the rest: there is either
 /// the file as it was or the file without the range.
@@ -478,7 +618,9 @@ pub fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> 
     check(from, to)?;
     let size = tx.inode(ino)?.size.get();
     let behind = size.checked_sub(to << BLOCK_SHIFT).ok_or(Error::Invalid)?;
-    if let Progress::More(_) = remove(tx, ino, from, to)? {
+    let emptied = remove(tx, ino, from, to)? == Progress::Done;
+    let closing = closing(tx.inode(ino)?.root.level());
+    if !emptied || tx.is_done_before(closing) {
         tx.inode_mut(ino)?.set_collapsing(Some(from..to));
         orphan::add(tx, ino)?;
         return Ok(Progress::More(from));

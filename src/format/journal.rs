@@ -68,6 +68,7 @@ use super::{
         Bug, //
     },
     space::Run,
+    superblock::JOURNAL_BLOCKS,
     Error,
     Geometry,
     Medium,
@@ -83,7 +84,11 @@ use super::{
 pub(super) const WRITER: u64 = HEADER + CHUNK as u64;
 
 /// Bytes of arena that suit every operation of the engine: copies of objects, and the record.
-pub const ARENA_BYTES: usize = 400 << 10;
+pub const ARENA_BYTES: usize = 480 << 10;
+
+/// The fewest blocks of a journal that has room for every operation of the engine, whatever the trees
+/// look like. Every mkfs makes at least so many.
+pub const BLOCKS_MIN: u64 = JOURNAL_BLOCKS;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"pJrn");
 
@@ -213,7 +218,13 @@ pub enum Recovered {
 
 impl<A: DerefMut<Target = [u8]>> Journal<A> {
     /// The journal of `volume`, which has been recovered.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it has less than [`BLOCKS_MIN`] blocks, or the status is damaged.
     pub fn new<M: Medium>(volume: &Volume<M>, arena: A) -> Result<Self> {
+        if volume.geometry().journal_blocks < BLOCKS_MIN {
+            return Err(Error::Corrupt("journal is too small"));
+        }
         let mounts = mount::status(volume)?.mounts();
         Ok(Journal {
             // Never the same twice: a mount counts up, in a transaction, before all others.

@@ -3,8 +3,8 @@
 //! What changes for the file system as a whole: mount state, orphan list, inode count, label.
 //!
 //! To mount: [`Volume::open`], [`journal::recover`](super::journal::recover), [`Space::load`],
-//! [`Journal::new`], [`mounted`] and [`orphan::step`](super::orphan::step) until there is nothing
-//! left, each in a transaction. To unmount: [`unmounted`], then [`Journal::retire`].
+//! [`Journal::new`], [`mounted`] in a transaction, and [`orphan::work_off`](super::orphan::work_off).
+//! To unmount: [`unmounted`], then [`Journal::retire`].
 //!
 //! [`Space::load`]: super::Space::load
 //! [`Journal::new`]: super::Journal::new
@@ -49,6 +49,17 @@ pub const MOUNTED: u32 = 1 << 0;
 
 /// Where the status stands.
 pub const STATUS: u64 = offset_of(STATUS_BLOCK);
+
+/// Where a word stands that asks for a check: behind the status, in the same block and in a cache line
+/// of its own. Nothing else is there, and who does not know of the word leaves it alone.
+///
+/// It is no flag of the status, because it must be possible to set it when nothing else can be written
+/// any more: after a commit that failed, beside a transaction that goes on, when the status itself is
+/// damaged. To store a word is atomic; it needs neither journal nor checksum. Any value but 0 counts.
+pub const CHECK: u64 = STATUS + 2048;
+
+/// What [`ask_for_check`] stores there.
+const WANTED: u64 = u64::from_le_bytes(*b"pinfsck!");
 
 /// The changing part of what mkfs wrote into the superblock.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -124,6 +135,31 @@ impl Status {
 /// The status as it is on the medium. Locks: the journal lock, or nobody writes.
 pub fn status<M: Medium>(volume: &Volume<M>) -> Result<Status> {
     volume.load(STATUS)
+}
+
+/// Asks for a check: the file system is not sound, or something could not be done because it is not.
+/// `fsck.pinfs` then looks at everything, even if the file system is unmounted cleanly afterwards.
+///
+/// Locks: none.
+pub fn ask_for_check<M: Medium>(medium: &M) -> Result {
+    set_check(medium, WANTED)
+}
+
+/// Says that a check has been made and everything is sound. Locks: nobody else writes.
+pub fn checked<M: Medium>(medium: &M) -> Result {
+    set_check(medium, 0)
+}
+
+fn set_check<M: Medium>(medium: &M, word: u64) -> Result {
+    medium.write(CHECK, &word.to_le_bytes())?;
+    medium.flush(CHECK, size_of::<u64>() as u64)?;
+    medium.fence();
+    Ok(())
+}
+
+/// Whether somebody has asked for a check.
+pub fn wants_check<M: Medium>(volume: &Volume<M>) -> Result<bool> {
+    Ok(volume.word(CHECK)? != 0)
 }
 
 /// The status of a new file system with one inode.

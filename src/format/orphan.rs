@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Inodes that have work left: those without a name that someone still has open, and files that
-//! are being truncated, or that a range is being collapsed out of, in several transactions. They are on a list in the status block, newest
-//! first, so that a mount after a crash can finish the work without looking for it.
+//! are being truncated, or that a range is being collapsed out of, in several transactions. They are
+//! on a list in the status block, newest first, so that a mount after a crash can finish the work
+//! without looking for it.
 //!
 //! The list is linked both ways through the inodes, in fields that belong to the journal lock.
+//!
+//! An inode whose work fails, because something of it is damaged, is *set aside*: it stays on the list,
+//! and the others are worked on ([`work_off`]). One that cannot be read cannot stay, or nobody could
+//! put another before it: it is left out. Both are for fsck, whose attention the mount asks for
+//! ([`mount::ask_for_check`]).
 
-use core::ops::Range;
+use core::ops::{
+    DerefMut,
+    Range, //
+};
 
 use super::{
     dir,
@@ -24,13 +33,24 @@ use super::{
     },
     mount,
     symlink,
+    tx::Need,
+    volume::inode_offset,
     xattr,
     Error,
+    Inode,
+    Journal,
     Medium,
     Result,
+    Space,
     Tx,
     Volume,
     BLOCK_SIZE, //
+};
+
+/// What it takes to free an inode and its block.
+const END: Need = Need {
+    blocks: 0,
+    changes: 2,
 };
 
 /// Puts an inode on the list; one that is there stays.
@@ -88,8 +108,8 @@ fn on_list<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64) -> Result<&'t mut ino
     }
 }
 
-/// Frees a part of an inode without names, and with the last part the inode itself. To be called
-/// in one transaction after the other until it returns true.
+/// Frees a part of an inode without names, as much as the transaction has room for, and with the last
+/// part the inode itself. To be called in one transaction after the other until it returns true.
 ///
 /// Locks: nobody else may use the inode any more.
 pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
@@ -109,7 +129,7 @@ pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
         }
         _ => {}
     }
-    if !xattr::free_some(tx, ino)? {
+    if !xattr::free_some(tx, ino)? || tx.is_done_before(END) {
         return Ok(false);
     }
     remove(tx, ino)?;
@@ -159,21 +179,135 @@ pub fn trim<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Does a part of the work that the list holds, at mount, and returns whether there was any. To be
-/// called in one transaction after the other until it returns false.
+/// Does a part of the work that the list holds, and returns whether there was any. To be called in one
+/// transaction after the other until it returns false.
 ///
 /// Locks: nobody else may use the file system yet.
 pub fn step<M: Medium>(tx: &mut Tx<'_, M>) -> Result<bool> {
-    let ino = tx.status()?.orphans.get();
+    let ino = behind(tx, 0)?;
     if ino == 0 {
         return Ok(false);
     }
-    if on_list(tx, ino)?.nlink.get() == 0 {
-        reap(tx, ino)?;
-    } else {
-        resume(tx, ino)?;
-    }
+    work_on(tx, ino)?;
     Ok(true)
+}
+
+/// The inode behind `ino` on the list, or the newest if that is 0; 0 if there is none.
+fn behind<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<u64> {
+    Ok(match ino {
+        0 => tx.status()?.orphans.get(),
+        _ => tx.inode(ino)?.orphan_next.get(),
+    })
+}
+
+/// Does a part of the work of an inode that is on the list.
+fn work_on<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
+    if on_list(tx, ino)?.nlink.get() == 0 {
+        reap(tx, ino).map(drop)
+    } else {
+        resume(tx, ino).map(drop)
+    }
+}
+
+/// Works off the list, as a mount does. `failed` is told which inodes are set aside or left out, and
+/// why; if it was told of any, the caller is to [ask for a check](mount::ask_for_check).
+///
+/// Locks: nobody else may use the file system yet.
+///
+/// # Errors
+/// Those of commits that fail, after which nothing can be written; and of a status that is damaged.
+pub fn work_off<M, A, S>(
+    journal: &mut Journal<A>,
+    volume: &Volume<M>,
+    space: &mut Space<S>,
+    mut failed: impl FnMut(u64, Error),
+) -> Result
+where
+    M: Medium,
+    A: DerefMut<Target = [u8]>,
+    S: DerefMut<Target = [u64]>,
+{
+    if !mount::status(volume)?.has_orphans() {
+        return Ok(());
+    }
+    leave_out(journal, volume, space, &mut failed)?;
+    // The last one that was set aside.
+    let mut aside = 0;
+    loop {
+        let ino = match aside {
+            0 => mount::status(volume)?.orphans.get(),
+            _ => volume.inode(aside)?.orphan_next.get(),
+        };
+        if ino == 0 {
+            return Ok(());
+        }
+        match journal.run(volume, space, |tx| work_on(tx, ino)) {
+            Ok(()) => {}
+            Err(error) if journal.is_aborted() => return Err(error),
+            Err(error) => {
+                failed(ino, error);
+                aside = ino;
+            }
+        }
+    }
+}
+
+/// Takes those off the list that cannot be read, and what is behind one that does not say where the
+/// list goes on.
+///
+/// The walk ends: of those that it has passed each is linked back to the one before, so that it comes
+/// to none of them again.
+fn leave_out<M, A, S>(
+    journal: &mut Journal<A>,
+    volume: &Volume<M>,
+    space: &mut Space<S>,
+    failed: &mut impl FnMut(u64, Error),
+) -> Result
+where
+    M: Medium,
+    A: DerefMut<Target = [u8]>,
+    S: DerefMut<Target = [u64]>,
+{
+    const BROKEN: Error = Error::Corrupt("orphan list is broken");
+
+    let mut last = 0;
+    let mut ino = mount::status(volume)?.orphans.get();
+    while ino != 0 {
+        let (next, error) = match volume.inode(ino) {
+            Ok(inode) if inode.is_orphan() && inode.orphan_prev.get() == last => {
+                last = ino;
+                ino = inode.orphan_next.get();
+                continue;
+            }
+            Ok(_) | Err(Error::Stale) => (0, BROKEN),
+            Err(error) => (behind_damaged(volume, ino), error),
+        };
+        failed(ino, error);
+        journal.run(volume, space, |tx| {
+            match last {
+                0 => tx.status_mut()?.orphans.set(next),
+                _ => on_list(tx, last)?.orphan_next.set(next),
+            }
+            if next != 0 {
+                on_list(tx, next)?.orphan_prev.set(last);
+            }
+            Ok(())
+        })?;
+        ino = next;
+    }
+    Ok(())
+}
+
+/// The inode behind one that is damaged, if that one says that it is; else 0. The links are outside the
+/// checksum.
+fn behind_damaged<M: Medium>(volume: &Volume<M>, ino: u64) -> u64 {
+    let next = |damaged: Inode| {
+        let next = damaged.orphan_next.get();
+        let inode = volume.inode(next).ok()?;
+        (inode.is_orphan() && inode.orphan_prev.get() == ino).then_some(next)
+    };
+    let damaged = volume.plain(inode_offset(ino));
+    damaged.ok().and_then(next).unwrap_or(0)
 }
 
 /// Goes on with what was cut short of a truncate or collapse, and returns whether that was the last

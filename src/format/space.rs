@@ -19,6 +19,12 @@
 //!
 //! Metadata gathers in groups of its own: an inode block is hardly ever freed, and would for ever
 //! break the group that it happened to come into.
+//!
+//! The last free blocks are a *reserve*, of one block in 64 and at most [`RESERVE_MAX`]. To free a
+//! part of an extent, or to write to a part of an unwritten one, may take a tree node, and must not
+//! fail because the device is full. [`Claim`] says who may have what of it. Nothing on the medium
+//! knows of the reserve: where it was used up, or never kept, each of these operations has a way
+//! without a block.
 
 use core::{
     cmp,
@@ -51,12 +57,36 @@ const KEPT: usize = 8;
 /// No group.
 const NONE: u64 = u64::MAX;
 
+/// The most blocks that are kept for [`Claim`]s other than the ordinary one. With nodes that are half
+/// full, so many are enough to cut what is unwritten into 350,000 parts.
+pub const RESERVE_MAX: u64 = 4096;
+
+/// Of how many blocks one is kept.
+const RESERVE_SHARE: u64 = 64;
+
+/// Which free blocks a transaction may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// All but the reserve.
+    Ordinary,
+    /// All but a half of the reserve: for a node where blocks that were given are to be used. If there
+    /// is none, more is made written than was asked for.
+    Promised,
+    /// All: for a node where blocks are freed.
+    Freeing,
+}
+
 /// The bitmaps of a mounted file system. `S` is the memory, of [`words_needed`] words.
 ///
 /// Locks: the journal lock for everything.
 pub struct Space<S> {
     words: S,
     map: Map,
+}
+
+/// How many blocks are kept of `blocks` that can be used.
+fn reserve(blocks: u64) -> u64 {
+    cmp::min(blocks / RESERVE_SHARE, RESERVE_MAX)
 }
 
 /// How many words of memory a [`Space`] for `blocks` blocks needs.
@@ -71,6 +101,8 @@ pub struct Counts {
     pub total: u64,
     /// Blocks that are free.
     pub free: u64,
+    /// Those of them that files can have: all but the reserve.
+    pub available: u64,
     /// Blocks that hold inodes.
     pub inode_blocks: u64,
     /// Groups that are free as a whole: the huge pages that can still be given out.
@@ -117,6 +149,8 @@ struct Map {
     plane_words: u64,
     groups: u64,
     free: u64,
+    /// Free blocks that are kept.
+    reserve: u64,
     inode_blocks: u64,
     hints: u64,
     /// Groups of which every block is free.
@@ -168,6 +202,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
                 plane_words: blocks.div_ceil(BITS),
                 groups: blocks.div_ceil(GROUP_BLOCKS),
                 free: 0,
+                reserve: reserve(geometry.data_end - geometry.data_start),
                 inode_blocks: 0,
                 hints: 0,
                 whole: 0,
@@ -187,6 +222,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
         Counts {
             total: self.map.data_end - self.map.data_start,
             free: self.map.free,
+            available: self.map.free.saturating_sub(self.map.reserve),
             inode_blocks: self.map.inode_blocks,
             free_groups: self.map.whole,
         }
@@ -195,7 +231,8 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
     /// Takes blocks outside a transaction: they are in use as far as allocation goes, and free on the
     /// medium.
     pub(super) fn take(&mut self, request: Request) -> Result<Run> {
-        self.view().alloc(request).ok_or(Error::NoSpace)
+        let run = self.view().alloc(request, Claim::Ordinary);
+        run.ok_or(Error::NoSpace)
     }
 
     /// Lets others have what was set aside ([`file::set_aside`](super::file::set_aside)) and is not
@@ -472,8 +509,8 @@ impl SpaceMut<'_> {
     /// The answer starts at the goal if that is free and does not break a group for a small
     /// request; else a large or aligned one starts a free group, and a small one comes from a
     /// broken group.
-    pub(super) fn alloc(&mut self, request: Request) -> Option<Run> {
-        let want = cmp::min(request.max, self.map.free);
+    pub(super) fn alloc(&mut self, request: Request, claim: Claim) -> Option<Run> {
+        let want = cmp::min(request.max, self.left(claim));
         if want == 0 || want < request.min {
             return None;
         }
@@ -496,6 +533,16 @@ impl SpaceMut<'_> {
         Some(run)
     }
 
+    /// How many blocks are left for `claim`.
+    fn left(&self, claim: Claim) -> u64 {
+        let kept = match claim {
+            Claim::Ordinary => self.map.reserve,
+            Claim::Promised => self.map.reserve / 2,
+            Claim::Freeing => 0,
+        };
+        self.map.free.saturating_sub(kept)
+    }
+
     /// Whether less than half of what is free is in whole groups: too little to begin one for a few
     /// blocks.
     fn whole_are_scarce(&self) -> bool {
@@ -503,7 +550,10 @@ impl SpaceMut<'_> {
     }
 
     /// Takes a free block for metadata and marks it used.
-    pub(super) fn alloc_meta(&mut self) -> Option<u64> {
+    pub(super) fn alloc_meta(&mut self, claim: Claim) -> Option<u64> {
+        if self.left(claim) == 0 {
+            return None;
+        }
         let groups = self.map.groups;
         let free = |space: &Self, group: &u64| space.group(*group) != 0;
         if !free(self, &self.map.meta_group) {

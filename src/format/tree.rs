@@ -40,7 +40,10 @@ use super::{
     journal::LINE,
     offset_of,
     space::mask,
-    tx::Tx,
+    tx::{
+        Need,
+        Tx, //
+    },
     volume::{
         Object,
         Reader,
@@ -68,6 +71,12 @@ const CROWDED: usize = 48;
 
 /// Entries that are moved without a thought.
 const MOVE: usize = 16;
+
+/// A node in which so many entries are left is merged with one beside it.
+const SPARSE: usize = 12;
+
+/// Entries of a node that two are merged into, at most; it is not split soon.
+const MERGED: usize = 40;
 
 /// A single child of at most so many entries goes back into the root. Less than what makes a root
 /// overflow, so that a file at the limit does not go back and forth.
@@ -696,6 +705,22 @@ fn slots<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64, block: u64) -> Result<S
     }
 }
 
+/// What it takes to look up keys on `paths` ways through a tree with a root at `level`, and then to
+/// insert `inserted` entries or to remove one.
+///
+/// An insertion splits a node on each level, twice more where leaves are crowded, and deepens the tree.
+/// A removal frees a node on each level, or looks at the one beside it, and takes single children
+/// back into the root.
+pub(super) fn need(level: u8, paths: usize, inserted: usize) -> Need {
+    let levels = usize::from(level);
+    let grown = inserted * (levels + 3);
+    let shrunk = 2 * levels;
+    Need {
+        blocks: paths * levels + cmp::max(grown, shrunk),
+        changes: cmp::max(grown, shrunk),
+    }
+}
+
 /// Adds an entry, whose key must be new.
 pub(super) fn insert<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, entry: Entry) -> Result {
     let mut at = ROOT;
@@ -868,10 +893,14 @@ pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Resul
         let Step { block, shift, .. } = path.step(depth);
         let mut node = slots(tx, ino, block)?;
         node.remove(index)?;
-        if node.len() > 0 {
+        let left = node.len();
+        if left > 0 {
             if index == 0 {
                 let lowest = node.get(0)?.raised(shift)?.key;
                 set_lowest(tx, ino, &path, depth, lowest)?;
+            }
+            if matches!(left, 1 | SPARSE) {
+                merge(tx, ino, &path, depth)?;
             }
             break;
         }
@@ -883,6 +912,46 @@ pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Resul
         }
     }
     collapse(tx, ino)
+}
+
+/// Merges the node of step `depth`, which has lost an entry, with one beside it if there are few in
+/// both; then those above, which have lost one by that. They are asked when they have [`SPARSE`]
+/// entries left, and again with the last one: a neighbour that is full is not looked at all the time.
+fn merge<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, path: &Path, depth: usize) -> Result {
+    for depth in (1..=depth).rev() {
+        let len = live(tx, ino, path.step(depth).block)?.0.len();
+        if !matches!(len, 1 | SPARSE) || tx.is_half_full() {
+            break;
+        }
+        let above = path.step(depth - 1);
+        let nodes = live(tx, ino, above.block)?;
+        let right = cmp::max(above.index, 1);
+        if right >= nodes.0.len() {
+            break;
+        }
+        let (left, moved) = (nodes.get(right - 1)?, nodes.get(right)?);
+        let level = (path.depth - depth) as u8;
+        let count = tx.node(left.value, ino, level)? + tx.node(moved.value, ino, level)?;
+        if count > MERGED {
+            break;
+        }
+        // What must be added to the keys in one to have them as in the other.
+        let delta = moved.shift().checked_sub(left.shift()).ok_or(BAD_KEY)?;
+        slots(tx, ino, moved.value)?.shift_from(0, delta, level > 0)?;
+        let mut entries = [RawEntry::new_zeroed(); MERGED];
+        let from = live(tx, ino, moved.value)?.0;
+        let len = from.len();
+        let entries = entries.get_mut(..len).ok_or(BAD_KEY)?;
+        entries.copy_from_slice(from);
+        let mut target = slots(tx, ino, left.value)?;
+        for entry in entries.iter() {
+            let end = target.len();
+            target.insert(end, entry.get())?;
+        }
+        slots(tx, ino, above.block)?.remove(right)?;
+        tx.free_for(ino, moved.value)?;
+    }
+    Ok(())
 }
 
 /// Adds `delta` to all keys from `from` on. The order must stay, so there is no key from

@@ -56,6 +56,7 @@ use super::{
         Bug, //
     },
     space::{
+        Claim,
         Request,
         Run,
         SpaceMut, //
@@ -77,6 +78,7 @@ use super::{
     Result,
     Volume,
     BLOCK_SIZE,
+    INODE_SIZE,
     INODE_SLOTS, //
 };
 
@@ -88,6 +90,62 @@ const CHANGES: usize = 160;
 
 /// What is said of a block that is free, or being freed, and in the mapping of a file.
 pub const MAPPED: &str = "a block is mapped as one of a file that has it no more";
+
+/// Objects of less than a block that an operation may hold beside what its steps need: the status,
+/// inodes, headers of inode blocks.
+const SMALL: usize = 10;
+
+/// Runs that it may change beside: an inode block.
+const SMALL_CHANGES: usize = 4;
+
+/// What a step of an operation takes of a transaction at most, beside a few small objects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// Objects that fill a block.
+    pub(super) blocks: usize,
+    /// Runs of bitmap bits.
+    pub(super) changes: usize,
+}
+
+impl Need {
+    /// Whether this is no more than `before` and `need` together.
+    pub(super) fn is_within(&self, before: Need, need: Need) -> bool {
+        self.blocks <= before.blocks + need.blocks + SMALL
+            && self.changes <= before.changes + need.changes
+    }
+}
+
+/// Bytes of the log that so much can take.
+const fn log_need(need: Need) -> u64 {
+    need.blocks as u64 * journal::bound(BLOCK_SIZE)
+        + SMALL as u64 * journal::bound(INODE_SIZE)
+        + (need.changes + SMALL_CHANGES) as u64 * journal::RUN_BOUND
+}
+
+/// Bytes of the arena for the objects of so much.
+const fn arena_need(need: Need) -> usize {
+    need.blocks * BLOCK_SIZE as usize + SMALL * INODE_SIZE as usize
+}
+
+// A transaction that holds nothing yet has room for every step, and for every operation that is not
+// cut into steps: a rename in directories with trees as deep as there can be, of which each node is
+// split or freed.
+const _: () = {
+    let largest = Need {
+        blocks: 56,
+        changes: 100,
+    };
+    let tables = SLOTS * size_of::<Slot>() + CHANGES * size_of::<Change>();
+    assert!(largest.blocks + SMALL <= SLOTS);
+    assert!(largest.changes + SMALL_CHANGES <= CHANGES);
+    assert!(log_need(largest) <= journal::BLOCKS_MIN * BLOCK_SIZE - journal::HEADER);
+    assert!(arena_need(largest) <= (journal::ARENA_BYTES - MORE - tables) / 2);
+};
+
+/// Bytes that the record of all objects and changes takes beside those of the objects.
+const MORE: usize = (journal::WRITER
+    + SLOTS as u64 * journal::bound(0)
+    + CHANGES as u64 * journal::RUN_BOUND) as usize;
 
 /// The object differs from the medium, or may.
 const DIRTY: u32 = 1 << 0;
@@ -173,10 +231,7 @@ impl<'a> Memory<'a> {
         let (changes, rest) =
             <[Change]>::mut_from_prefix_with_elems(rest, CHANGES).map_err(|_| Error::Invalid)?;
         // A record of all objects as they are, and of all changes.
-        let more = journal::WRITER
-            + SLOTS as u64 * journal::bound(0)
-            + CHANGES as u64 * journal::RUN_BOUND;
-        let objects = rest.len().saturating_sub(more as usize) / 2;
+        let objects = rest.len().saturating_sub(MORE) / 2;
         let (objects, record) = rest.split_at_mut(objects);
         Ok(Memory {
             slots,
@@ -201,6 +256,8 @@ pub struct Tx<'a, M: Medium> {
     used: usize,
     /// Upper bound of what the log record will take.
     log_bytes: u64,
+    /// Which blocks it may have.
+    claim: Claim,
     /// Something outside the log has been stored and flushed.
     stored: bool,
     committed: bool,
@@ -222,6 +279,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             changes: 0,
             used: 0,
             log_bytes: 0,
+            claim: Claim::Ordinary,
             stored: false,
             committed: false,
         })
@@ -269,7 +327,8 @@ impl<'a, M: Medium> Tx<'a, M> {
     /// [`Error::NoSpace`].
     pub fn alloc_blocks(&mut self, request: Request) -> Result<Run> {
         self.need_change()?;
-        let run = self.space.alloc(request).ok_or(Error::NoSpace)?;
+        let run = self.space.alloc(request, self.claim);
+        let run = run.ok_or(Error::NoSpace)?;
         self.change(journal::BLOCKS_USED, run)?;
         self.check_unmapped(run)?;
         Ok(run)
@@ -283,6 +342,11 @@ impl<'a, M: Medium> Tx<'a, M> {
             return Err(Error::Corrupt(MAPPED));
         }
         Ok(())
+    }
+
+    /// Says which free blocks this may have from now on, and returns which it might before.
+    pub fn claim(&mut self, claim: Claim) -> Claim {
+        core::mem::replace(&mut self.claim, claim)
     }
 
     /// Allocates what was taken outside a transaction.
@@ -329,6 +393,28 @@ impl<'a, M: Medium> Tx<'a, M> {
             || self.changes > CHANGES / 2
             || self.used > self.memory.objects.len() / 2
             || self.log_bytes > journal::capacity(self.volume.geometry()) / 2
+    }
+
+    /// Whether a step fits that needs so much. Every one does if the transaction is new.
+    pub(super) fn has_room(&self, need: Need) -> bool {
+        self.slots + need.blocks + SMALL <= SLOTS
+            && self.changes + need.changes + SMALL_CHANGES <= CHANGES
+            && self.used + arena_need(need) <= self.memory.objects.len()
+            && self.log_bytes + log_need(need) <= journal::capacity(self.volume.geometry())
+    }
+
+    /// What was taken of the transaction so far; all objects count as large.
+    pub(super) fn taken(&self) -> Need {
+        Need {
+            blocks: self.slots,
+            changes: self.changes,
+        }
+    }
+
+    /// Whether to end the transaction before a step that needs so much: it may not fit, and something
+    /// was freed or allocated before, so that the next transaction begins further on.
+    pub(super) fn is_done_before(&self, need: Need) -> bool {
+        self.changes > 0 && !self.has_room(need)
     }
 
     /// Bytes of the arena that objects can still use.
@@ -390,7 +476,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     /// Allocates one block of metadata.
     pub(super) fn alloc_meta(&mut self) -> Result<u64> {
         self.need_change()?;
-        let start = self.space.alloc_meta().ok_or(Error::NoSpace)?;
+        let start = self.space.alloc_meta(self.claim).ok_or(Error::NoSpace)?;
         let run = Run { start, len: 1 };
         self.change(journal::BLOCKS_USED, run)?;
         self.check_unmapped(run)?;

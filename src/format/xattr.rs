@@ -39,9 +39,11 @@ use super::{
         Bug, //
     },
     space::{
+        Claim,
         Request,
         Run, //
     },
+    tx::Need,
     volume::{
         Object,
         Reader,
@@ -81,8 +83,15 @@ const PIECES: usize = VALUE_MAX.div_ceil(PIECE);
 /// More blocks than the list of an inode can have: each holds a name, and [`LIST_MAX`] bounds them.
 const BLOCKS_MAX: usize = LIST_MAX / 4;
 
-/// Blocks that one call of [`free_some`] frees, give or take a value.
+/// Blocks that one call of [`free_some`] frees, give or take a value, even if the transaction has room
+/// for more: others wait for it.
 const BATCH: u64 = 64;
+
+/// What it takes to free a value, and the block with its name or a part of that.
+const VALUE: Need = Need {
+    blocks: 1,
+    changes: PIECES + 1,
+};
 
 /// What the names of attributes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -256,6 +265,14 @@ impl Entry {
 
     fn value_len(&self) -> usize {
         self.value_len.get() as usize
+    }
+
+    /// Blocks of the value, if it has any.
+    fn pieces(&self) -> usize {
+        match self.value.get() {
+            0 => 0,
+            _ => self.value_len().div_ceil(PIECE),
+        }
     }
 
     /// The namespace, if the entry can stand where only `room` bytes are.
@@ -516,7 +533,8 @@ pub fn blocks<M: Medium>(
 ///
 /// # Errors
 /// [`Error::Exists`] and [`Error::NoAttribute`] as `mode` says; [`Error::Overflow`] for a value over
-/// [`VALUE_MAX`] bytes; [`Error::NoSpace`] if there is no block, or the names of all attributes would
+/// [`VALUE_MAX`] bytes; [`Error::NoSpace`] if there is no block, in the reserve neither if the new value
+/// takes no more of them than the old one, or the names of all attributes would
 /// be over [`LIST_MAX`] bytes.
 pub fn set<M: Medium>(
     tx: &mut Tx<'_, M>,
@@ -558,7 +576,15 @@ pub fn set<M: Medium>(
         _ => {}
     }
     if value.len() > INLINE {
+        // One that is not longer than the old one frees as many blocks as it takes.
+        let freed = old.map_or(0, |old| old.entry.pieces());
+        let claim = tx.claim(if value.len().div_ceil(PIECE) <= freed {
+            Claim::Freeing
+        } else {
+            Claim::Ordinary
+        });
         entry.value.set(store_value(tx, ino, value)?);
+        tx.claim(claim);
     }
     let mut block = vacancy;
     if let Some(old) = old {
@@ -590,18 +616,19 @@ pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: Key<'_>) -> Result {
     Ok(())
 }
 
-/// Frees a part of all attributes of an inode, and returns whether there are none left.
+/// Frees a part of all attributes of an inode, as much as the transaction has room for, and returns
+/// whether there are none left.
 pub(super) fn free_some<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     let mut name = [0; NAME_MAX];
     let mut freed = 0;
-    while freed < BATCH {
+    while freed < BATCH && !tx.is_done_before(VALUE) {
         let first = tx.inode(ino)?.xattr.get();
         if first == 0 {
             return Ok(true);
         }
         let link = link(tx, ino, first, 0)?;
         let mut at = 0;
-        while at < link.used && freed < BATCH {
+        while at < link.used && freed < BATCH && !tx.is_done_before(VALUE) {
             let (entry, _) = entry(tx, &link, at, &mut name)?;
             freed += free_value(tx, ino, &entry)?;
             at += entry.size();

@@ -40,7 +40,8 @@ use crate::{
         NoFaults,
         ReadGuard,
         Recheck,
-        SharedInodeLock, //
+        SharedInodeLock,
+        WriteGuard, //
     },
     uapi::PINFS_IOC_LEASE,
     vfs::{
@@ -130,7 +131,9 @@ impl iomap::Operations for BlockMap {
         }
         let wanted = wanted.min(ALLOCATE_MAX);
         if request.is_fault() {
-            allocate_written(inode, first, wanted)
+            // On a full device more may have to be made written than the fault is for, and taken out
+            // of page tables, which needs the lock that faults hold: see `make_room_for_fault`.
+            allocate_written(inode, first, wanted, Growth::Needed)
         } else {
             Ok(Map {
                 new: false,
@@ -229,17 +232,30 @@ fn vet(inode: &INode<Pinfs>, extent: &map::Extent, wanted: u64, lock: &ReadGuard
     vetted.map_err(|err| sb.report(err))
 }
 
+/// Whether a tree must grow for blocks that become written ones.
+#[derive(Clone, Copy)]
+enum Growth {
+    /// Yes, or else it fails.
+    Needed,
+    /// No: if there is no block for it, more blocks become written ones than are asked for.
+    Avoidable,
+}
+
+fn is_no_space(err: &Error) -> bool {
+    err.to_errno() == ENOSPC.to_errno()
+}
+
 /// Makes file block `first` a written one, and as many of the `wanted` blocks as come with it, and
-/// returns the extent.
+/// returns the extent. It may begin before `first` where the tree need not grow.
 ///
 /// Two tasks may want the same block at once, a write under `i_rwsem` and faults under the
 /// invalidate lock: whoever gets the map lock second finds it written and leaves it alone.
-fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64) -> Result<Map> {
+fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64, growth: Growth) -> Result<Map> {
     let ino = inode.ino();
     let sb = inode.super_block();
     let map = &inode.data().map;
     let lock = map.write();
-    let (extent, new, sectors) = sb.transact(&lock, |tx| {
+    let made = sb.transact(&lock, |tx| {
         let (extent, new) = match map::map_tx(tx, ino, first)? {
             Mapping::Extent(extent) if !extent.unwritten => (extent, false),
             Mapping::Extent(unwritten) => {
@@ -264,13 +280,63 @@ fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64) -> Result<Map
             }
         };
         Ok((extent, new, Usage::of(tx.inode(ino)?).sectors))
-    })?;
+    });
+    let (extent, new, sectors) = match made {
+        Err(err) if is_no_space(&err) && matches!(growth, Growth::Avoidable) => {
+            write_without_growth(inode, &lock, first, wanted)?
+        }
+        made => made?,
+    };
     if planted(Bug::ZeroesLate) && new {
         zero_now(inode, &extent)?;
     }
     inode.set_sectors(sectors);
     map.made(&lock, extent);
     Ok(to_map(extent, new))
+}
+
+/// Makes unwritten file blocks written ones where there is no block for the tree: more of them than
+/// were asked for, so that it need not grow. Who was given blocks can write to them.
+///
+/// They are zeroed before, without the journal lock, because there may be many. Nobody else writes to
+/// them: that takes the map lock, which is held. A fatal signal ends it; the next writer begins anew.
+fn write_without_growth(
+    inode: &INode<Pinfs>,
+    lock: &WriteGuard<'_>,
+    first: u64,
+    wanted: u64,
+) -> Result<(map::Extent, bool, u64)> {
+    let ino = inode.ino();
+    let sb = inode.super_block();
+    let volume = sb.data().volume(lock);
+    let found = volume
+        .inode(ino)
+        .and_then(|disk| map::without_growth(volume, &disk, first, wanted));
+    let extent = found.map_err(|err| sb.report(err))?.ok_or(ENOSPC)?;
+    let Run { start, len } = run(&extent);
+    let mut done = 0;
+    while done < len {
+        if crate::task::fatal_signal_pending() {
+            return Err(EINTR);
+        }
+        let (off, piece) = (
+            (start + done) * BLOCK_SIZE,
+            ALLOCATE_MAX.min(len - done) * BLOCK_SIZE,
+        );
+        let session = sb.data().medium().session();
+        session
+            .and_then(|medium| {
+                medium.zero(off, piece)?;
+                medium.flush(off, piece)
+            })
+            .map_err(|err| sb.report(err))?;
+        done += ALLOCATE_MAX;
+    }
+    sb.transact(lock, |tx| {
+        tx.blocks_stored();
+        map::mark_written(tx, ino, extent.lblock, extent.end())?;
+        Ok((extent, true, Usage::of(tx.inode(ino)?).sectors))
+    })
 }
 
 /// Zeroes what a file has already, for [`Bug::ZeroesLate`].
@@ -293,7 +359,7 @@ fn replace_holes(
     first: u64,
     wanted: u64,
 ) -> Result<Map> {
-    let made = allocate_written(inode, first, wanted)?;
+    let made = allocate_written(inode, first, wanted, Growth::Avoidable)?;
     if made.new {
         dax::forget_holes(no_faults, &(made.offset..made.offset + made.length))?;
     }
@@ -512,7 +578,14 @@ fn punch(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     let start = range.start.div_ceil(BLOCK_SIZE);
     let end = range.end / BLOCK_SIZE;
     if start < end {
-        remove_blocks(lock, start..end)?;
+        match remove_blocks(lock, start..end) {
+            // There is not even a node in the reserve to cut an extent in two. What is left of the
+            // range keeps its blocks, and reads as zeroes all the same.
+            Err(err) if is_no_space(&err) => {
+                dax::zero_range(lock, start * BLOCK_SIZE..end * BLOCK_SIZE, MAP)?;
+            }
+            removed => removed?,
+        }
         dax::zero_range(lock, range.start..start * BLOCK_SIZE, MAP)?;
         dax::zero_range(lock, end * BLOCK_SIZE..range.end, MAP)
     } else {
@@ -1032,6 +1105,21 @@ impl Operations for OpenFileOps {
         match command {
             PINFS_IOC_LEASE => layout::lease_ioctl(file.lease(), arg),
             _ => ioctl::ioctl(file, command, arg),
+        }
+    }
+
+    /// Of blocks that were given to a file before the device was full, a store through a mapping needs
+    /// none. Others may have written the block since the fault has failed.
+    fn make_room_for_fault(inode: &INode<Pinfs>, pos: u64) -> bool {
+        let block = pos / BLOCK_SIZE;
+        let no_faults = NoFaults::new(inode);
+        if inode.is_immutable() || pos >= inode.size() {
+            return false;
+        }
+        match look_up(inode, block).map(|found| found.extent) {
+            Ok(Extent::Mapped(_)) => true,
+            Ok(Extent::Unwritten(_)) => replace_holes(&no_faults, inode, block, 1).is_ok(),
+            _ => false,
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     dax,
     format::{
         self,
+        mount,
         Tx, //
     },
     vfs::SuperBlock, //
@@ -158,10 +159,19 @@ impl SuperBlock<Pinfs> {
                      unmount it, keep a copy of the device and run fsck.pinfs\n",
                     self.id()
                 );
+                self.ask_for_check();
                 self.report_damage(errno);
             }
         }
         errno
+    }
+
+    /// Has fsck look at everything, even if the file system is unmounted cleanly. That is noted in a
+    /// word of its own, which can be stored whatever has gone wrong; nothing else is by this.
+    pub(super) fn ask_for_check(&self) {
+        if self.is_read_only() || mount::ask_for_check(self.data().medium()).is_err() {
+            pr_warn!("{}: run fsck.pinfs -f, the need is not noted\n", self.id());
+        }
     }
 
     /// Ends the use of the file system: nothing is read or written from then on.

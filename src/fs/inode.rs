@@ -510,13 +510,15 @@ pub(super) fn evict(inode: &INode<Pinfs>) {
     }
 }
 
-/// Says in the kernel log that an inode stays on the orphan list.
+/// Says in the kernel log that an inode stays on the orphan list, and has fsck look.
 pub(super) fn say_not_freed(inode: &INode<Pinfs>, err: Error) {
+    let sb = inode.super_block();
     pr_err!(
         "{}: inode {} could not be freed ({err:?}); the next mount will try again\n",
-        inode.super_block().id(),
+        sb.id(),
         inode.ino()
     );
+    sb.ask_for_check();
 }
 
 /// Frees a file without a name, in steps that each leave it on the orphan list until it is empty,

@@ -575,27 +575,39 @@ fn load_unrecovered(id: &CStr, volume: &Volume<Pmem>) -> Result<Writer> {
 }
 
 impl Writer {
-    /// Finishes what a crash has left on the orphan list. Nobody uses the file system yet.
-    fn finish_orphans(&mut self, volume: &Volume<Pmem>) -> format::Result {
+    /// Finishes what a crash has left on the orphan list. Nobody uses the file system yet. What
+    /// cannot be finished is none of those who mount: it is left to fsck.
+    fn finish_orphans(&mut self, id: &CStr, volume: &Volume<Pmem>) -> format::Result {
         let Self { journal, space } = self;
-        while journal.run(volume, space, orphan::step)? {}
+        let mut failed = false;
+        orphan::work_off(journal, volume, space, |ino, err| {
+            failed = true;
+            pr_err!(
+                "{id}: inode {ino} could not be freed or truncated ({}); it is set aside, unmount \
+                 the file system and run fsck.pinfs\n",
+                err.message()
+            );
+        })?;
+        if failed {
+            mount::ask_for_check(volume.medium())?;
+        }
         Ok(())
     }
 
     /// Starts writing at a mount: marks the file system as in use, and finishes what is left.
-    fn activate(&mut self, volume: &Volume<Pmem>) -> format::Result {
+    fn activate(&mut self, id: &CStr, volume: &Volume<Pmem>) -> format::Result {
         let Self { journal, space } = self;
         journal.run(volume, space, |tx| mount::mounted(tx, now()))?;
-        self.finish_orphans(volume)
+        self.finish_orphans(id, volume)
     }
 
     /// Finishes what is left before a read-only mount, so that it need not be done beside users when
     /// it is mounted for writing later; ext4 and xfs do so, too. With nothing left nothing is written.
-    fn recover_read_only(&mut self, volume: &Volume<Pmem>) -> format::Result {
+    fn recover_read_only(&mut self, id: &CStr, volume: &Volume<Pmem>) -> format::Result {
         if !mount::status(volume)?.has_orphans() {
             return Ok(());
         }
-        self.finish_orphans(volume)?;
+        self.finish_orphans(id, volume)?;
         self.journal.retire(volume)
     }
 }
@@ -672,7 +684,14 @@ impl FileSystem for Pinfs {
         } else {
             Recovery::Full
         };
-        let writer = load(id, &volume, recovery)?;
+        let writer = load(id, &volume, recovery).inspect_err(|err| {
+            let damaged = err.to_errno() == errno(format::Error::Corrupt("")).to_errno();
+            let may_write = matches!(recovery, Recovery::Full);
+            // Or fsck.pinfs would take it for clean, if it was unmounted so.
+            if may_write && damaged && mount::ask_for_check(volume.medium()).is_err() {
+                pr_warn!("{id}: run fsck.pinfs -f\n");
+            }
+        })?;
         KBox::try_pin_init(
             try_pin_init!(Super {
                 volume,
@@ -700,7 +719,7 @@ impl FileSystem for Pinfs {
         let mut writer = data.writer.lock();
         if !sb.is_read_only() {
             writer
-                .activate(volume)
+                .activate(sb.id(), volume)
                 .map_err(|err| refuse(sb.id(), err))?;
             data.start_writing();
             return Ok(());
@@ -708,7 +727,7 @@ impl FileSystem for Pinfs {
         if data.norecovery || volume.geometry().read_only || sb.is_write_protected() {
             return Ok(());
         }
-        if let Err(err) = writer.recover_read_only(volume) {
+        if let Err(err) = writer.recover_read_only(sb.id(), volume) {
             pr_err!(
                 "{}: what a crash has cut short could not be finished: {}\n",
                 sb.id(),
@@ -779,7 +798,7 @@ impl FileSystem for Pinfs {
         let used = mount::status(volume).map_or(0, |status| status.inodes());
         let free_inodes = counts
             .inode_blocks
-            .saturating_add(counts.free)
+            .saturating_add(counts.available)
             .saturating_mul(format::INODE_SLOTS - 1)
             .saturating_sub(used);
         Statistics {
@@ -787,6 +806,7 @@ impl FileSystem for Pinfs {
             block_size: format::BLOCK_SIZE as u32,
             blocks: counts.total,
             free_blocks: counts.free,
+            available_blocks: counts.available,
             inodes: used.saturating_add(free_inodes),
             free_inodes,
             uuid: volume.geometry().uuid,

@@ -229,7 +229,7 @@ pub fn check_from<M: Medium>(
     let pending = journal::needs_recovery(&volume);
     if !options.force && !repairing && faults.is_empty() && pending == Ok(false) {
         if let Ok(status) = mount::status(&volume) {
-            if !status.is_dirty() {
+            if !status.is_dirty() && mount::wants_check(&volume) == Ok(false) {
                 return Ok(Outcome::Clean(Summary {
                     inodes: status.inodes(),
                     directories: 0,

@@ -275,6 +275,10 @@ impl<M: Medium> Checker<'_, M> {
         status.flags.set(status.flags.get() & !mount::MOUNTED);
         self.volume.store(STATUS, &mut status)?;
         debug_assert_eq!(status.as_bytes().len() as u64 * 16, BLOCK_SIZE);
+        if mount::wants_check(self.volume)? {
+            // This was it. In the overlay it is, until all is repaired.
+            mount::checked(self.volume.medium())?;
+        }
         Ok(())
     }
 }

@@ -9,13 +9,17 @@ use std::collections::{
 
 use pinfs_format::{
     crash::Random,
+    memory::Memory,
     space::{
         self,
+        Claim,
         Request,
         Run, //
     },
     Error,
-    Space, //
+    Result,
+    Space,
+    Tx, //
 };
 use proptest::prelude::*;
 
@@ -25,6 +29,12 @@ use crate::support::{
 };
 
 const GROUP: u64 = 512;
+
+/// Allocates with the reserve.
+fn last_blocks(tx: &mut Tx<'_, Memory>, wanted: Request) -> Result<Run> {
+    tx.claim(Claim::Freeing);
+    tx.alloc_blocks(wanted)
+}
 
 #[test]
 fn never_twice_and_never_lost() {
@@ -67,7 +77,7 @@ fn never_twice_and_never_lost() {
             assert_eq!(fs.space.counts().free, total.free - blocks.len() as u64);
         }
         // The smallest request is met as long as there is anything.
-        while let Ok(run) = fs.run(|tx| tx.alloc_blocks(request(7))) {
+        while let Ok(run) = fs.run(|tx| last_blocks(tx, request(7))) {
             held.insert(run.start, run.len);
         }
         assert_eq!(fs.space.counts().free, 0);
@@ -188,11 +198,11 @@ fn a_dropped_transaction_gives_back() {
 fn freed_blocks_come_back_after_the_commit_only() {
     let mut fs = Fs::new(GROUP);
     let free = fs.space.counts().free;
-    let run = fs.run(|tx| tx.alloc_blocks(request(free))).expect("all");
+    let run = fs.run(|tx| last_blocks(tx, request(free))).expect("all");
     assert_eq!(run.len, free);
     fs.run(|tx| {
         tx.free_blocks(run)?;
-        assert_eq!(tx.alloc_blocks(request(1)), Err(Error::NoSpace));
+        assert_eq!(last_blocks(tx, request(1)), Err(Error::NoSpace));
         Ok(())
     })
     .expect("free");

@@ -309,7 +309,7 @@ fn cuts_on_a_full_device() {
             continue;
         }
         // Nothing is left for the next cut. At an offset of its own each piece would need an extent.
-        while let Ok(extent) = fs.allocate(other, at, MAX_BLOCKS - at) {
+        while let Ok(extent) = fs.allocate_last(other, at, MAX_BLOCKS - at) {
             at += extent.len;
         }
     }

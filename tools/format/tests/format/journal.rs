@@ -15,6 +15,7 @@ use pinfs_format::{
     offset_of,
     volume::inode_offset,
     Error,
+    Journal,
     Medium,
     Result,
     Tx,
@@ -285,8 +286,16 @@ fn what_a_transaction_is_let_change_fits() {
         .collect();
     let image = fs.volume.medium().image();
     for blocks in 1..=6 {
-        let image = with_superblock(image.clone(), |sb| sb.journal_blocks.set(blocks));
-        let mut fs = Fs::mount(Memory::new(image)).0;
+        let small = with_superblock(image.clone(), |sb| sb.journal_blocks.set(blocks));
+        let volume = Volume::open(Memory::new(small)).expect("superblock");
+        let arena = vec![0; journal::ARENA_BYTES];
+        let small = Error::Corrupt("journal is too small");
+        assert_eq!(Journal::new(&volume, arena).err(), Some(small));
+        // A mount refuses it; what a journal of the usual size remembers does for this.
+        let mut fs = Fs {
+            volume,
+            ..Fs::mount(Memory::new(image.clone())).0
+        };
         let mut changed = 0;
         let mut tx = fs.journal.begin(&fs.volume, &mut fs.space).expect("begin");
         for ino in &files {

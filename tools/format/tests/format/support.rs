@@ -23,6 +23,7 @@ use pinfs_format::{
     orphan,
     space::{
         self,
+        Claim,
         Request, //
     },
     superblock::Superblock,
@@ -133,7 +134,12 @@ impl Fs<Memory> {
 
     /// A file system on which checksums say nothing.
     pub fn blind() -> Self {
-        let memory = Memory::blind(vec![0; 512 * 4096]);
+        Self::blind_of(512)
+    }
+
+    /// The same of so many blocks.
+    pub fn blind_of(blocks: usize) -> Self {
+        let memory = Memory::blind(vec![0; blocks * 4096]);
         mkfs::format(&memory, &OPTIONS).expect("format");
         Fs::mount(memory).0
     }
@@ -169,6 +175,16 @@ impl<M: Medium> Fs<M> {
     /// Gives the file blocks for a hole of it, at most `len` and as many as are contiguous.
     pub fn allocate(&mut self, ino: u64, at: u64, len: u64) -> Result<Extent> {
         self.run(|tx| {
+            let extent = file::reserve(tx, ino, at, len)?;
+            file::insert(tx, ino, extent)?;
+            Ok(extent)
+        })
+    }
+
+    /// Does the same, with the reserve too.
+    pub fn allocate_last(&mut self, ino: u64, at: u64, len: u64) -> Result<Extent> {
+        self.run(|tx| {
+            tx.claim(Claim::Freeing);
             let extent = file::reserve(tx, ino, at, len)?;
             file::insert(tx, ino, extent)?;
             Ok(extent)

@@ -279,7 +279,7 @@ fn full_leaves_on_a_full_device() {
     let mut file = Scattered::new(FANOUT);
     let other = file.fs.create(b"other").expect("create");
     let mut blocks = 0;
-    while let Ok(extent) = file.fs.allocate(other, blocks, 1024) {
+    while let Ok(extent) = file.fs.allocate_last(other, blocks, 1024) {
         blocks += extent.len;
     }
     let last = blocks - 1;
