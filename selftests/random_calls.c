@@ -10,6 +10,10 @@
  * - when all are dead, a pin, a lease or a block is left;
  * - the kernel complains, or fsck.pinfs: what runs this program looks.
  *
+ * In the second case administrators do random things to the mount and to the
+ * device meanwhile, and the mount ends in random ways.  Files whose contents
+ * are known must have kept them.
+ *
  * PINFS_CALLS_SECS says for how long; the default is short.  PINFS_SEED
  * repeats a run as far as its random numbers go: the processes race.
  *
@@ -19,6 +23,7 @@
 #include "kselftest_harness.h"
 
 #define PINFS_OWN_FIXTURE
+#include "any_admin.h"
 #include "any_call.h"
 #include "kcov.h"
 #include "pinfs_test.h"
@@ -357,6 +362,154 @@ TEST_F_TIMEOUT(storm, S4_B13_F6_random_calls_end_and_leave_nothing, LIMIT)
 	/* It has been a test of something. */
 	EXPECT_LT(100, board->done);
 	EXPECT_LT(0, board->pinned);
+}
+
+/* ---- administrators ---- */
+
+static void be_admin(unsigned int seed, const char *dir)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		any_admin(&seed, dir);
+}
+
+/* fsck.pinfs -n -f: its exit status, or -1. */
+static int check_device(void)
+{
+	char command[PATH_MAX * 2];
+
+	snprintf(command, sizeof(command), "%s -n -f %s >&2",
+		 getenv("PINFS_FSCK") ?: "/pinfs/bin/fsck.pinfs", test_dev);
+	/* What was printed before is printed once. */
+	fflush(NULL);
+	return system(command);
+}
+
+/* How a round ends. */
+enum ending { ENDING_UMOUNT, ENDING_DETACH, ENDING_SHUTDOWN, ENDINGS };
+
+static long umount_all(void)
+{
+	long ret;
+
+	/* One mount may lie on another. */
+	while (!(ret = ERR(umount2(test_mnt, 0))))
+		;
+	return ret;
+}
+
+static const char *const actions[ADMIN_ACTIONS] = {
+	[ADMIN_REMOUNT] = "remount", [ADMIN_SYSRQ] = "sysrq-u", [ADMIN_FREEZE] = "freeze",
+	[ADMIN_CHATTR] = "chattr", [ADMIN_DROP_CACHES] = "drop_caches",
+	[ADMIN_READ_DEVICE] = "read the device", [ADMIN_WRITE_DEVICE] = "write to the device",
+	[ADMIN_FSCK] = "fsck -n", [ADMIN_BLKID] = "blkid", [ADMIN_UMOUNT] = "umount",
+	[ADMIN_DETACH] = "umount -l", [ADMIN_RMMOD] = "rmmod",
+};
+
+#define ALL_OF_A_ROUND	(CALLERS + KEEPERS + ADMINS)
+
+/* Everybody at once for a while: callers, keepers and administrators. */
+static void start_round(pid_t *pid, unsigned int seed, const char *dir, const int *post)
+{
+	for (int i = 0; i < ALL_OF_A_ROUND; i++) {
+		pid[i] = fork();
+		if (pid[i])
+			continue;
+		if (i < ADMINS)
+			be_admin(seed + i, dir);
+		else if (i < ADMINS + KEEPERS)
+			be_keeper(i - ADMINS, seed + i, dir);
+		else
+			be_caller(i - ADMINS - KEEPERS, seed + i, dir, post[i % 2]);
+	}
+}
+
+TEST_F_TIMEOUT(storm, H4_B16_M2_S3_administrators_at_random_lose_nothing, LIMIT)
+{
+	const char *given = getenv("PINFS_SEED");
+	unsigned int seed = given ? strtoul(given, NULL, 0) : (unsigned int)now_ms();
+	long end = now_ms() + seconds() * 1000, rounds = 0, ended[ENDINGS] = {};
+	/* As udev's probes have it, all the time, with old blocks in the page cache. */
+	static char old[MIB];
+	int post[2], device, root;
+	pid_t pid[ALL_OF_A_ROUND];
+
+	if (!test_device())
+		SKIP(return, "PINFS_DEV is not set: no device to mount again");
+	ASSERT_EQ(0, chdir("/"));
+	printf("# seed %u, %ld s\n", seed, seconds());
+	admin_board = mmap(NULL, sizeof(*admin_board), PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, admin_board);
+	ASSERT_EQ(0, ERR(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, post)));
+	device = open(test_dev, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, device);
+	for (int i = 0; i < KEEPERS; i++)
+		ASSERT_LE(0, keeper_make(i, self->dir));
+
+	while ((now_ms() < end || rounds < ENDINGS) && !admin_board->wrong[0] && !board->wrong[0]) {
+		/* Each way to end at least once. */
+		enum ending ending = rounds < ENDINGS ? (enum ending)rounds : seed % ENDINGS;
+
+		ASSERT_EQ(sizeof(old), ERR(pread(device, old, sizeof(old), 0)));
+		root = open(test_mnt, O_RDONLY | O_CLOEXEC);
+		ASSERT_LE(0, root);
+		start_round(pid, seed, self->dir, post);
+		nap_ms(ROUND_MS);
+		/* A frozen file system would keep the others from ending: no administrator ends in between. */
+		for (int i = 0; i < ALL_OF_A_ROUND; i++) {
+			long ms;
+
+			if (i == ADMINS) {
+				EXPECT_EQ(0, admin_restore(self->dir));
+				if (ending == ENDING_DETACH)
+					umount2(test_mnt, MNT_DETACH);
+				if (ending == ENDING_SHUTDOWN) {
+					EXPECT_EQ(0, admin_shutdown());
+				}
+			}
+			ms = end_of(pid[i]);
+			EXPECT_LE(0, ms) {
+				TH_LOG("seed %u: process %d cannot be killed", seed, i);
+				tell_where(pid[i]);
+			}
+		}
+		close(root);
+		/* Until what was on its way has ended. */
+		EXPECT_TRUE(EVENTUALLY(umount_all() == -EINVAL, 5000)) {
+			TH_LOG("seed %u: %ld", seed, umount_all());
+		}
+		EXPECT_EQ(0, check_device()) {
+			TH_LOG("seed %u, ending %d: fsck finds faults", seed, ending);
+		}
+		ASSERT_EQ(0, ERR(mount(test_dev, test_mnt, "pinfs", 0, NULL)));
+		for (int i = 0; i < KEEPERS; i++) {
+			EXPECT_TRUE(keeper_verify(i, self->dir)) {
+				TH_LOG("seed %u, ending %d: %s", seed, ending, admin_board->wrong);
+			}
+		}
+		EXPECT_FALSE(pinned());
+		EXPECT_FALSE(leased(self->dir));
+		ended[ending]++;
+		rounds++;
+		seed += 97;
+	}
+	close(post[0]);
+	close(post[1]);
+	close(device);
+	EXPECT_STREQ("", admin_board->wrong);
+	EXPECT_STREQ("", board->wrong) {
+		TH_LOG("the poison was seen by %s", board->wrong);
+	}
+	printf("# %ld rounds (%ld ended by umount, %ld by umount -l, %ld by a shutdown), %ld writes and %ld fsyncs of keepers\n",
+	       rounds, ended[ENDING_UMOUNT], ended[ENDING_DETACH], ended[ENDING_SHUTDOWN],
+	       admin_board->writes, admin_board->syncs);
+	for (int i = 0; i < ADMIN_ACTIONS; i++)
+		printf("# %5ld %s\n", admin_board->actions[i], actions[i]);
+	/* It has been a test of something. */
+	EXPECT_LT(0, admin_board->syncs);
+	EXPECT_LT(ADMIN_ACTIONS, admin_board->writes);
+	munmap(admin_board, sizeof(*admin_board));
 }
 
 TEST_HARNESS_MAIN
