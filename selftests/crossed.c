@@ -5,7 +5,7 @@
  *
  *	crossed MOUNTPOINT STEP...
  *
- * A step is a letter and 1 or 2, for the file "one" or "two":
+ * A step is 1 or 2, for the file "one" or "two", and a letter:
  *
  *	M	map it where 2 MiB can be one page
  *	m	map it where they cannot
@@ -196,16 +196,16 @@ static void race(void)
 
 static void step(const char *what)
 {
-	struct file *file = &files[what[1] == '2'];
+	struct file *file = &files[what[0] == '2'];
 
-	switch (what[0]) {
+	switch (what[0] ? what[1] : 0) {
 	case 'M':
 	case 'm':
 	case 'S':
-		return map(file, what[0]);
+		return map(file, what[1]);
 	case 'R':
 	case 'W':
-		return touch(file, what[0]);
+		return touch(file, what[1]);
 	case 'V':
 		return into_pipe(file);
 	case 'D':
@@ -220,7 +220,7 @@ static void step(const char *what)
 		return;
 	case 'r':
 	case 'w':
-		return all_of(file, what[0]);
+		return all_of(file, what[1]);
 	case 's':
 		return note(fsync(file->fd), 's', file);
 	case 'x':

@@ -25,19 +25,19 @@ SHARED="inside head partial same shifted twice single twice-single"
 # See crossed.c.
 STEPS=(
 	# The large page first, and kept in a pipe.
-	"x1 M1 W1 V1 M2 W2 V2 m2 W2 w2 r2 s2 D1 D2 t2 U1 U2 u1 u2"
+	"1x 1M 1W 1V 2M 2W 2V 2m 2W 2w 2r 2s 1D 2D 2t 1U 2U 1u 2u"
 	# Small pages first, of the one and of the other.
-	"m2 W2 V2 x1 M1 W1 V1 w1 r1 s1 D2 D1 p1 t1 u2 u1"
-	"m1 W1 V1 M2 W2 x1 m2 R2 D1 p1 t1 p2 t2 u1 u2"
+	"2m 2W 2V 1x 1M 1W 1V 1w 1r 1s 2D 1D 1p 1t 2u 1u"
+	"1m 1W 1V 2M 2W 1x 2m 2R 1D 1p 1t 2p 2t 1u 2u"
 	# Only readers; a file is gone while its page is in a pipe.
-	"M2 R2 V2 x1 U2 u2 c2 M1 R1 m1 R1 D2 w1 t1"
+	"2M 2R 2V 1x 2U 2u 2c 1M 1R 1m 1R 2D 1w 1t"
 	# What one gives up, while the other has it, and who gets it then.
-	"M2 W2 x1 t1 n1 R2 V2 U2 D2"
-	"x1 M1 W1 m2 R2 t2 n1 R1 p1"
+	"2M 2W 1x 1t 1n 2R 2V 2U 2D"
+	"1x 1M 1W 2m 2R 2t 1n 1R 1p"
 	# Synchronous mappings.
-	"S1 W1 S2 W2 x1 s1 s2 t1 t2"
+	"1S 1W 2S 2W 1x 1s 2s 1t 2t"
 	# Both at once.
-	"z1 x1"
+	"1z 1x"
 )
 
 need_root_and_module
@@ -57,8 +57,8 @@ all_pages() {
 	"$PINFS_MKFS" -f "$PINFS_DEV" >/dev/null && mount -t pinfs "$PINFS_DEV" "$MNT" || return
 	free=$(($(stat -f -c %a "$MNT") / 512 * 512 * 4096))
 	((free <= 64 << 20)) || free=$((64 << 20))
-	fallocate -l $free "$MNT/one" && fallocate -l 4096 "$MNT/two" &&
-		"$HERE/crossed" "$MNT" M1 W1 U1 m1 W1 U1 t1 e1 m1 W1 U1 >"$WORK/all" &&
+	fallocate -l "$free" "$MNT/one" && fallocate -l 4096 "$MNT/two" &&
+		"$HERE/crossed" "$MNT" 1M 1W 1U 1m 1W 1U 1t 1e 1m 1W 1U >"$WORK/all" &&
 		[[ $(<"$WORK/all") == "0 EUCLEAN, 0 EROFS, 0 SIGBUS, 0 others" ]] || return
 	umount "$MNT"
 }
@@ -93,15 +93,15 @@ for case in "${cases[@]}"; do
 		found=$(log_since | grep -E "$FAULTS" | head -n 5) && wrong+=" in the kernel's log: $found"
 	done
 	if [[ $wrong ]]; then
-		fail "H6_B2_$case" "$wrong"
+		fail "H6 S4 blocks of two things (fault B2): $case" "$wrong"
 		umount -l "$MNT" 2>/dev/null
 	else
-		pass "H6_B2_$case"
+		pass "H6 S4 blocks of two things (fault B2): $case"
 	fi
 done
 log_mark
-succeeds "H6_B2_pages_are_as_good_as_new" all_pages
-log_clean "H6_B2_no_fault_in_the_kernels_log"
+succeeds "H6 pages are as good as new afterwards" all_pages
+log_clean "H6 no fault in the kernel's log"
 umount "$MNT" 2>/dev/null
-is "H6_B2_the_module_goes" 0 "$(error_of unload)"
+is "H6 the module goes" 0 "$(error_of unload)"
 finish
