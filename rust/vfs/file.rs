@@ -934,13 +934,7 @@ impl<T: Operations> Thunks<T> {
             let mut result = if write && inode.is_immutable() {
                 bindings::vm_fault_reason_VM_FAULT_SIGBUS as bindings::vm_fault_t
             } else {
-                bindings::dax_iomap_fault(
-                    vmf,
-                    order,
-                    &mut pfn,
-                    &mut error,
-                    T::MAP.for_faults(),
-                )
+                bindings::dax_iomap_fault(vmf, order, &mut pfn, &mut error, T::MAP.for_faults())
             };
             if result & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC as bindings::vm_fault_t != 0 {
                 // Where the mapping has another page, the core has left that in its place, but it
