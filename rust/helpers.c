@@ -695,17 +695,36 @@ static __always_inline bool claim_single(atomic_t *group, struct folio *page)
 	return false;
 }
 
+static bool is_page(const void *entry)
+{
+	return xa_is_value(entry) && !(xa_to_value(entry) & DAX_NO_PAGE);
+}
+
 /* Whether the mapping has a page of the device at an index. */
 static bool has_page(struct address_space *mapping, pgoff_t index)
 {
-	XA_STATE(xas, &mapping->i_pages, index);
+	return is_page(xa_load(&mapping->i_pages, index));
+}
+
+/*
+ * The same for the index where an entry of 2 MiB begins that the caller has
+ * locked: so it is there, and in a slot of its own.  xa_load() costs four times
+ * as much.
+ */
+static __always_inline bool has_huge_page(struct address_space *mapping, pgoff_t index)
+{
+	const struct xarray *xa = &mapping->i_pages;
 	void *entry;
 
-	/* The entry is locked, so that it is not moved. */
 	rcu_read_lock();
-	entry = xas_load(&xas);
+	entry = xa_head(xa);
+	while (xa_is_node(entry)) {
+		const struct xa_node *node = xa_to_node(entry);
+
+		entry = xa_entry(xa, node, (index >> node->shift) & XA_CHUNK_MASK);
+	}
 	rcu_read_unlock();
-	return xa_is_value(entry) && !(xa_to_value(entry) & DAX_NO_PAGE);
+	return is_page(entry);
 }
 
 /*
@@ -734,11 +753,11 @@ static bool take_group(atomic_t *group, struct folio *first, int state)
 	return true;
 }
 
-static bool claim_huge(atomic_t *group, struct folio *first, struct address_space *mapping,
+static __always_inline bool claim_huge(atomic_t *group, struct folio *first, struct address_space *mapping,
 		       pgoff_t index)
 {
 	/* The core would leave the mapping's entry as it is, and map these pages. */
-	return !has_page(mapping, index) && take_group(group, first, GROUP_FOLIO);
+	return !has_huge_page(mapping, index) && take_group(group, first, GROUP_FOLIO);
 }
 
 /*
