@@ -621,10 +621,13 @@ pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: Key<'_>) -> Result {
 pub(super) fn free_some<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     let mut name = [0; NAME_MAX];
     let mut freed = 0;
-    while freed < BATCH && !tx.is_done_before(VALUE) {
+    loop {
         let first = tx.inode(ino)?.xattr.get();
         if first == 0 {
             return Ok(true);
+        }
+        if freed >= BATCH || tx.is_done_before(VALUE) {
+            return Ok(false);
         }
         let link = link(tx, ino, first, 0)?;
         let mut at = 0;
@@ -642,7 +645,6 @@ pub(super) fn free_some<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool>
             freed += 1;
         }
     }
-    Ok(tx.inode(ino)?.xattr.get() == 0)
 }
 
 fn attributes_mut<'t, M: Medium>(
