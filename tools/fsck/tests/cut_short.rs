@@ -52,7 +52,10 @@ use pinfs_format::{
     mount,
     namespace,
     offset_of,
-    space,
+    space::{
+        self,
+        Claim, //
+    },
     superblock::Superblock,
     volume::inode_offset,
     xattr::Namespace,
@@ -611,6 +614,8 @@ fn full(blocks: u64, journal_blocks: u64) -> Vec<u8> {
         .expect("create");
     let mut at = 0;
     while let Ok(extent) = journal.run(&volume, &mut space, |tx| {
+        // The reserve, too.
+        tx.claim(Claim::Freeing);
         let extent = file::reserve(tx, ino, at, blocks)?;
         let extent = Extent {
             unwritten: true,
