@@ -73,10 +73,15 @@ static long remount(const char *mnt, unsigned long flags)
 	return ERR(mount(NULL, mnt, NULL, MS_REMOUNT | flags, NULL));
 }
 
-/* Another administrator may have detached it just now. */
+/* Another administrator may have detached it just now, or made it read-only, and then it is so here, too. */
 static long mount_again(void)
 {
-	return ERR(mount(test_dev, test_mnt, "pinfs", 0, NULL));
+	long ret = ERR(mount(test_dev, test_mnt, "pinfs", 0, NULL));
+
+	if (ret != -EBUSY)
+		return ret;
+	ret = ERR(mount(test_dev, test_mnt, "pinfs", MS_RDONLY, NULL));
+	return ret ?: remount(test_mnt, 0);
 }
 
 static bool mounted(void)
