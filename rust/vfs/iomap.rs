@@ -164,9 +164,7 @@ impl<T: Operations> Thunks<T> {
         iomap_next: Some(Self::next_of_fault),
     };
 
-    /// Fills in the next mapping. Returns 1, or 0 if the whole range is done, or an errno. As
-    /// `iomap_iter_next()`, which is inline, without a function that is told of ends: nothing is to
-    /// be done then.
+    /// Fills in the next mapping. Nothing is to be done where one ends.
     ///
     /// # Safety
     ///
@@ -176,20 +174,8 @@ impl<T: Operations> Thunks<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By this function's requirements.
-        unsafe {
-            if (*iomap).length != 0 {
-                let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, 0);
-                if ret <= 0 {
-                    return ret;
-                }
-            }
-        }
-        from_result(|| {
-            // SAFETY: By this function's requirements. The mapping of before has been ended.
-            unsafe { Self::map(iter, iomap)? };
-            Ok(1)
-        })
+        // SAFETY: By this function's requirements, which are also those of `map`.
+        unsafe { Self::advance(iter, iomap, srcmap, || 0, || Self::map(iter, iomap)) }
     }
 
     /// Does what [`Self::next`] does, and claims the pages that the fault is about to give to the
@@ -205,24 +191,47 @@ impl<T: Operations> Thunks<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
+        // SAFETY: By this function's requirements, which are also those of the functions called. A
+        // mapping ends that was claimed when it was filled in.
+        unsafe {
+            Self::advance(
+                iter,
+                iomap,
+                srcmap,
+                || Self::unclaim(iter, iomap),
+                || {
+                    Self::map(iter, iomap)?;
+                    Self::claim(iter, iomap)
+                },
+            )
+        }
+    }
+
+    /// Does what `iomap_iter_next()` does, which is inline: ends the mapping that `iomap` holds, if
+    /// it holds one, by `end`, which returns 0 or an errno, and fills in the next by `begin`.
+    /// Returns 1, or 0 if the whole range is done, or an errno.
+    ///
+    /// # Safety
+    ///
+    /// The arguments must be as in iomap's call of `iomap_next`.
+    #[inline(always)]
+    unsafe fn advance(
+        iter: *const bindings::iomap_iter,
+        iomap: *mut bindings::iomap,
+        srcmap: *mut bindings::iomap,
+        end: impl FnOnce() -> c_int,
+        begin: impl FnOnce() -> Result,
+    ) -> c_int {
         // SAFETY: By this function's requirements.
         unsafe {
             if (*iomap).length != 0 {
-                let ended = Self::unclaim(iter, iomap);
-                let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, ended);
+                let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, end());
                 if ret <= 0 {
                     return ret;
                 }
             }
         }
-        from_result(|| {
-            // SAFETY: By this function's requirements. The mapping of before has been ended.
-            unsafe {
-                Self::map(iter, iomap)?;
-                Self::claim(iter, iomap)?;
-            }
-            Ok(1)
-        })
+        from_result(|| begin().map(|()| 1))
     }
 
     /// Claims the pages of a mapping that was filled in for a page fault.
