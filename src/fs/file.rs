@@ -241,10 +241,6 @@ enum Growth {
     Avoidable,
 }
 
-fn is_no_space(err: &Error) -> bool {
-    err.to_errno() == ENOSPC.to_errno()
-}
-
 /// Makes file block `first` a written one, and as many of the `wanted` blocks as come with it, and
 /// returns the extent. It may begin before `first` where the tree need not grow.
 ///
@@ -282,7 +278,7 @@ fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64, growth: Growt
         Ok((extent, new, Usage::of(tx.inode(ino)?).sectors))
     });
     let (extent, new, sectors) = match made {
-        Err(err) if is_no_space(&err) && matches!(growth, Growth::Avoidable) => {
+        Err(ENOSPC) if matches!(growth, Growth::Avoidable) => {
             write_without_growth(inode, &lock, first, wanted)?
         }
         made => made?,
@@ -581,7 +577,7 @@ fn punch(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
         match remove_blocks(lock, start..end) {
             // There is not even a node in the reserve to cut an extent in two. What is left of the
             // range keeps its blocks, and reads as zeroes all the same.
-            Err(err) if is_no_space(&err) => {
+            Err(ENOSPC) => {
                 dax::zero_range(lock, start * BLOCK_SIZE..end * BLOCK_SIZE, MAP)?;
             }
             removed => removed?,
