@@ -19,8 +19,6 @@
 
 #include <linux/fs.h>
 
-/* FS_IOC_SHUTDOWN, which <linux/fs.h> has since Linux 7.0 only. */
-#define SHUTDOWN	_IOR('X', 125, __u32)
 #define WORDS		((long)(PAGE / sizeof(uint64_t)))
 /* The upper half says whose block it is and which, the lower half the version. */
 #define STAMP(which, block, version) \
@@ -63,7 +61,7 @@ static int run(char *const argv[])
 	return WEXITSTATUS(status);
 }
 
-static char *fsck_path(void)
+char *fsck_path(void)
 {
 	return getenv("PINFS_FSCK") ?: "/pinfs/bin/fsck.pinfs";
 }
@@ -130,7 +128,7 @@ static long do_freeze(unsigned int *seed)
 static long set_flags(const char *path, int set, int clear)
 {
 	/* Of a device or a FIFO it would be the driver's, or wait. */
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC), flags = 0;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC), flags = 0, wanted;
 	struct stat st;
 	long ret = -EINVAL;
 
@@ -138,13 +136,9 @@ static long set_flags(const char *path, int set, int clear)
 		return -errno;
 	if (!fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
 		ret = ERR(ioctl(fd, FS_IOC_GETFLAGS, &flags));
-	if (!ret && (flags | set) != flags) {
-		flags |= set;
-		ret = ERR(ioctl(fd, FS_IOC_SETFLAGS, &flags));
-	} else if (!ret && flags & clear) {
-		flags &= ~clear;
-		ret = ERR(ioctl(fd, FS_IOC_SETFLAGS, &flags));
-	}
+	wanted = (flags | set) & ~clear;
+	if (!ret && wanted != flags)
+		ret = ERR(ioctl(fd, FS_IOC_SETFLAGS, &wanted));
 	close(fd);
 	return ret;
 }

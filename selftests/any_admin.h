@@ -51,6 +51,9 @@ extern struct admin_board *admin_board;
 /* One random action.  The state of the mount may be another afterwards; see admin_restore(). */
 void any_admin(unsigned int *seed, const char *dir);
 
+/* Where fsck.pinfs is. */
+char *fsck_path(void);
+
 /*
  * Undoes what an administrator that was killed may have left: every file
  * system is writable, thawed and mounted, no file of `dir` is immutable.

@@ -33,8 +33,6 @@
 #define LONG_NAMES	90		/* which make directories large */
 #define HANDLES		6
 #define REACH		(3 * MIB)	/* of most offsets */
-/* FS_IOC_SHUTDOWN, which <linux/fs.h> has since Linux 7.0 only. */
-#define SHUTDOWN	_IOR('X', 125, __u32)
 
 struct mapping {
 	char *at;

@@ -8,9 +8,14 @@
 
 #include <stdint.h>
 
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
 #define CALLERS		4
 #define DIRS		2	/* d0, d1 ... */
 #define POISON		0x706f69736f6e2121ULL
+/* FS_IOC_SHUTDOWN, which <linux/fs.h> has since Linux 7.0 only. */
+#define SHUTDOWN	_IOR('X', 125, __u32)
 
 /* What all processes see. */
 struct board {

@@ -378,8 +378,7 @@ static int check_device(void)
 {
 	char command[PATH_MAX * 2];
 
-	snprintf(command, sizeof(command), "%s -n -f %s >&2",
-		 getenv("PINFS_FSCK") ?: "/pinfs/bin/fsck.pinfs", test_dev);
+	snprintf(command, sizeof(command), "%s -n -f %s >&2", fsck_path(), test_dev);
 	/* What was printed before is printed once. */
 	fflush(NULL);
 	return system(command);
