@@ -184,20 +184,12 @@ pub fn trim<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
 ///
 /// Locks: nobody else may use the file system yet.
 pub fn step<M: Medium>(tx: &mut Tx<'_, M>) -> Result<bool> {
-    let ino = behind(tx, 0)?;
+    let ino = tx.status()?.orphans.get();
     if ino == 0 {
         return Ok(false);
     }
     work_on(tx, ino)?;
     Ok(true)
-}
-
-/// The inode behind `ino` on the list, or the newest if that is 0; 0 if there is none.
-fn behind<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<u64> {
-    Ok(match ino {
-        0 => tx.status()?.orphans.get(),
-        _ => tx.inode(ino)?.orphan_next.get(),
-    })
 }
 
 /// Does a part of the work of an inode that is on the list.

@@ -3,7 +3,7 @@
 //! What is left on the orphan list when a file system that was mounted read-only is written again.
 //!
 //! At a mount nobody uses the file system yet, and the list is worked off as it comes
-//! ([`orphan::step`](crate::format::orphan::step)), whether the mount is read-only or not. So what a
+//! ([`orphan::work_off`](crate::format::orphan::work_off)), whether the mount is read-only or not. So what a
 //! later remount finds is what came onto the list meanwhile, or what could not be done at the mount
 //! because the device was write-protected then. Others may use all of it:
 //!

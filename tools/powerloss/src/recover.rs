@@ -224,10 +224,12 @@ pub fn mount(scratch: &Scratch, buffers: &mut Buffers) -> std::result::Result<Mo
             mount::mounted(tx, Time::default())
         })?;
         step = "files without a name";
-        let mut worked = recovered != Recovered::Nothing;
-        while journal.run(&volume, &mut space, orphan::step)? {
-            worked = true;
-        }
+        let worked = recovered != Recovered::Nothing || mount::status(&volume)?.has_orphans();
+        let mut failed = Ok(());
+        orphan::work_off(&mut journal, &volume, &mut space, |_, error| {
+            failed = Err(error);
+        })?;
+        failed?;
         step = "reading the tree";
         let tree = tree::read(&volume)?;
         Ok(Mounted { tree, worked })
