@@ -607,8 +607,9 @@ bool pinfs_helper_bdev_dax_misaligned(struct block_device *bdev)
  * mapping and comes into another, or comes at another index, or as part of a
  * huge page, gets a wrong owner, order or reference count for good
  * (dax_associate_entry(), dax_folio_init(), vmf_insert_folio_pmd()).  So a page
- * fault claims the pages that it is about to give to the core, between
- * iomap_begin and iomap_end, while it holds the lock of the mapping's entry:
+ * fault claims the pages that it is about to give to the core, from the
+ * iomap_next that fills in their mapping to the one that ends it, while it holds
+ * the lock of the mapping's entry:
  *
  * - The page that the mapping has at this index already: nothing is to be done,
  *   as the entry cannot change.
