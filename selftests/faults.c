@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -35,7 +36,9 @@
 #define MOST_PLACES	20000
 #define LIMIT		1200
 
-static const char *dev, *module;
+static const char *dev;
+/* A copy of the module in memory: no failure takes place in the file system that it comes from. */
+static int module = -1;
 static char mnt[] = "/tmp/pinfs-faults.XXXXXX";
 
 /* ---- injection ---- */
@@ -159,9 +162,24 @@ static long load_file(const char *path)
 	return ret;
 }
 
+static long copy_module(const char *path)
+{
+	int from = open(path, O_RDONLY | O_CLOEXEC);
+	long ret = ERR(from);
+
+	if (ret < 0)
+		return ret;
+	module = memfd_create("pinfs.ko", MFD_CLOEXEC);
+	ret = ERR(module);
+	while (ret >= 0 && (ret = ERR(sendfile(module, from, NULL, MIB))) > 0)
+		;
+	close(from);
+	return ret;
+}
+
 static long load(void)
 {
-	return load_file(module);
+	return ERR(syscall(SYS_finit_module, module, "", 0));
 }
 
 static long unload(void)
@@ -702,11 +720,12 @@ static const char *prepare_own(void)
 static const char *why_not(void)
 {
 	dev = getenv("PINFS_DEV");
-	module = getenv("PINFS_KO") ?: "/pinfs/pinfs.ko";
 	if (geteuid())
 		return "not root";
 	if (!dev)
 		return "PINFS_DEV is not set";
+	if (copy_module(getenv("PINFS_KO") ?: "/pinfs/pinfs.ko"))
+		return "no module to load (PINFS_KO)";
 	return access(fail_nth, W_OK) ? prepare_own() : prepare_kernel();
 }
 
