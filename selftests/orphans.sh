@@ -14,8 +14,8 @@ WORK=$(mktemp -d /tmp/pinfs-orphans.XXXXXX)
 trap 'umount "$MNT" 2>/dev/null; rm -rf "$WORK"; leave' EXIT
 insmod "$PINFS_KO" || exit 1
 
-# Bytes at the start of the device that hold what is made here.
-HEAD=$((16 << 20))
+# MiB at the start of the device that hold what is made here.
+HEAD=16
 
 # pieces FILE: every second block, more of them than the inode has room for.
 pieces() {
@@ -25,19 +25,8 @@ pieces() {
 	done
 }
 
-# spoil OFFSET: changes a byte in a block of the device, past the page cache.
-spoil() {
-	dd if="$PINFS_DEV" of="$WORK/block" iflag=direct bs=4096 count=1 skip=$(($1 / 4096)) status=none
-	printf '\125' | dd of="$WORK/block" bs=1 seek=100 conv=notrunc status=none
-	dd if="$WORK/block" of="$PINFS_DEV" oflag=direct bs=4096 count=1 seek=$(($1 / 4096)) conv=notrunc status=none
-}
-
-# nodes: where there are tree nodes, in the order of their blocks.
-nodes() {
-	dd if="$PINFS_DEV" of="$WORK/head" iflag=direct bs=1M count=$((HEAD >> 20)) status=none
-	LC_ALL=C grep -abo pNod "$WORK/head" | cut -d: -f1 | while read -r at; do
-		((at % 4096)) || echo "$at"
-	done
+options() {
+	awk -v m="$MNT" '$2 == m { print $4 }' /proc/mounts
 }
 
 fsck() {
@@ -47,10 +36,10 @@ fsck() {
 	echo "$status $out"
 }
 
-plan 14
+plan 23
 
 # No node of what was there before.
-dd if=/dev/zero of="$PINFS_DEV" oflag=direct bs=1M count=$((HEAD >> 20)) status=none
+dd if=/dev/zero of="$PINFS_DEV" oflag=direct bs=1M count=$HEAD status=none
 "$PINFS_MKFS" -f "$PINFS_DEV" >/dev/null && mount -t pinfs "$PINFS_DEV" "$MNT"
 free=$(stat -f -c %f "$MNT")
 pieces "$MNT/first"
@@ -63,10 +52,12 @@ held=$(stat -f -c %f "$MNT")
 exec 7<&- 8<&- 9<&-
 umount "$MNT"
 
-nodes >"$WORK/nodes"
+read_head "$HEAD" >"$WORK/head"
+tree_nodes "$WORK/head" >"$WORK/nodes"
 mapfile -t found <"$WORK/nodes"
 is "S3 three files have a node" 3 "${#found[@]}"
 spoil "${found[1]}"
+read_head "$HEAD" >"$WORK/damaged"
 
 log_mark
 succeeds "S4 a mount goes on without an orphan that cannot be freed (A6)" mount -t pinfs "$PINFS_DEV" "$MNT"
@@ -77,8 +68,7 @@ succeeds "S4 files can be made and written beside it" sh -c "echo text >'$MNT/ne
 exec 7<"$MNT/new"
 succeeds "S4 and lose their name while they are open" rm "$MNT/new"
 exec 7<&-
-matches "S4 the file system is in use for writing" '(^|,)rw(,|$)' \
-	"$(awk -v m="$MNT" '$2 == m { print $4 }' /proc/mounts)"
+matches "S4 the file system is in use for writing" '^rw,.*dax=always$' "$(options)"
 succeeds "S4 umount" umount "$MNT"
 log_clean "S4 nothing is wrong with the kernel"
 
@@ -88,4 +78,17 @@ matches "S4 fsck is not asked for any more" '^0 .*clean' "$(fsck -n)"
 succeeds "S4 the next mount frees it" mount -t pinfs "$PINFS_DEV" "$MNT"
 is "S4 no block is lost" "$free" "$(stat -f -c %f "$MNT")"
 umount "$MNT"
+
+# The same, left by a mount that is read-only, when somebody wants to write.
+dd if="$WORK/damaged" of="$PINFS_DEV" oflag=direct bs=1M status=none
+succeeds "S4 a read-only mount goes on without it" mount -t pinfs -o ro "$PINFS_DEV" "$MNT"
+log_mark
+succeeds "S4 and can be remounted for writing" mount -o remount,rw "$MNT"
+matches "S4 which says that it is set aside" 'inode [0-9]+ could not be freed .*fsck.pinfs' "$(log_since)"
+matches "S4 and the file system is in use for writing" '^rw,.*dax=always$' "$(options)"
+succeeds "S4 files can be made and written" sh -c "echo text >'$MNT/new' && sync && rm '$MNT/new'"
+is "S4 the others are free" "$now" "$(stat -f -c %f "$MNT")"
+succeeds "S4 umount" umount "$MNT"
+matches "S4 fsck looks" '^4 .*tree' "$(fsck -n)"
+matches "S4 fsck repairs it" '^1 .*all repaired' "$(fsck -y)"
 finish

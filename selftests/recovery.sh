@@ -54,12 +54,16 @@ is_read_only() {
 
 # The device as it is, without its end, of which nothing is used here.
 medium() {
-	dd if="$PINFS_DEV" bs=1M count=64 iflag=direct status=none
+	read_head 64
 }
 
 # medium_is_kept NAME: it is as it was at keep_medium.
 keep_medium() {
 	medium >"$WORK/before"
+}
+
+restore_medium() {
+	dd if="$WORK/before" of="$PINFS_DEV" bs=1M conv=notrunc,fsync status=none oflag=direct
 }
 
 medium_is_kept() {
@@ -233,7 +237,7 @@ same_as_expected() {
 }
 
 collapses() {
-	local size
+	local size node
 	# Somebody reads it after a crash, and then it is mounted for writing.
 	is "B16 A1 a crash in the middle of a collapse" cut "$(cut_short)"
 	collapse_to "$WORK/sparse"
@@ -257,6 +261,7 @@ collapses() {
 	# On a device that was write-protected at the mount it cannot be finished before. All of it
 	# that was done is in its place, so the journal is not needed.
 	is "B16 A1 another crash in the middle of a collapse" cut "$(cut_short)"
+	keep_medium
 	dd if=/dev/zero of="$PINFS_DEV" bs=64 seek=$((2 * 64)) count=1 conv=notrunc,fsync status=none
 	blockdev --setro "$PINFS_DEV"
 	mount -t pinfs -o ro "$PINFS_DEV" "$MNT"
@@ -279,6 +284,21 @@ collapses() {
 	mapper_end
 	umount "$MNT"
 	fsck_clean "B16 A1 fsck finds nothing after that, too"
+
+	# One that cannot be finished is set aside, by a mount and by a remount.
+	restore_medium
+	for node in $(tree_nodes "$WORK/before"); do
+		spoil "$node"
+	done
+	succeeds "S4 a mount goes on beside a collapse that cannot be finished" \
+		mount -t pinfs -o ro "$PINFS_DEV" "$MNT"
+	log_mark
+	succeeds "S4 a remount does" mount -o remount,rw "$MNT"
+	matches "S4 which says so" 'inode [0-9]+ could not be freed or truncated .*fsck.pinfs' \
+		"$(log_since)"
+	succeeds "S4 files can be made beside it" touch "$MNT/new"
+	umount "$MNT"
+	is "S4 fsck is asked for" 4 "$("$PINFS_FSCK" -n "$PINFS_DEV" >/dev/null 2>&1; echo $?)"
 }
 
 # ---- F3: norecovery ----
@@ -295,7 +315,7 @@ make_unrecovered() {
 	"$HERE/fsdown" "$MNT" 2 >/dev/null
 	umount "$MNT"
 	medium | dd of="$WORK/journal" bs=4K skip=2 count=64 status=none iflag=fullblock
-	dd if="$WORK/before" of="$PINFS_DEV" bs=1M conv=notrunc,fsync status=none oflag=direct
+	restore_medium
 	dd if="$WORK/journal" of="$PINFS_DEV" bs=4K seek=2 conv=notrunc,fsync status=none oflag=direct
 	keep_medium
 }
@@ -354,7 +374,7 @@ norecovery() {
 	done
 }
 
-plan 50
+plan 55
 log_mark
 first=$mark
 in_use

@@ -109,6 +109,27 @@ finish() {
 	exit
 }
 
+# ---- what is on the device ----
+
+# read_head MIB: the first of the device, past the page cache.
+read_head() {
+	dd if="$PINFS_DEV" iflag=direct bs=1M count="$1" status=none
+}
+
+# tree_nodes FILE: where it has tree nodes, in the order of their blocks.
+tree_nodes() {
+	LC_ALL=C grep -abo pNod "$1" | cut -d: -f1 | while read -r at; do
+		((at % 4096)) || echo "$at"
+	done
+}
+
+# spoil OFFSET: changes a byte in a block of the device, past the page cache.
+spoil() {
+	dd if="$PINFS_DEV" of="$WORK/block" iflag=direct bs=4096 count=1 skip=$(($1 / 4096)) status=none
+	printf '\125' | dd of="$WORK/block" bs=1 seek=100 conv=notrunc status=none
+	dd if="$WORK/block" of="$PINFS_DEV" oflag=direct bs=4096 count=1 seek=$(($1 / 4096)) conv=notrunc status=none
+}
+
 # ---- the kernel's log ----
 
 # Messages since a mark: the log is a ring, so by a line of our own. If that

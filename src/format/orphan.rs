@@ -222,7 +222,7 @@ where
     if !mount::status(volume)?.has_orphans() {
         return Ok(());
     }
-    leave_out(journal, volume, space, &mut failed)?;
+    list(journal, volume, space, |_, _| {}, &mut failed)?;
     // The last one that was set aside.
     let mut aside = 0;
     loop {
@@ -244,16 +244,23 @@ where
     }
 }
 
-/// Takes those off the list that cannot be read, and what is behind one that does not say where the
-/// list goes on.
+/// Calls `found` with each inode on the list, newest first. Those that cannot be read are left out of
+/// the list, and what is behind one that does not say where the list goes on; `failed` is told of them
+/// as by [`work_off`].
 ///
 /// The walk ends: of those that it has passed each is linked back to the one before, so that it comes
 /// to none of them again.
-fn leave_out<M, A, S>(
+///
+/// Locks: nobody else may change the list.
+///
+/// # Errors
+/// As [`work_off`].
+pub fn list<M, A, S>(
     journal: &mut Journal<A>,
     volume: &Volume<M>,
     space: &mut Space<S>,
-    failed: &mut impl FnMut(u64, Error),
+    mut found: impl FnMut(u64, &Inode),
+    mut failed: impl FnMut(u64, Error),
 ) -> Result
 where
     M: Medium,
@@ -267,6 +274,7 @@ where
     while ino != 0 {
         let (next, error) = match volume.inode(ino) {
             Ok(inode) if inode.is_orphan() && inode.orphan_prev.get() == last => {
+                found(ino, &inode);
                 last = ino;
                 ino = inode.orphan_next.get();
                 continue;
@@ -324,31 +332,4 @@ pub fn resume<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
         _ => return Err(Error::Corrupt("orphan that is no file has names")),
     }
     Ok(!tx.inode(ino)?.is_orphan())
-}
-
-/// Calls `f` with each inode on the list, newest first, and whether it has names, until it returns
-/// false.
-///
-/// Locks: nobody writes.
-///
-/// # Errors
-/// [`Error::Corrupt`] if the list is not one: each inode names the one before, so none comes twice.
-pub fn for_each<M: Medium>(volume: &Volume<M>, mut f: impl FnMut(u64, bool) -> bool) -> Result {
-    let broken = Error::Corrupt("orphan list is broken");
-    let mut prev = 0;
-    let mut ino = mount::status(volume)?.orphans.get();
-    while ino != 0 {
-        let inode = match volume.inode(ino) {
-            Err(Error::Stale) => return Err(broken),
-            inode => inode?,
-        };
-        if !inode.is_orphan() || inode.orphan_prev.get() != prev {
-            return Err(broken);
-        }
-        if !f(ino, inode.nlink.get() != 0) {
-            return Ok(());
-        }
-        (prev, ino) = (ino, inode.orphan_next.get());
-    }
-    Ok(())
 }

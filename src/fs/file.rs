@@ -471,25 +471,21 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
 }
 
 /// Finishes a truncate or collapse that was cut short of a file that others may have open, map and
-/// read, while the file system is idle.
+/// read, while the file system is idle. The inner error is about the file.
 ///
 /// # Errors
 ///
 /// `EBUSY` if somebody holds what would be moved or freed.
-pub(super) fn finish(inode: &INode<Pinfs>) -> Result {
+pub(super) fn finish(inode: &INode<Pinfs>) -> Result<format::Result> {
     let mut locked = InodeLock::new(inode);
     // Nothing here waits without the locks, so nothing is checked again.
     let lock = LayoutLock::new(&mut locked, &StillMutable);
     let ino = inode.ino();
-    let sb = inode.super_block();
-    let data = sb.data();
-    let disk = {
-        let map = inode.data().map.read();
-        data.volume(&map).inode(ino).map_err(|err| sb.report(err))?
+    let data = inode.super_block().data();
+    let disk = match super::inode::on_disk(inode) {
+        Ok(disk) if disk.is_orphan() => disk,
+        other => return Ok(other.map(drop)),
     };
-    if !disk.is_orphan() {
-        return Ok(());
-    }
     let (size, times) = (inode.size(), inode.times());
     let collapsing = disk.collapsing();
     let start = collapsing.map_or(size, |range| range.start.saturating_mul(BLOCK_SIZE));
@@ -502,17 +498,19 @@ pub(super) fn finish(inode: &INode<Pinfs>) -> Result {
     dax::delete_mapping_range(&lock, &rest);
     let map = inode.data().map.write();
     loop {
-        let (done, usage) = data
-            .transact_idle(&map, |tx| {
-                // A write may have left the size for a sync that could not be.
-                record_size(tx.inode_mut(ino)?, size, times);
-                Ok((orphan::resume(tx, ino)?, Usage::of(tx.inode(ino)?)))
-            })?
-            .map_err(|err| sb.report(err))?;
+        let resumed = data.transact_idle(&map, |tx| {
+            // A write may have left the size for a sync that could not be.
+            record_size(tx.inode_mut(ino)?, size, times);
+            Ok((orphan::resume(tx, ino)?, Usage::of(tx.inode(ino)?)))
+        })?;
+        let (done, usage) = match resumed {
+            Ok(resumed) => resumed,
+            Err(err) => return Ok(Err(err)),
+        };
         inode.set_sectors(usage.sectors);
         if done {
             inode.set_size(&lock, usage.size);
-            return Ok(());
+            return Ok(Ok(()));
         }
     }
 }

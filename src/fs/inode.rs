@@ -347,6 +347,12 @@ pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs
     })
 }
 
+/// Reads an inode from the device, and does nothing else.
+pub(super) fn on_disk(inode: &INode<Pinfs>) -> format::Result<format::Inode> {
+    let map = inode.data().map.read();
+    inode.super_block().data().volume(&map).inode(inode.ino())
+}
+
 /// Reads an inode from the device and publishes it.
 ///
 /// # Errors
@@ -355,11 +361,7 @@ pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs
 pub(super) fn read(new: New<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
     let sb = new.super_block();
     sb.check_readable()?;
-    let disk = {
-        let map = new.data().map.read();
-        let disk = sb.data().volume(&map).inode(new.ino());
-        disk.map_err(|err| sb.report(err))?
-    };
+    let disk = on_disk(&new).map_err(|err| sb.report(err))?;
     let mut target = KVec::new();
     if Type::of_mode(disk.mode.get() as u16) == Type::Symlink {
         let len = usize::try_from(disk.size.get()).map_err(|_| EOVERFLOW)?;
@@ -502,41 +504,35 @@ pub(super) fn evict(inode: &INode<Pinfs>) {
     if sb.check_writable().is_err() {
         return;
     }
-    if let Err(err) = free(inode) {
-        // The file system may have become read-only meanwhile.
-        if !sb.data().health().is_idle() {
-            say_not_freed(inode, err);
-        }
+    let freed = free(inode).and_then(|freed| freed.map_err(|err| sb.report(err)));
+    // The file system may have become read-only meanwhile.
+    if let Some(err) = freed.err().filter(|_| !sb.data().health().is_idle()) {
+        pr_err!(
+            "{}: inode {} could not be freed ({err:?}); the next mount will try again\n",
+            sb.id(),
+            inode.ino()
+        );
+        sb.ask_for_check();
     }
 }
 
-/// Says in the kernel log that an inode stays on the orphan list, and has fsck look.
-pub(super) fn say_not_freed(inode: &INode<Pinfs>, err: Error) {
-    let sb = inode.super_block();
-    pr_err!(
-        "{}: inode {} could not be freed ({err:?}); the next mount will try again\n",
-        sb.id(),
-        inode.ino()
-    );
-    sb.ask_for_check();
-}
-
 /// Frees a file without a name, in steps that each leave it on the orphan list until it is empty,
-/// for the next mount to go on after a crash.
+/// for the next mount to go on after a crash. The inner error is about the inode.
 ///
 /// Nobody else has the inode: it is leaving memory, or on its way there.
-pub(super) fn free(inode: &INode<Pinfs>) -> Result {
-    let sb = inode.super_block();
+pub(super) fn free(inode: &INode<Pinfs>) -> Result<format::Result> {
+    let data = inode.super_block().data();
     let map = inode.data().map.write();
     loop {
-        let freed = sb.transact(&map, |tx| {
+        let freed = data.transact(&map, |tx| {
             if planted(Bug::OrphanLate) {
                 orphan::add(tx, inode.ino())?;
             }
             orphan::reap(tx, inode.ino())
         })?;
-        if freed {
-            return Ok(());
+        match freed {
+            Ok(false) => {}
+            ended => return Ok(ended.map(drop)),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! What is left on the orphan list when a file system that was mounted read-only is written again.
 //!
 //! At a mount nobody uses the file system yet, and the list is worked off as it comes
-//! ([`orphan::work_off`](crate::format::orphan::work_off)), whether the mount is read-only or not. So what a
+//! ([`orphan::work_off`](format::orphan::work_off)), whether the mount is read-only or not. So what a
 //! later remount finds is what came onto the list meanwhile, or what could not be done at the mount
 //! because the device was write-protected then. Others may use all of it:
 //!
@@ -33,7 +33,11 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    format,
+    format::{
+        self,
+        inode::S_IFREG,
+        mount, //
+    },
     vfs::{
         self,
         inode::Found,
@@ -42,36 +46,72 @@ use crate::{
 };
 use kernel::prelude::*;
 
+const NO_FILE: format::Error = format::Error::Corrupt("orphan that is no file has names");
+
 /// Starts to write a file system that is idle. The caller holds `s_umount` exclusively.
+///
+/// What is damaged is set aside, as by a mount ([`orphan`](format::orphan)).
 ///
 /// # Errors
 ///
-/// `EBUSY` if a file would have to change that somebody holds; whatever a transaction says. It stays
+/// `EBUSY` if a file would have to change that somebody holds; what a commit says that fails. It stays
 /// idle then.
 pub(super) fn start_writing(sb: &SuperBlock<Pinfs>) -> Result {
     let data = sb.data();
-    let orphans = data.claim()?.map_err(|err| sb.report(err))?;
+    let mut failed = false;
+    let mut set_aside = |ino, err| {
+        failed = true;
+        say_set_aside(sb.id(), ino, err);
+    };
+    let orphans = data.claim(&mut set_aside)?.map_err(|err| sb.report(err))?;
     for &ino in orphans.named.iter() {
-        if let Err(err) = finish(sb, ino) {
-            data.stop_writing().map_err(|err| sb.report(err))?;
-            return Err(err);
+        match finish(sb, ino) {
+            Ok(Ok(())) => {}
+            Ok(Err(err)) if !data.is_aborted() => set_aside(ino, err),
+            ended => {
+                data.stop_writing().map_err(|err| sb.report(err))?;
+                return ended?.map_err(|err| sb.report(err));
+            }
         }
     }
     data.start_writing();
     for &ino in orphans.unnamed.iter() {
-        free(sb, ino);
+        match free(sb, ino) {
+            Ok(Ok(())) => {}
+            Ok(Err(err)) if !data.is_aborted() => set_aside(ino, err),
+            // It is on the list for the next mount, if there is anything that can be written to.
+            _ => {}
+        }
+    }
+    if failed {
+        // The superblock is still said to be read-only.
+        mount::ask_for_check(data.medium()).map_err(|err| sb.report(err))?;
     }
     Ok(())
 }
 
-/// Finishes what was cut short of a file that has a name.
-fn finish(sb: &SuperBlock<Pinfs>, ino: u64) -> Result {
+/// Says in the kernel log that an inode stays on the orphan list, or is left out of it, for fsck.
+pub(super) fn say_set_aside(id: &CStr, ino: u64, err: format::Error) {
+    pr_err!(
+        "{id}: inode {ino} could not be freed or truncated ({}); it is set aside, unmount the file \
+         system and run fsck.pinfs\n",
+        err.message()
+    );
+}
+
+/// Finishes what was cut short of a file that has a name. The inner error is about the file.
+fn finish(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<format::Result> {
     let inode = match vfs::inode::get(sb, ino)? {
         Found::Cached(inode) => inode,
-        Found::New(new) => inode::read(new)?,
+        Found::New(new) => match inode::on_disk(&new) {
+            // What else has a name is read with more than its inode.
+            Ok(disk) if disk.kind() == S_IFREG => inode::read(new)?,
+            Ok(_) => return Ok(Err(NO_FILE)),
+            Err(err) => return Ok(Err(err)),
+        },
     };
     if !inode.is_regular() {
-        return Err(sb.report(format::Error::Corrupt("orphan that is no file has names")));
+        return Ok(Err(NO_FILE));
     }
     file::finish(&inode).inspect_err(|err| {
         if err.to_errno() == EBUSY.to_errno() {
@@ -84,23 +124,17 @@ fn finish(sb: &SuperBlock<Pinfs>, ino: u64) -> Result {
     })
 }
 
-/// Frees an inode that had no name, unless somebody uses it.
-fn free(sb: &SuperBlock<Pinfs>, ino: u64) {
+/// Frees an inode that had no name, unless somebody uses it. The inner error is about the inode.
+fn free(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<format::Result> {
     // What is in memory is freed when it leaves it: by the end of this reference, if it is the last.
-    let Ok(Found::New(new)) = vfs::inode::get(sb, ino) else {
-        return;
+    let Found::New(new) = vfs::inode::get(sb, ino)? else {
+        return Ok(Ok(()));
     };
-    let disk = {
-        let map = new.data().map.read();
-        sb.data().volume(&map).inode(ino)
-    };
-    match disk {
+    match inode::on_disk(&new) {
         // Whoever had it got a name for it, or it has left memory since.
-        Ok(disk) if disk.nlink.get() != 0 => return,
-        Err(format::Error::Stale) => return,
-        _ => {}
-    }
-    if let Err(err) = inode::free(&new) {
-        inode::say_not_freed(&new, err);
+        Ok(disk) if disk.nlink.get() != 0 => Ok(Ok(())),
+        Err(format::Error::Stale) => Ok(Ok(())),
+        Err(err) => Ok(Err(err)),
+        Ok(_) => inode::free(&new),
     }
 }

@@ -391,25 +391,39 @@ impl Super {
     }
 
     /// Marks a file system that is idle as in use, and returns the inodes on the orphan list. It
-    /// stays idle, so the list stays as it is.
-    pub(super) fn claim(&self) -> Result<format::Result<Orphans>> {
+    /// stays idle, so the list stays as it is. `failed` is told of what [`orphan::list`] leaves out.
+    pub(super) fn claim(
+        &self,
+        failed: impl FnMut(u64, format::Error),
+    ) -> Result<format::Result<Orphans>> {
         let mut writer = self.writer.lock();
         self.health.check_sound()?;
         let mut orphans = Orphans::default();
         let mut pushed = Ok(());
-        let listed = orphan::for_each(&self.volume, |ino, named| {
-            let list = if named {
+        let found = |ino, inode: &format::Inode| {
+            let list = if inode.nlink.get() != 0 {
                 &mut orphans.named
             } else {
                 &mut orphans.unnamed
             };
-            pushed = list.push(ino, GFP_KERNEL).map_err(Error::from);
-            pushed.is_ok()
+            if pushed.is_ok() {
+                pushed = list.push(ino, GFP_KERNEL).map_err(Error::from);
+            }
+        };
+        let Writer { journal, space } = &mut *writer;
+        let listed = self.medium().session().and_then(|session| {
+            let volume = self.volume.through(session);
+            orphan::list(journal, &volume, space, found, failed)
         });
         pushed?;
         Ok(listed
             .and_then(|()| self.run(&mut writer, |tx| mount::mounted(tx, now())))
             .map(|()| orphans))
+    }
+
+    /// Says that a commit has failed, so that nothing can be written any more.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.writer.lock().journal.is_aborted()
     }
 
     /// Lets changes begin, after [`Super::claim`].
@@ -582,11 +596,7 @@ impl Writer {
         let mut failed = false;
         orphan::work_off(journal, volume, space, |ino, err| {
             failed = true;
-            pr_err!(
-                "{id}: inode {ino} could not be freed or truncated ({}); it is set aside, unmount \
-                 the file system and run fsck.pinfs\n",
-                err.message()
-            );
+            recovery::say_set_aside(id, ino, err);
         })?;
         if failed {
             mount::ask_for_check(volume.medium())?;
