@@ -9,9 +9,11 @@ use crate::bindings;
 use core::marker::PhantomData;
 use kernel::{
     ffi::c_uint,
+    prelude::*,
     sync::atomic::{
         Acquire,
         Atomic,
+        Full,
         Release, //
     },
     types::Opaque, //
@@ -29,9 +31,10 @@ pub(crate) trait Job: 'static {
 ///
 /// # Invariants
 ///
-/// `work` is initialised while `armed` is true.
+/// `work` is initialised while `armed` is true, and only initialised once: by who sets `taken`.
 pub(crate) struct Deferred<J: Job> {
     work: Opaque<bindings::delayed_work>,
+    taken: Atomic<bool>,
     armed: Atomic<bool>,
     _p: PhantomData<J>,
 }
@@ -45,18 +48,27 @@ impl<J: Job> Deferred<J> {
         // INVARIANT: Not armed.
         Self {
             work: Opaque::uninit(),
+            taken: Atomic::<bool>::new(false),
             armed: Atomic::<bool>::new(false),
             _p: PhantomData,
         }
     }
 
-    /// Lets the job be asked for, as long as the returned value lives. Once only.
-    pub(crate) fn arm(&'static self) -> Armed<J> {
-        // SAFETY: The memory is static, and not in use before it is armed.
+    /// Lets the job be queued, as long as the returned value lives.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it was armed before.
+    pub(crate) fn arm(&'static self) -> Result<Armed<J>> {
+        if self.taken.xchg(true, Full) {
+            return Err(EBUSY);
+        }
+        // SAFETY: The memory is static, and nobody uses it before it is armed, which happens once:
+        // only one caller has seen `taken` false.
         unsafe { bindings::pinfs_helper_init_delayed_work(self.work.get(), Some(Self::work)) };
         // INVARIANT: Just initialised.
         self.armed.store(true, Release);
-        Armed(self)
+        Ok(Armed(self))
     }
 
     /// Has the job done by a kernel thread in `msecs` milliseconds, or earlier if it is pending.

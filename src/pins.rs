@@ -11,13 +11,10 @@
 //! * [`unpin`], [`watch`] and [`reaper`]: how it comes off.
 //! * [`view`]: what is seen of it in `/proc`.
 //!
-//! # Lock order
+//! # Locks
 //!
-//! 1. The mutex of the unpin observer ([`watch`]). It is taken with or without the mmap lock.
-//! 2. The registry's lock ([`registry::lock`]), a leaf that interrupt handlers take too: while it
-//!    is held nothing sleeps, no other lock is taken, and nothing is dropped whose destructor could
-//!    do either. It is also taken under `flc_lock` (lease code) and under whatever callers of
-//!    `unpin_*()` hold.
+//! The lock order is in [`lock`](crate::lock). While the registry's lock ([`registry::lock`]) is held,
+//! nothing sleeps, and nothing is dropped whose destructor could sleep or take a lock.
 //!
 //! `tools/pins` has models of what happens at the same time, on the host, and copies of these files
 //! with one thing changed that the models must fail with.
@@ -75,7 +72,7 @@ impl Pins {
         };
         let observer = hook::optional(observer(), "long-term pins are")?;
         let registry = registry::Open::new(observer.clone())?;
-        let jobs = reaper::Jobs::new();
+        let jobs = reaper::Jobs::new()?;
         let all_pins = proc::Directory::new(c"fs/pinfs")?;
         all_pins.file::<view::AllPins>(c"pins", 0o400)?;
         let longterm = match observer {

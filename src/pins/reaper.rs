@@ -39,7 +39,10 @@ use crate::{
         Job, //
     }, //
 };
-use kernel::rbtree::RBTreeNode;
+use kernel::{
+    prelude::*,
+    rbtree::RBTreeNode, //
+};
 
 /// How long the unpin functions stay observed after the last pin, in milliseconds: who pins and
 /// unpins in turn should not have code patched each time.
@@ -63,12 +66,12 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    pub(super) fn new() -> Self {
-        Self {
-            _reap: REAP.arm(),
-            _check: CHECK.arm(),
-            _linger: LINGER.arm(),
-        }
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            _reap: REAP.arm()?,
+            _check: CHECK.arm()?,
+            _linger: LINGER.arm()?,
+        })
     }
 }
 

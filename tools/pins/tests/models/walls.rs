@@ -151,7 +151,7 @@ pub(crate) mod irq {
 
     impl<T: Default + 'static> IrqLock<T> {
         /// What it is initialised with has to be the default.
-        pub(crate) const fn new(data: T) -> Self {
+        pub(crate) const fn new(_name: &'static core::ffi::CStr, data: T) -> Self {
             core::mem::forget(data);
             Self(Lazy {
                 init: || Mutex::new(T::default()),
@@ -190,7 +190,7 @@ pub(crate) mod irq {
 }
 
 pub(crate) mod work {
-    use crate::machine;
+    use crate::{machine, prelude::*};
     use std::marker::PhantomData;
 
     pub(crate) trait Job: 'static {
@@ -204,8 +204,8 @@ pub(crate) mod work {
             Self(PhantomData)
         }
 
-        pub(crate) fn arm(&'static self) -> Armed<J> {
-            Armed(PhantomData)
+        pub(crate) fn arm(&'static self) -> Result<Armed<J>> {
+            Ok(Armed(PhantomData))
         }
 
         pub(crate) fn run_after(&'static self, _msecs: u32) {
