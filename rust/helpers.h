@@ -225,7 +225,7 @@ void pinfs_hook_resume(void);
 struct pid *pinfs_helper_current_tgid(void);
 
 /* irq.rs (hook_helpers.c) */
-void pinfs_helper_spin_lock_init_once(spinlock_t *lock, bool *ready);
+void pinfs_helper_spin_lock_init_once(spinlock_t *lock, const char *name, bool *ready);
 unsigned long pinfs_helper_spin_lock_irqsave(spinlock_t *lock);
 void pinfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 

@@ -119,7 +119,7 @@ pub(crate) unsafe trait Redirect: 'static {
 
     /// Says whether this call is to be redirected.
     ///
-    /// Runs with preemption disabled at best, in the context of the caller: it must not sleep.
+    /// Runs in the context of the caller, normally with preemption disabled: it must not sleep.
     fn wanted(entry: &Entry<'_>) -> bool;
 }
 
@@ -325,7 +325,7 @@ impl<O: Observe> Observer<O> {
                 }
                 Ok::<(), Error>(())
             }),
-            enabled <- new_mutex!(false),
+            enabled <- new_mutex!(false, "pinfs_observer"),
             _pin: PhantomPinned,
             _p: PhantomData,
         }? Error)

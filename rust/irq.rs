@@ -17,6 +17,8 @@ use core::{
 };
 use kernel::{
     ffi::c_ulong,
+    prelude::*,
+    str::CStr,
     sync::atomic::{
         Acquire,
         Atomic, //
@@ -35,6 +37,7 @@ use kernel::{
 pub(crate) struct IrqLock<T> {
     lock: Opaque<bindings::spinlock_t>,
     ready: Atomic<bool>,
+    name: &'static CStr,
     data: UnsafeCell<T>,
 }
 
@@ -44,12 +47,13 @@ unsafe impl<T: Send> Send for IrqLock<T> {}
 unsafe impl<T: Send> Sync for IrqLock<T> {}
 
 impl<T> IrqLock<T> {
-    /// Returns a lock, to be the value of a `static`.
-    pub(crate) const fn new(data: T) -> Self {
+    /// Returns a lock, to be the value of a `static`. Lockdep calls it by its name.
+    pub(crate) const fn new(name: &'static CStr, data: T) -> Self {
         // INVARIANT: Not ready.
         Self {
             lock: Opaque::uninit(),
             ready: Atomic::<bool>::new(false),
+            name,
             data: UnsafeCell::new(data),
         }
     }
@@ -59,10 +63,15 @@ impl<T> IrqLock<T> {
     /// `'static`, because the lock must not move once somebody may wait for it.
     pub(crate) fn lock(&'static self) -> IrqGuard<T> {
         if !self.ready.load(Acquire) {
-            // SAFETY: Both pointers are valid for ever, and the function serialises its callers.
+            // SAFETY: The pointers are valid for as long as the module is loaded, and the function
+            // serialises its callers.
             // INVARIANT: It sets `ready` after it has initialised the lock.
             unsafe {
-                bindings::pinfs_helper_spin_lock_init_once(self.lock.get(), self.ready.as_ptr())
+                bindings::pinfs_helper_spin_lock_init_once(
+                    self.lock.get(),
+                    self.name.as_char_ptr(),
+                    self.ready.as_ptr(),
+                )
             };
         }
         // SAFETY: The lock is initialised, by the invariant and the load above.

@@ -2,23 +2,29 @@
 
 //! The locks of an inode as values, so that "lock held" is an argument and not a comment.
 //!
-//! Lock order of pinfs, outermost first; a task that holds one takes only those below it:
+//! # Lock order
 //!
-//! 0. the superblock's `s_umount`, which the quarantine takes shared when a file is closed for
-//!    good and no lock is held, and which the VFS holds exclusively around a remount, whose recovery
-//!    takes those below it
-//! 1. the superblock's write access (`sb_start_write()`; `sb_start_pagefault()` in faults, which
-//!    comes after the mmap lock of the faulting task)
-//! 2. `i_rwsem` of the parent directory, then of the inode: [`InodeLock`], [`SharedInodeLock`],
-//!    or [`VfsLocked`] where the VFS holds it for us
-//! 3. the mmap lock of a task (a read or write of user memory may fault)
-//! 4. `mapping->invalidate_lock`: exclusive in [`LayoutLock`] and [`NoFaults`], shared in
-//!    [`FaultLock`]
-//! 5. the per-inode map locks of `src/fs`, by ascending inode number ([`RwSemaphore`])
-//! 6. the journal mutex of `src/fs`
-//! 7. the allocator's spin lock of `src/fs`
+//! All locks that pinfs takes, or that it is called under, outermost first. A task that holds one takes
+//! only locks with a higher number. The name is the class that lockdep reports.
 //!
-//! The locks of `src/layout` and `src/pins` are leaves, described there.
+//! |  # | Lock | Class | Taken by |
+//! |---:|------|-------|----------|
+//! |  1 | `s_umount` | the kernel's | VFS: mount, umount and remount, with the recovery of a remount; shared: the quarantine at the last close of a file, with no lock held |
+//! |  2 | write access to the superblock | the kernel's | VFS: `sb_start_write()`. A fault takes `sb_start_pagefault()`, which comes after 4 |
+//! |  3 | `i_rwsem`, of the parent directory, then of the inode | the kernel's | [`InodeLock`], [`SharedInodeLock`]; [`VfsLocked`] where the VFS holds it |
+//! |  4 | `mmap_lock` | the kernel's | a fault; a copy from or to user memory; a pin |
+//! |  5 | `invalidate_lock` of the mapping | the kernel's | exclusive: [`LayoutLock`], [`NoFaults`]; shared: [`FaultLock`] |
+//! |  6 | the map lock of an inode, by ascending inode number | `pinfs_map` | `src/fs` ([`RwSemaphore`]) |
+//! |  7 | the journal, with the free space | `pinfs_journal` | `src/fs` |
+//! |  8 | the observer of unpins | `pinfs_observer` | a pin, after 4 or without it; ftrace's locks are taken under it, and RCU-tasks grace periods awaited |
+//! |  9 | `flc_lock` of an inode | the kernel's | lease code. Spin lock |
+//! | 10 | the registry of leases and pins | `pinfs_registry` | `src/layout`, `src/pins`, in any context, under whatever a caller of `unpin_user_page()` holds. Spin lock, interrupts disabled |
+//! | 11 | `i_pages` of a mapping | the kernel's | marking pinned pages dirty, under 10. Spin lock, interrupts disabled |
+//!
+//! Leaves, under which no other lock of pinfs is taken: `pinfs_map_last` and `pinfs_untracked` of an inode (spin
+//! locks, in process context); `actings_lock`, `pid_table_lock` and `init_lock` of `hook_helpers.c`
+//! (raw spin locks, interrupts disabled; `init_lock` only until the registry's lock is initialised); the
+//! wait queue of a folio, whose wake-up ends a quarantine (interrupts disabled).
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 

@@ -6,7 +6,8 @@
 //! ordinary interfaces; until the pins end, whatever would free their blocks fails.
 //!
 //! What the compiler cannot check is all in `rust/`, behind safe abstractions of what the kernel
-//! crate lacks. Of the modules here, [`fs`] uses [`layout`], which uses [`pins`].
+//! crate lacks. Of the modules here, [`fs`] uses [`layout`], which uses [`pins`]; both ask [`fs`] which
+//! inodes are its own, and have it allocate blocks for a pin.
 //!
 //! # Glossary
 //!

@@ -237,7 +237,7 @@ pub(super) unsafe fn free<F: FileSystem>(container: *mut Container<F>) {
 ///
 /// # Safety
 ///
-/// `inode` must be an inode of `F`, and the caller hold its open file.
+/// The caller must hold an open file of `inode`.
 pub(super) unsafe fn closed<F: FileSystem>(inode: &INode<F>, shown: Option<Owned>) {
     let raw = inode.as_ptr();
     let sb = inode.super_block();

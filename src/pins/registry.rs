@@ -349,7 +349,7 @@ impl Registry {
     }
 }
 
-static REGISTRY: IrqLock<Option<Registry>> = IrqLock::new(None);
+static REGISTRY: IrqLock<Option<Registry>> = IrqLock::new(c"pinfs_registry", None);
 
 /// Number of grants, to be read without the lock: while it is zero, nothing is leased or pinned.
 static GRANTS: Atomic<usize> = Atomic::new(0);
