@@ -290,28 +290,27 @@ pub(crate) trait Observe: 'static {
 
 /// Kernel functions that can be observed, and are while enabled.
 #[pin_data(PinnedDrop)]
-pub(crate) struct Observer<O: Observe> {
+pub(crate) struct Observer {
     #[pin]
     ops: Opaque<bindings::ftrace_ops>,
     #[pin]
     enabled: Mutex<bool>,
     #[pin]
     _pin: PhantomPinned,
-    _p: PhantomData<O>,
 }
 
 // SAFETY: `ops` is used under the mutex, and by ftrace, which has locks of its own.
-unsafe impl<O: Observe> Send for Observer<O> {}
+unsafe impl Send for Observer {}
 // SAFETY: As above.
-unsafe impl<O: Observe> Sync for Observer<O> {}
+unsafe impl Sync for Observer {}
 
-impl<O: Observe> Observer<O> {
-    /// Looks the functions up; they are not observed yet.
+impl Observer {
+    /// Looks the functions of `O` up; they are not observed yet.
     ///
     /// # Errors
     ///
     /// `ENOENT` if the kernel lacks one of them.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    pub(crate) fn new<O: Observe>() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             ops <- Opaque::try_ffi_init(|slot: *mut bindings::ftrace_ops| {
                 // SAFETY: The slot is ours to initialise and pinned.
@@ -327,7 +326,6 @@ impl<O: Observe> Observer<O> {
             }),
             enabled <- new_mutex!(false, "pinfs_observer"),
             _pin: PhantomPinned,
-            _p: PhantomData,
         }? Error)
     }
 
@@ -361,7 +359,7 @@ impl<O: Observe> Observer<O> {
 }
 
 #[pinned_drop]
-impl<O: Observe> PinnedDrop for Observer<O> {
+impl PinnedDrop for Observer {
     fn drop(self: Pin<&mut Self>) {
         self.disable_if(|| true);
         // SAFETY: The ops are no longer registered, and no call-back of theirs runs.
@@ -455,7 +453,7 @@ unsafe extern "C" fn redirect<R: Redirect>(
 ///
 /// # Safety
 ///
-/// As a call-back of ftrace, for the ops of an [`Observer<O>`].
+/// As a call-back of ftrace, for the ops of an [`Observer`] of `O`.
 unsafe extern "C" fn observe<O: Observe>(
     ip: c_ulong,
     _parent_ip: c_ulong,

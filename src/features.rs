@@ -9,7 +9,10 @@
 
 use crate::{
     layout::Layout,
-    pins::Pins,
+    pins::{
+        host::Host,
+        Pins, //
+    },
     sysfs::{
         Directory,
         Flag, //
@@ -33,7 +36,11 @@ impl Features {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(pinfs: &Directory, layout: &Layout, pins: &Pins) -> Result<Self> {
+    pub(crate) fn new(
+        pinfs: &Directory,
+        layout: &Layout<impl Host>,
+        pins: &Pins<impl Host>,
+    ) -> Result<Self> {
         let features = pinfs.directory(c"features")?;
         features.flag(&LAYOUT_LEASE, layout.has_leases())?;
         // Takes nothing that a kernel could lack.

@@ -16,7 +16,8 @@ use crate::{
     lease::{
         GetLease,
         SetLease, //
-    }, //
+    },
+    pins::host::Host, //
 };
 use kernel::prelude::*;
 
@@ -36,18 +37,18 @@ pub(crate) use self::ioctl::lease as lease_ioctl;
 use self::lease::Fcntl;
 
 /// The lease interface, as long as the value lives.
-pub(crate) struct Layout {
+pub(crate) struct Layout<H: Host> {
     /// Both hooks or none: a lease that cannot be asked for is no use, and neither is one that
     /// cannot be seen.
-    fcntl: Option<FcntlHooks>,
+    fcntl: Option<FcntlHooks<H>>,
 }
 
-type FcntlHooks = (
-    Pin<KBox<Hook<SetLease<Fcntl>>>>,
-    Pin<KBox<Hook<GetLease<Fcntl>>>>,
+type FcntlHooks<H> = (
+    Pin<KBox<Hook<SetLease<Fcntl<H>>>>>,
+    Pin<KBox<Hook<GetLease<Fcntl<H>>>>>,
 );
 
-impl Layout {
+impl<H: Host> Layout<H> {
     /// Starts to answer `fcntl()`. Where the kernel lacks a hook point, everything else works.
     ///
     /// # Errors

@@ -6,8 +6,8 @@
 //! ordinary interfaces; until the pins end, whatever would free their blocks fails.
 //!
 //! What the compiler cannot check is all in `rust/`, behind safe abstractions of what the kernel
-//! crate lacks. Of the modules here, [`fs`] uses [`layout`], which uses [`pins`]; both ask [`fs`] which
-//! inodes are its own, and have it allocate blocks for a pin.
+//! crate lacks. Of the modules here, [`fs`] uses [`layout`], which uses [`pins`]. These two know the file
+//! system as a [`Host`](pins::host::Host) only.
 //!
 //! # Glossary
 //!
@@ -95,8 +95,8 @@ struct Pinfs {
     file_system: vfs::Registration<fs::Pinfs>,
     _features: features::Features,
     sysfs: Arc<sysfs::Directory>,
-    layout: layout::Layout,
-    pins: pins::Pins,
+    layout: layout::Layout<fs::Pinfs>,
+    pins: pins::Pins<fs::Pinfs>,
 }
 
 impl kernel::InPlaceModule for Pinfs {

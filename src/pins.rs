@@ -10,6 +10,7 @@
 //! * [`longterm`] and [`pin`]: how a pin comes onto the record.
 //! * [`unpin`], [`watch`] and [`reaper`]: how it comes off.
 //! * [`view`]: what is seen of it in `/proc`.
+//! * [`host`]: what all of this asks of the file system.
 //!
 //! # Locks
 //!
@@ -19,11 +20,13 @@
 //! `tools/pins` has models of what happens at the same time, on the host, and copies of these files
 //! with one thing changed that the models must fail with.
 
+use self::host::Host;
 use crate::{
     gup,
     hook::{
         self,
-        Hook, //
+        Hook,
+        Observer, //
     },
     proc,
     uring, //
@@ -36,6 +39,7 @@ use kernel::{
 mod context;
 pub(crate) mod cover;
 pub(crate) mod grant;
+pub(crate) mod host;
 mod longterm;
 mod pin;
 pub(crate) mod reaper;
@@ -48,9 +52,9 @@ mod view;
 mod watch;
 
 /// The registry of pins and its hooks, as long as the value lives.
-pub(crate) struct Pins {
+pub(crate) struct Pins<H: Host> {
     /// Comes first, so that no pin is taken when the rest goes.
-    longterm: Option<Pin<KBox<Hook<gup::Longterm<longterm::Longterm>>>>>,
+    longterm: Option<Pin<KBox<Hook<gup::Longterm<longterm::Longterm<H>>>>>>,
     _clones: Option<Pin<KBox<Hook<uring::Cloned<share::Shares>>>>>,
     file_pins: Option<proc::PidDirectory<view::FilePins>>,
     _all_pins: proc::Directory,
@@ -58,7 +62,7 @@ pub(crate) struct Pins {
     _registry: registry::Open,
 }
 
-impl Pins {
+impl<H: Host> Pins<H> {
     /// Opens the registry, and decides on long-term pins from then on. Where the kernel lacks a
     /// hook point, none are allowed, as without the module.
     ///
@@ -68,7 +72,10 @@ impl Pins {
     pub(crate) fn new() -> Result<Self> {
         let observer = || -> Result<_> {
             gup::find_functions()?;
-            Arc::pin_init(watch::Unpin::new(), GFP_KERNEL)
+            Arc::pin_init(
+                Observer::new::<gup::Unpinned<unpin::Observed<H>>>(),
+                GFP_KERNEL,
+            )
         };
         let observer = hook::optional(observer(), "long-term pins are")?;
         let registry = registry::Open::new(observer.clone())?;

@@ -1097,7 +1097,7 @@ impl Operations for OpenFileOps {
 
     fn ioctl(file: &OpenFile<'_, Pinfs>, command: u32, arg: UserPtr) -> Result {
         match command {
-            PINFS_IOC_LEASE => layout::lease_ioctl(file.lease(), arg),
+            PINFS_IOC_LEASE => layout::lease_ioctl::<Pinfs>(file.lease(), arg),
             _ => ioctl::ioctl(file, command, arg),
         }
     }

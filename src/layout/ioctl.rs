@@ -18,7 +18,10 @@ use crate::{
         OpenFile,
         F_UNLCK, //
     },
-    pins::cover::ALL,
+    pins::{
+        cover::ALL,
+        host::Host, //
+    },
     uapi::{
         LeaseArg,
         PINFS_LEASE_GET,
@@ -53,7 +56,7 @@ const KNOWN: usize = size_of::<LeaseArg>();
 /// * `E2BIG` for one that asks for what is not known here;
 /// * `EINVAL` for one that is too small, or has a value that means nothing;
 /// * what `fcntl()` says of such a lease.
-pub(crate) fn lease(file: OpenFile<'_>, user: UserPtr) -> Result {
+pub(crate) fn lease<H: Host>(file: OpenFile<'_>, user: UserPtr) -> Result {
     let size = UserSlice::new(user, size_of::<u32>())
         .reader()
         .read::<u32>()? as usize;
@@ -67,11 +70,11 @@ pub(crate) fn lease(file: OpenFile<'_>, user: UserPtr) -> Result {
             let kind = c_int::try_from(arg.lease)
                 .map_err(|_| EINVAL)
                 .and_then(kind_of_arg)?;
-            take(file, file.descriptor(), &pages, kind)
+            take::<H>(file, file.descriptor(), &pages, kind)
         }
-        PINFS_LEASE_RELEASE if arg.lease == 0 => give_back(file, &pages),
+        PINFS_LEASE_RELEASE if arg.lease == 0 => give_back::<H>(file, &pages),
         PINFS_LEASE_GET if arg.lease == 0 => {
-            let answer = get(file, &pages, arg);
+            let answer = get::<H>(file, &pages, arg);
             let known = size.min(KNOWN);
             UserSlice::new(user, known)
                 .writer()
@@ -125,8 +128,8 @@ fn pages_of(start: u64, len: u64) -> Result<Range<u64>> {
 }
 
 /// Returns what the file has of a range, from its beginning on.
-fn get(file: OpenFile<'_>, pages: &Range<u64>, arg: LeaseArg) -> LeaseArg {
-    match held(file, pages) {
+fn get<H: Host>(file: OpenFile<'_>, pages: &Range<u64>, arg: LeaseArg) -> LeaseArg {
+    match held::<H>(file, pages) {
         Some(piece) => LeaseArg {
             lease: arg_of_kind(piece.kind) as u32,
             start: piece.start << PAGE_SHIFT,

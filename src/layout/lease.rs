@@ -41,7 +41,6 @@
 //! of its ranges changes except by being given back.
 
 use crate::{
-    fs::is_pinfs,
     identity::{
         FileId,
         InodeId, //
@@ -71,6 +70,7 @@ use crate::{
             Prepared,
             State, //
         },
+        host::Host,
         reaper, //
     },
     trace::{
@@ -79,7 +79,10 @@ use crate::{
     },
     vfs::Inode, //
 };
-use core::ops::Range;
+use core::{
+    marker::PhantomData,
+    ops::Range, //
+};
 use kernel::{
     ffi::{
         c_int,
@@ -114,18 +117,18 @@ fn inode_of(file: OpenFile<'_>) -> InodeId {
     InodeId::of(file.inode())
 }
 
-/// Says whether a file can have layout leases.
-fn is_leasable(inode: &Inode) -> bool {
-    is_pinfs(inode) && inode.is_regular()
-}
-
 /// Puts pages of a file under a lease for its open file and the current process.
 ///
 /// # Errors
 ///
 /// `EACCES` for a strong lease without write access, and for who is neither the file's owner nor
 /// has CAP_LEASE; else as [`grant::change`] and [`lease::install`].
-pub(crate) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind) -> Result {
+pub(crate) fn take<H: Host>(
+    file: OpenFile<'_>,
+    fd: c_int,
+    pages: &Range<u64>,
+    kind: Kind,
+) -> Result {
     check_permission(file)?;
     // It keeps others from changing a file, so it takes a descriptor that could change it.
     if kind.is_strong() && !file.is_writable() {
@@ -142,7 +145,7 @@ pub(crate) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind
         time_out(file.inode())?;
         grant::change(inode, file.id(), pages, Some(kind))?;
     }
-    if let Err(err) = lease::install::<Fcntl>(file, fd) {
+    if let Err(err) = lease::install::<Fcntl<H>>(file, fd) {
         grant::settle(inode, file.id());
         return Err(err);
     }
@@ -162,9 +165,9 @@ pub(crate) fn take(file: OpenFile<'_>, fd: c_int, pages: &Range<u64>, kind: Kind
 ///
 /// `EACCES` as [`take`]; `EAGAIN` if there is no lease on any of them; `EBUSY` if some are pinned
 /// under it.
-pub(crate) fn give_back(file: OpenFile<'_>, pages: &Range<u64>) -> Result {
+pub(crate) fn give_back<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Result {
     check_permission(file)?;
-    if !lease::is_leased::<Fcntl>(file) {
+    if !lease::is_leased::<Fcntl<H>>(file) {
         return Err(EAGAIN);
     }
     let inode = inode_of(file);
@@ -172,7 +175,7 @@ pub(crate) fn give_back(file: OpenFile<'_>, pages: &Range<u64>) -> Result {
     match grant::change(inode, file.id(), pages, None)? {
         Prepared::Nothing => lease::remove(file),
         Prepared::Some => {
-            let updated = lease::update::<Fcntl>(file);
+            let updated = lease::update::<Fcntl<H>>(file);
             // If the rest has timed out meanwhile, that is as good.
             grant::settle(inode, file.id());
             updated.inspect(|()| trace::lease_release(file.inode(), pages, Reason::Released))
@@ -200,36 +203,36 @@ fn time_out(inode: &Inode) -> Result {
 
 /// Returns the first range that a file's lease has among some pages and that nobody waits for to
 /// go.
-pub(super) fn held(file: OpenFile<'_>, pages: &Range<u64>) -> Option<Piece> {
-    if !lease::is_leased::<Fcntl>(file) {
+pub(super) fn held<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Option<Piece> {
+    if !lease::is_leased::<Fcntl<H>>(file) {
         return None;
     }
     grant::held(inode_of(file), file.id(), pages)
 }
 
 /// The answers to `fcntl()`.
-pub(crate) struct Fcntl;
+pub(crate) struct Fcntl<H>(PhantomData<H>);
 
-impl Leases for Fcntl {
+impl<H: Host> Leases for Fcntl<H> {
     fn wants_set(file: OpenFile<'_>, arg: c_int) -> bool {
-        is_leasable(file.inode()) && (arg & F_LAYOUT != 0 || lease::is_leased::<Self>(file))
+        H::can_lease(file.inode()) && (arg & F_LAYOUT != 0 || lease::is_leased::<Self>(file))
     }
 
     fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result {
         match arg {
-            F_UNLCK => give_back(file, &ALL),
+            F_UNLCK => give_back::<H>(file, &ALL),
             // A classic lease does not come beside a layout lease of the same file.
             F_RDLCK | F_WRLCK => check_permission(file).and(Err(EAGAIN)),
-            _ => take(file, fd as c_int, &ALL, kind_of_arg(arg)?),
+            _ => take::<H>(file, fd as c_int, &ALL, kind_of_arg(arg)?),
         }
     }
 
     fn wants_get(file: OpenFile<'_>) -> bool {
-        is_leasable(file.inode()) && lease::is_leased::<Self>(file)
+        H::can_lease(file.inode()) && lease::is_leased::<Self>(file)
     }
 
     fn get(file: OpenFile<'_>) -> c_int {
-        held(file, &ALL).map_or(F_UNLCK, |piece| arg_of_kind(piece.kind))
+        held::<H>(file, &ALL).map_or(F_UNLCK, |piece| arg_of_kind(piece.kind))
     }
 
     fn is_exempt(file: OpenFile<'_>) -> bool {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Long-term pins of memory that is mapped from files of this file system.
+//! Long-term pins of memory that is mapped from files of the host.
 //!
-//! The memory may be of several mappings, of pinfs and others. All pins of pinfs are reserved
+//! The memory may be of several mappings, of the host and others. All pins of the host are reserved
 //! before the first page is pinned, so that a call that must fail for one of them fails for all.
 //!
 //! The mappings are looked at first and the pages pinned later, and without the mmap lock in
@@ -12,6 +12,7 @@
 
 use super::{
     context::Owner,
+    host::Host,
     pin::Reservation,
     registry,
     runs::Run,
@@ -20,12 +21,6 @@ use super::{
 use crate::{
     dax,
     few::Few,
-    fs::{
-        allocate_for_pin,
-        expect_device_writes,
-        is_pinfs,
-        pinned_for_writing, //
-    },
     gup::{
         self,
         FileSegment,
@@ -41,7 +36,10 @@ use crate::{
     trace,
     vfs::errno::eopnotsupp, //
 };
-use core::ops::Range;
+use core::{
+    marker::PhantomData,
+    ops::Range, //
+};
 use kernel::{
     fs::File,
     mm::Mm,
@@ -51,9 +49,9 @@ use kernel::{
 };
 
 /// What decides on long-term pins.
-pub(super) struct Longterm;
+pub(super) struct Longterm<H>(PhantomData<H>);
 
-impl LongtermPins for Longterm {
+impl<H: Host> LongtermPins for Longterm<H> {
     fn wanted() -> bool {
         // Without a lease the kernel's own answer is the right one.
         registry::any()
@@ -64,11 +62,11 @@ impl LongtermPins for Longterm {
         const ATTEMPTS: u32 = 8;
 
         for _ in 0..ATTEMPTS {
-            let segments = request.segments(is_pinfs)?;
+            let segments = request.segments(H::owns)?;
             if segments.is_empty() {
                 return request.pin_ordinary(0..request.count());
             }
-            match pin_segments(request, &segments)? {
+            match pin_segments::<H>(request, &segments)? {
                 Pinned::Pages(pages) => return Ok(pages),
                 Pinned::Changed => (),
             }
@@ -85,7 +83,7 @@ enum Pinned {
     Changed,
 }
 
-fn pin_segments(request: &mut Request<'_>, segments: &Few<Segment>) -> Result<Pinned> {
+fn pin_segments<H: Host>(request: &mut Request<'_>, segments: &Few<Segment>) -> Result<Pinned> {
     let watch = Watch::new()?;
     let caller = Caller::of(request);
     let mut reservations = Few::new();
@@ -103,13 +101,7 @@ fn pin_segments(request: &mut Request<'_>, segments: &Few<Segment>) -> Result<Pi
         if let Some(file) = &segment.file {
             let pages = file_pages(segment, file);
             let bytes = pages.start << PAGE_SHIFT..pages.end << PAGE_SHIFT;
-            if request.is_write() {
-                expect_device_writes(file.path.inode(), bytes)?;
-            } else {
-                // A page of a hole or of unwritten blocks would be the kernel's page of zeroes,
-                // which does not become the file's when somebody writes there.
-                allocate_for_pin(file.path.inode(), bytes)?;
-            }
+            H::prepare_pin(file.path.inode(), bytes, request.is_write())?;
         }
     }
 
@@ -117,7 +109,7 @@ fn pin_segments(request: &mut Request<'_>, segments: &Few<Segment>) -> Result<Pi
     for (segment, reservation) in segments.iter().zip(reservations.iter_mut()) {
         let pages = segment.pages.clone();
         let pinned = match (&segment.file, reservation) {
-            (Some(file), Some(reservation)) => pin_file(request, segment, file, reservation),
+            (Some(file), Some(reservation)) => pin_file::<H>(request, segment, file, reservation),
             _ => request.pin_ordinary(pages.clone()).map(Pinned::Pages),
         };
         match pinned {
@@ -172,7 +164,7 @@ fn reserve(caller: &Caller, segment: &Segment, file: &FileSegment) -> Result<Res
 }
 
 /// Pins pages of a file that are reserved, and records them.
-fn pin_file(
+fn pin_file<H: Host>(
     request: &mut Request<'_>,
     segment: &Segment,
     file: &FileSegment,
@@ -181,7 +173,7 @@ fn pin_file(
     let first = segment.pages.start;
     let pinned = request.pin_dax(segment.pages.clone(), file.can_be_huge)?;
     let pages = first..first + pinned;
-    let runs = match runs_of(request, pages.clone(), file) {
+    let runs = match runs_of::<H>(request, pages.clone(), file) {
         Ok(Some(runs)) => runs,
         Ok(None) => {
             request.unpin(pages);
@@ -201,7 +193,7 @@ fn pin_file(
     }
     let pages = file.index..file.index + pinned as u64;
     if request.is_write() {
-        pinned_for_writing(file.path.inode(), &pages);
+        H::pinned_for_writing(file.path.inode(), &pages);
     }
     trace::pin(file.path.inode(), &pages);
     // A truncate that waits for one of these pages must not wait for the pin's end.
@@ -213,7 +205,7 @@ fn pin_file(
 
 /// Sums up pages that were pinned, or returns nothing if one of them is not the file's page that
 /// belongs there.
-fn runs_of(
+fn runs_of<H: Host>(
     request: &Request<'_>,
     pages: Range<usize>,
     file: &FileSegment,
@@ -223,7 +215,7 @@ fn runs_of(
     let mut page = pages.start;
     let mut index = file.index;
     while page < pages.end {
-        let Some((folio, at)) = request.folio(page, is_pinfs) else {
+        let Some((folio, at)) = request.folio(page, H::owns) else {
             return Ok(None);
         };
         if folio.inode != inode || at != index {

@@ -29,10 +29,10 @@ use super::{
     },
     share::ShareKey,
     stock::Stock,
-    watch::Unpin, //
 };
 use crate::{
     gup::PathRef,
+    hook::Observer,
     identity::{
         InodeId,
         TaskId, //
@@ -204,13 +204,13 @@ pub(crate) struct Registry {
     /// Memory for the rest.
     pub(super) stock: Stock,
     /// Observes unpins; missing if the kernel lacks what that takes.
-    pub(super) observer: Option<Arc<Unpin>>,
+    pub(super) observer: Option<Arc<Observer>>,
     /// The next number of a grant, context or reservation.
     next_id: u64,
 }
 
 impl Registry {
-    fn new(observer: Option<Arc<Unpin>>) -> Result<Self> {
+    fn new(observer: Option<Arc<Observer>>) -> Result<Self> {
         Ok(Self {
             observer,
             pool: Pool::new(),
@@ -376,7 +376,7 @@ impl Open {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn new(observer: Option<Arc<Unpin>>) -> Result<Self> {
+    pub(super) fn new(observer: Option<Arc<Observer>>) -> Result<Self> {
         let registry = Registry::new(observer)?;
         *REGISTRY.lock() = Some(registry);
         Ok(Self)

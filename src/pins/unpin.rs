@@ -38,6 +38,7 @@ use super::{
         Preference, //
     },
     grant::GrantId,
+    host::Host,
     reaper,
     registry::{
         self,
@@ -49,7 +50,6 @@ use super::{
     runs::Pool, //
 };
 use crate::{
-    fs::is_pinfs,
     gup::{
         self,
         Folio,
@@ -63,13 +63,14 @@ use crate::{
     trace,
     vfs::Inode, //
 };
+use core::marker::PhantomData;
 
 /// What the observer of unpins tells.
-pub(super) struct Observed;
+pub(super) struct Observed<H>(PhantomData<H>);
 
-impl Unpins for Observed {
+impl<H: Host> Unpins for Observed<H> {
     fn wanted(inode: &Inode) -> bool {
-        is_pinfs(inode)
+        H::owns(inode)
     }
 
     fn unpinning(span: &Span) {

@@ -10,13 +10,9 @@
 
 use super::{
     reaper,
-    registry,
-    unpin::Observed, //
+    registry, //
 };
-use crate::{
-    gup::Unpinned,
-    hook::Observer, //
-};
+use crate::hook::Observer;
 use kernel::{
     prelude::*,
     sync::{
@@ -29,9 +25,6 @@ use kernel::{
         Arc, //
     }, //
 };
-
-/// The observer of unpins.
-pub(super) type Unpin = Observer<Unpinned<Observed>>;
 
 /// Number of pins that are being taken.
 static USERS: Atomic<usize> = Atomic::new(0);
@@ -78,7 +71,7 @@ impl Drop for Watch {
     }
 }
 
-fn observer() -> Option<Arc<Unpin>> {
+fn observer() -> Option<Arc<Observer>> {
     registry::lock().as_ref()?.observer.clone()
 }
 

@@ -279,8 +279,8 @@ const BROKEN: &[Broken] = &[
         model: "refused_change",
         changes: &[(
             "layout/lease.rs",
-            "    if let Err(err) = lease::install::<Fcntl>(file, fd) {\n",
-            "    let _ = grant::commit(inode, file.id());\n    if let Err(err) = lease::install::<Fcntl>(file, fd) {\n",
+            "    if let Err(err) = lease::install::<Fcntl<H>>(file, fd) {\n",
+            "    let _ = grant::commit(inode, file.id());\n    if let Err(err) = lease::install::<Fcntl<H>>(file, fd) {\n",
         )],
     },
     // Whether a file may be pinned is asked before the pin is reserved.
@@ -323,7 +323,7 @@ const BROKEN: &[Broken] = &[
         model: "break_or_shrink",
         changes: &[(
             "layout/lease.rs",
-            "lease::update::<Fcntl>(file);\n",
+            "lease::update::<Fcntl<H>>(file);\n",
             "grant::commit(inode, file.id()).map(|_| ());\n",
         )],
     },

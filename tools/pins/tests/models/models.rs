@@ -13,6 +13,7 @@ use super::{
     pins::{
         cover,
         grant::{self, Kind},
+        host::Host,
         registry,
         Pins, //
     },
@@ -29,7 +30,7 @@ use crate::{
     page::PAGE_SHIFT,
     prelude::*,
     proc::{Process, Seq},
-    vfs::FileSystem,
+    vfs::{FileSystem, Inode},
 };
 use std::{
     ops::Range,
@@ -60,6 +61,22 @@ struct Pinfs;
 
 impl FileSystem for Pinfs {}
 
+impl Host for Pinfs {
+    fn owns(_inode: &Inode) -> bool {
+        true
+    }
+
+    fn can_lease(_inode: &Inode) -> bool {
+        true
+    }
+
+    fn prepare_pin(_inode: &Inode, _bytes: Range<u64>, _write: bool) -> Result {
+        Ok(())
+    }
+
+    fn pinned_for_writing(_inode: &Inode, _pages: &Range<u64>) {}
+}
+
 /// Runs a model with all interleavings of so many preemptions at most.
 fn explore(model: fn()) {
     let wanted = std::env::var("PINFS_PREEMPTIONS").map(|number| number.parse().unwrap());
@@ -72,7 +89,7 @@ fn explore(model: fn()) {
     builder.check(move || {
         counted.fetch_add(1, SeqCst);
         become_process(HOLDER);
-        let pins = Pins::new().unwrap();
+        let pins = Pins::<Pinfs>::new().unwrap();
         model();
         run_timers();
         must(!registry::any(), "a lease is left");
@@ -96,22 +113,22 @@ fn bytes(pages: Range<usize>) -> Range<u64> {
 
 /// `fcntl(F_SETLEASE)`.
 fn set_lease(file: FileId, arg: i32) -> Result {
-    syscall(None, || Fcntl::set(OpenFile::of(file), 0, arg))
+    syscall(None, || Fcntl::<Pinfs>::set(OpenFile::of(file), 0, arg))
 }
 
 /// Puts pages under a lease, as `ioctl(PINFS_IOC_LEASE)` does.
 fn lease_pages(file: FileId, pages: Range<u64>, kind: Kind) -> Result {
-    syscall(None, || take(OpenFile::of(file), 0, &pages, kind))
+    syscall(None, || take::<Pinfs>(OpenFile::of(file), 0, &pages, kind))
 }
 
 /// Gives some pages of a lease back, in the same way.
 fn shrink(file: FileId, pages: Range<u64>) -> Result {
-    syscall(None, || give_back(OpenFile::of(file), &pages))
+    syscall(None, || give_back::<Pinfs>(OpenFile::of(file), &pages))
 }
 
 /// Says whether the kernel has a lease of a file.
 fn is_installed(file: FileId) -> bool {
-    lease::is_leased::<Fcntl>(OpenFile::of(file))
+    lease::is_leased::<Fcntl<Pinfs>>(OpenFile::of(file))
 }
 
 /// Says whether a file has a lease: both of the kernel and a grant, or neither.

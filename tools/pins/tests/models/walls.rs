@@ -251,17 +251,15 @@ pub(crate) mod hook {
         fn install();
     }
 
-    pub(crate) struct Observer<O> {
+    pub(crate) struct Observer {
         enabled: Mutex<bool>,
-        _p: PhantomData<O>,
     }
 
-    impl<O: Observe> Observer<O> {
-        pub(crate) fn new() -> Self {
+    impl Observer {
+        pub(crate) fn new<O: Observe>() -> Self {
             O::install();
             Self {
                 enabled: Mutex::new(false),
-                _p: PhantomData,
             }
         }
 
@@ -688,26 +686,9 @@ pub(crate) mod dax {
 }
 
 pub(crate) mod fs {
-    use crate::{prelude::*, vfs::Inode};
-    use std::ops::Range;
-
     /// An open file, of which the identity is all that is used.
     #[derive(Clone)]
     pub(crate) struct File;
-
-    pub(crate) fn is_pinfs(_inode: &Inode) -> bool {
-        true
-    }
-
-    pub(crate) fn allocate_for_pin(_inode: &Inode, _bytes: Range<u64>) -> Result {
-        Ok(())
-    }
-
-    pub(crate) fn expect_device_writes(_inode: &Inode, _bytes: Range<u64>) -> Result {
-        Ok(())
-    }
-
-    pub(crate) fn pinned_for_writing(_inode: &Inode, _pages: &Range<u64>) {}
 }
 
 pub(crate) mod trace {

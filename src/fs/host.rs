@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What leases and pins ask of pinfs.
+
+use super::{
+    file,
+    super_block::Pinfs, //
+};
+use crate::{
+    pins::host::Host,
+    vfs::{
+        INode,
+        Inode, //
+    }, //
+};
+use core::ops::Range;
+use kernel::prelude::*;
+
+impl Host for Pinfs {
+    fn owns(inode: &Inode) -> bool {
+        INode::<Pinfs>::try_from(inode).is_some()
+    }
+
+    fn can_lease(inode: &Inode) -> bool {
+        Self::owns(inode) && inode.is_regular()
+    }
+
+    fn prepare_pin(inode: &Inode, bytes: Range<u64>, write: bool) -> Result {
+        let inode = INode::<Pinfs>::try_from(inode).ok_or(EINVAL)?;
+        if write {
+            // The fault that makes the page writable allocates.
+            file::expect_device_writes(inode, &bytes);
+            Ok(())
+        } else {
+            // A page of a hole or of unwritten blocks would be the kernel's page of zeroes, which does
+            // not become the file's when somebody writes there.
+            file::allocate_for_pin(inode, bytes)
+        }
+    }
+
+    fn pinned_for_writing(inode: &Inode, pages: &Range<u64>) {
+        if let Some(inode) = INode::<Pinfs>::try_from(inode) {
+            inode.tag_dirty(pages);
+            inode.mark_data_dirty();
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What leases and pins ask of the file system whose files they are of.
+
+use crate::vfs::Inode;
+use core::ops::Range;
+use kernel::prelude::*;
+
+/// A DAX file system whose files can be leased and pinned.
+pub(crate) trait Host: 'static {
+    /// Says whether an inode is one of this file system.
+    ///
+    /// May be called in any context.
+    fn owns(inode: &Inode) -> bool;
+
+    /// Says whether a file can have layout leases.
+    ///
+    /// May be called in any context.
+    fn can_lease(inode: &Inode) -> bool;
+
+    /// Prepares a range of a file (bytes, whole pages) for a long-term pin, before its pages are
+    /// pinned.
+    ///
+    /// A pin for reading needs blocks where the file has none or unwritten ones, so that it pins what
+    /// later writes change. After a pin for writing a device may write without the page tables'
+    /// knowing: the range counts as dirty until the pins have ended and the file was synced.
+    ///
+    /// May sleep; takes the invalidate lock. The caller may hold the mmap lock.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for an inode that [`Host::owns`] denies; `ENOSPC`, `EROFS`, `EIO`.
+    fn prepare_pin(inode: &Inode, bytes: Range<u64>, write: bool) -> Result;
+
+    /// Has the file flushed by whoever syncs the file system, after pins of pages for writing came on
+    /// record: a sync between [`Host::prepare_pin`] and the record may have found nothing pinned.
+    ///
+    /// The caller holds the pins, which keep the pages those of the file.
+    fn pinned_for_writing(inode: &Inode, pages: &Range<u64>);
+}
