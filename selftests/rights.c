@@ -28,7 +28,7 @@
 
 #define LEASES_ENABLE	"/proc/sys/fs/leases-enable"
 
-/* Set when those who try without end shall end. */
+/* Set when those who try without end shall end; and behind it, when one of them has got what it wants. */
 static volatile int *stop;
 
 static long make_stop(void)
@@ -251,6 +251,65 @@ TEST_F(pinfs, L21_D2_an_operation_goes_on)
 	EXPECT_EQ(0, peer_call(&self->b, act_truncate, 0));
 	EXPECT_GE(scaled_ms(PROMPT_MS), now_ms() - begin);
 	break_time(was);
+}
+
+/* Takes the lease again and again, and gives it back when told that somebody wants it, or never. */
+static volatile sig_atomic_t told;
+
+static void on_told(int signo)
+{
+	(void)signo;
+	told = 1;
+}
+
+static long act_lease_again(struct actor *a, long gives_back)
+{
+	signal(SIGIO, gives_back ? on_told : SIG_IGN);
+	while (!*stop) {
+		stop[1] |= !act_lease(a, F_LAYOUT);
+		if (told) {
+			told = 0;
+			act_lease(a, F_UNLCK);
+		}
+	}
+	return act_lease(a, F_LAYOUT);
+}
+
+/* While an operation waits for leases to go, nobody gets a new one that it would wait for as well. */
+static void is_not_starved(struct __test_metadata *_metadata, FIXTURE_DATA(pinfs) *self,
+			   long gives_back)
+{
+	long was = break_time(1), answer;
+
+	ASSERT_LE(0, was);
+	ASSERT_EQ(0, make_stop());
+	ASSERT_EQ(0, peer_start(&self->a, self->path));
+	ASSERT_EQ(0, peer_start(&self->b, self->path));
+	ASSERT_EQ(0, peer_call(&self->a, act_open, O_RDWR));
+	peer_post(&self->a, act_lease_again, gives_back);
+	ASSERT_TRUE(EVENTUALLY(stop[1], REPLY_MS));
+	for (int i = 0; i < 3; i++) {
+		peer_post(&self->b, act_truncate, FILE_SIZE - (i + 1) * PAGE);
+		answer = peer_answer(&self->b, 6000);
+		EXPECT_EQ(0, answer) {
+			TH_LOG("truncate %d: %ld", i, answer);
+		}
+		if (answer)
+			break;
+	}
+	*stop = 1;
+	EXPECT_EQ(0, peer_answer(&self->a, REPLY_MS));
+	break_time(was);
+}
+
+TEST_F(pinfs, L11_L21_leases_that_come_again_starve_nobody)
+{
+	is_not_starved(_metadata, self, 1);
+}
+
+TEST_F(pinfs, L11_L21_nor_do_those_that_are_never_given_back)
+{
+	is_not_starved(_metadata, self, 0);
 }
 
 /* ---- B14: what was checked before a wait is checked again after it ---- */

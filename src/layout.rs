@@ -30,8 +30,7 @@ pub(crate) use self::busy::{
     is_held,
     is_pinned,
     mark_pinned_dirty,
-    unless_pinned,
-    Broken, //
+    unless_pinned, //
 };
 pub(crate) use self::ioctl::lease as lease_ioctl;
 use self::lease::Fcntl;

@@ -28,10 +28,7 @@ use crate::{
         Medium,
         BLOCK_SIZE, //
     },
-    layout::{
-        self,
-        Broken, //
-    },
+    layout,
     lock::{
         ExclusiveInode,
         FaultWriteAccess,
@@ -411,15 +408,12 @@ fn zero_behind_end(lock: &impl ExclusiveInode<Fs = Pinfs>, until: u64) -> Result
 /// Breaks leases and waits for pages so that the blocks of `range` (bytes) may be freed, and takes
 /// the pages out of the mapping.
 ///
-/// [`Broken::Again`] means that the locks were dropped: whatever the caller has found out about
-/// the file has to be found out again.
-fn break_layouts(lock: &mut LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result<Broken> {
-    if let Broken::Again = layout::break_layouts(lock, range.clone())? {
-        return Ok(Broken::Again);
-    }
+/// The locks may be dropped meanwhile: what the caller knows about the file may be outdated.
+fn break_layouts(lock: &mut LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
+    layout::break_layouts(lock, range.clone(), |_| Ok(()))?;
     keep_dirty(lock, range)?;
     dax::delete_mapping_range(lock, range);
-    Ok(Broken::Ready)
+    Ok(())
 }
 
 /// Sees to it that what is dirty of the pages that reach out of a range stays on record, before the
@@ -551,7 +545,7 @@ pub(super) fn resize(
     let mut lock = LayoutLock::new(locked, checks);
     // The file may have grown or shrunk while the locks were dropped; what the caller wants is
     // the same still, and `range` does not depend on the old size.
-    while let Broken::Again = break_layouts(&mut lock, &(size..u64::MAX))? {}
+    break_layouts(&mut lock, &(size..u64::MAX))?;
     if size > lock.inode().size() {
         // It has shrunk below what is wanted now.
         zero_behind_end(&lock, size)?;
@@ -589,18 +583,22 @@ fn punch(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
 
 /// Breaks leases and waits for pages so that everything from `start` on may move, and takes the
 /// pages out of the mapping. They move with what they hold, so all of it is flushed first: what is
-/// dirty is known by the offset that a page has now.
-fn break_layouts_to_move(lock: &mut LayoutLock<'_, Pinfs>, start: u64) -> Result<Broken> {
+/// dirty is known by the offset that a page has now. `check` is asked first, and whenever the locks were
+/// dropped.
+fn break_layouts_to_move(
+    lock: &mut LayoutLock<'_, Pinfs>,
+    start: u64,
+    check: impl Fn(&LayoutLock<'_, Pinfs>) -> Result,
+) -> Result {
     let moving = start..u64::MAX;
-    if let Broken::Again = layout::break_layouts(lock, moving.clone())? {
-        return Ok(Broken::Again);
-    }
+    check(lock)?;
+    layout::break_layouts(lock, moving.clone(), check)?;
     if !planted(Bug::MovedNotFlushed) {
         dax::write_and_wait(lock.inode(), &moving)?;
         flush_untracked(lock.inode(), &moving)?;
     }
     dax::delete_mapping_range(lock, &moving);
-    Ok(Broken::Ready)
+    Ok(())
 }
 
 /// The file blocks of a range that can be taken out of a file, or put into it: whole ones.
@@ -619,15 +617,14 @@ fn collapse(
 ) -> Result {
     let blocks = whole_blocks(&what.range)?;
     let mut lock = LayoutLock::new(locked, &StillMutable);
-    loop {
+    break_layouts_to_move(&mut lock, what.range.start, |lock| {
         // Up to the end it would be a truncate.
-        if what.range.end >= lock.inode().size() {
-            return Err(EINVAL);
+        if what.range.end < lock.inode().size() {
+            Ok(())
+        } else {
+            Err(EINVAL)
         }
-        if let Broken::Ready = break_layouts_to_move(&mut lock, what.range.start)? {
-            break;
-        }
-    }
+    })?;
     file.modified(&lock)?;
     move_down(&lock, &blocks)
 }
@@ -663,17 +660,14 @@ fn insert(
     let blocks = whole_blocks(&what.range)?;
     let len = what.range.end - what.range.start;
     let mut lock = LayoutLock::new(locked, &StillMutable);
-    loop {
+    break_layouts_to_move(&mut lock, what.range.start, |lock| {
         let size = lock.inode().size();
         if what.range.start >= size {
             return Err(EINVAL);
         }
         let grown = size.checked_add(len).ok_or(EFBIG)?;
-        lock.inode().check_new_size(&lock, grown)?;
-        if let Broken::Ready = break_layouts_to_move(&mut lock, what.range.start)? {
-            break;
-        }
-    }
+        lock.inode().check_new_size(lock, grown)
+    })?;
     file.modified(&lock)?;
     move_up(&lock, &blocks)
 }
@@ -1078,7 +1072,7 @@ impl Operations for OpenFileOps {
             FallocateMode::ZeroRange => {
                 check_growth(&locked, what)?;
                 let mut lock = LayoutLock::new(&mut locked, &StillMutable);
-                while let Broken::Again = break_layouts(&mut lock, &what.range)? {}
+                break_layouts(&mut lock, &what.range)?;
                 check_growth(&lock, what)?;
                 file.modified(&lock)?;
                 zero(&lock, &what.range)?;
@@ -1086,7 +1080,7 @@ impl Operations for OpenFileOps {
             }
             FallocateMode::PunchHole => {
                 let mut lock = LayoutLock::new(&mut locked, &StillMutable);
-                while let Broken::Again = break_layouts(&mut lock, &what.range)? {}
+                break_layouts(&mut lock, &what.range)?;
                 file.modified(&lock)?;
                 punch(&lock, &what.range)
             }

@@ -78,31 +78,29 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// What has become of the obstacles.
-pub(crate) enum Broken {
-    /// There are none, and there will be none as long as the locks are held.
-    Ready,
-    /// Some had to be waited for, with the locks dropped: the caller looks at the file again, and
-    /// asks again.
-    Again,
-}
-
 /// Clears a range of a file (bytes; up to `u64::MAX` for all that follows) of what stands in the way
-/// of taking its blocks away.
+/// of taking its blocks away. There is nothing in the way when this returns, and will not be as long
+/// as the locks are held.
+///
+/// Some of it is waited for with the locks dropped. Whenever they are taken again, `recheck` is
+/// called, for what the caller knows of the file may have changed. While this waits for leases to go,
+/// no new ones are given out on the range: their takers would starve it.
 ///
 /// # Errors
 ///
 /// * `ETXTBSY` for a range that is pinned, or under a strong lease of another process;
 /// * `EDEADLK` for a range that is pinned, if the current process holds the lease;
 /// * `ERESTARTSYS` or `EINTR` after a signal while waiting;
-/// * what has come to forbid the operation while it waited ([`Recheck`](crate::lock::Recheck));
+/// * what has come to forbid the operation while it waited ([`Recheck`](crate::lock::Recheck)), and
+///   what `recheck` returns;
 /// * for a server like nfsd, `EAGAIN` instead of all of these but the last: see [`for_server`].
 pub(crate) fn break_layouts<F: FileSystem>(
     lock: &mut LayoutLock<'_, F>,
     range: Range<u64>,
-) -> Result<Broken> {
+    recheck: impl Fn(&LayoutLock<'_, F>) -> Result,
+) -> Result {
     let is_server = task::is_server();
-    let broken = break_or_wait(lock, range, is_server);
+    let broken = break_or_wait(lock, range, is_server, recheck);
     if is_server {
         broken.map_err(for_server)
     } else {
@@ -130,14 +128,14 @@ fn break_or_wait<F: FileSystem>(
     lock: &mut LayoutLock<'_, F>,
     range: Range<u64>,
     is_server: bool,
-) -> Result<Broken> {
+    recheck: impl Fn(&LayoutLock<'_, F>) -> Result,
+) -> Result {
     let inode = InodeId::of(lock.inode());
     let pages = pages_of(&range);
     let mut patience = Patience::new();
     let mut last: Option<dax::BusyPage> = None;
-    // The locks were dropped. What is found under them afterwards holds, but the caller's own
-    // knowledge of the file is outdated.
-    let mut dropped = false;
+    // From the first lease on to the end, so that no other comes in between.
+    let mut breaker = None;
     loop {
         if registry::any() {
             check_pins(inode, &range)?;
@@ -146,7 +144,9 @@ fn break_or_wait<F: FileSystem>(
                 return Err(ETXTBSY);
             }
             if standing.other_breakable {
-                let _breaker = Breaker::new(inode, pages.clone())?;
+                if breaker.is_none() {
+                    breaker = Some(Breaker::new(inode, pages.clone())?);
+                }
                 if let Err(err) = lease::break_layout(lock.inode(), false) {
                     if is_server {
                         return Err(err);
@@ -154,7 +154,7 @@ fn break_or_wait<F: FileSystem>(
                     // The holder has been told; now give it time.
                     let file = ARef::<Inode>::from(&**lock.inode());
                     lock.unlocked(|| lease::break_layout(&file, true))?;
-                    dropped = true;
+                    recheck(lock)?;
                     continue;
                 }
             }
@@ -163,11 +163,7 @@ fn break_or_wait<F: FileSystem>(
             patience.mapped_again();
         }
         let Some(page) = dax::layout_busy_page_range(lock, &range) else {
-            return Ok(if dropped {
-                Broken::Again
-            } else {
-                Broken::Ready
-            });
+            return Ok(());
         };
         let busy = page.range(lock);
         if registry::any() {
@@ -188,7 +184,7 @@ fn break_or_wait<F: FileSystem>(
         }
         lock.unlocked(|| page.wait_killable(msecs, || are_pinned(inode, &pages_busy)))?;
         last = Some(page);
-        dropped = true;
+        recheck(lock)?;
     }
 }
 

@@ -224,7 +224,7 @@ pub(crate) enum Prepared {
 /// # Errors
 ///
 /// `EAGAIN` if a lease of another file is in the way, another thread is at this one, it is being
-/// broken, or there is nothing to give back; `EBUSY` if pins would be left without the lease that
+/// broken or an operation waits for leases on these pages to go, or there is nothing to give back; `EBUSY` if pins would be left without the lease that
 /// they were taken under; `ENOLCK` if the file has too many ranges; `ENOMEM`.
 pub(crate) fn change(
     inode: InodeId,
@@ -470,8 +470,9 @@ pub(crate) fn is_exempt(inode: InodeId, file: FileId) -> bool {
         .is_none_or(|grant| grant.holder.is_current() || !grant.has_breakable(&pages))
 }
 
-/// What the current task breaks leases of, as long as the value lives. The kernel's code for that
-/// knows of no ranges; when it asks about a lease, it is looked up here for which pages.
+/// The pages that the current task breaks leases of, as long as the value lives. The kernel's code for
+/// that knows of no ranges; when it asks about a lease, it is looked up here for which pages. Nobody
+/// gets a new lease on them.
 pub(crate) struct Breaker {
     task: TaskId,
 }
@@ -563,7 +564,9 @@ impl Registry {
         pages: &Range<u64>,
         kind: Option<Kind>,
     ) -> Result {
-        if kind.is_some_and(|kind| self.refuses(inode, file, pages, kind)) {
+        if kind.is_some_and(|kind| {
+            self.refuses(inode, file, pages, kind) || self.is_being_broken(inode, pages)
+        }) {
             return Err(EAGAIN);
         }
         let held = self
@@ -598,6 +601,16 @@ impl Registry {
         }
         let (pages, kind) = (change.pages.clone(), change.kind);
         self.check_change(inode, file, &pages, kind)
+    }
+
+    /// Says whether another task takes pages of an inode away, and has leases broken for that.
+    fn is_being_broken(&self, inode: InodeId, pages: &Range<u64>) -> bool {
+        self.breakers.iter().any(|(task, (of, broken))| {
+            *task != TaskId::current()
+                && *of == inode
+                && broken.start < pages.end
+                && pages.start < broken.end
+        })
     }
 
     /// Returns the pages of an inode that the current task breaks leases of.

@@ -148,8 +148,8 @@ const BROKEN: &[Broken] = &[
         model: "punch_or_pin_beside_another",
         changes: &[(
             "layout/busy.rs",
-            "        last = Some(page);\n        dropped = true;",
-            "        return Ok(Broken::Ready);",
+            "        last = Some(page);\n        recheck(lock)?;",
+            "        return Ok(());",
         )],
     },
     // Pins are asked about once, before the pages.
@@ -333,8 +333,8 @@ const BROKEN: &[Broken] = &[
         model: "two_breakers",
         changes: &[(
             "layout/busy.rs",
-            "let _breaker = Breaker",
-            "let _ = Breaker",
+            "breaker = Some(Breaker::new(inode, pages.clone())?);",
+            "breaker = Some(());\n                    drop(Breaker::new(inode, pages.clone())?);",
         )],
     },
     // A lease of which what could be broken is given back is to be broken for ever.

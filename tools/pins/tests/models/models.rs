@@ -7,7 +7,7 @@
 
 use super::{
     layout::{
-        busy::{self, break_layouts, Broken},
+        busy::{self, break_layouts},
         lease::{closed, give_back, take, Fcntl},
     },
     pins::{
@@ -185,7 +185,7 @@ fn unpin(ring: Option<FileId>, frames: &[usize]) {
 fn punch(pages: Range<usize>) -> Result {
     syscall(None, || {
         let mut lock = LayoutLock::<Pinfs>::new();
-        while let Broken::Again = break_layouts(&mut lock, bytes(pages.clone()))? {}
+        break_layouts(&mut lock, bytes(pages.clone()), |_| Ok(()))?;
         free_blocks(pages);
         Ok(())
     })
