@@ -31,7 +31,7 @@ options() {
 	awk -v m="$MNT" '$2 == m { print $4 }' /proc/mounts
 }
 
-plan 32
+plan 40
 
 # ---- freeze and thaw ----
 fresh
@@ -132,6 +132,18 @@ umount "$MNT"
 mount -t pinfs "$PINFS_DEV" "$MNT"
 is "S2 after a shutdown everything is there" "kept" "$(<"$MNT/kept")"
 
+# Whoever waits for the thaw cannot be killed.
+fsfreeze -f "$MNT"
+says dd if=/dev/zero bs=1 count=1 conv=notrunc status=none of="$MNT/kept" >"$WORK/written" &
+writer=$!
+sleep 1
+is "H3 shutdown while frozen" 0 "$("$HERE/fsdown" "$MNT" 1)"
+succeeds "H3 what was frozen before a shutdown is thawed after it" fsfreeze -u "$MNT"
+within 10 eval '! kill -0 $writer 2>/dev/null'
+is "H3 and who waited for that goes on" "Input/output error" "$(<"$WORK/written")"
+succeeds "H3 and it can be unmounted" within 10 umount "$MNT"
+mount -t pinfs "$PINFS_DEV" "$MNT"
+
 # ---- damage found while in use ----
 fresh
 mkdir "$MNT/d"
@@ -148,4 +160,12 @@ is "S4 damage ends writing" "Read-only file system" "$(says mkdir "$MNT/new")"
 is "S4 damage does not end reading" "other" "$(<"$MNT/other")"
 says cat "$MNT/d/victim" >/dev/null
 is "S4 damage is said once" 1 "$(log_since | grep -c 'damaged')"
+# mount(8) hands back the options that it finds in /proc/mounts.
+matches "S4 damage is shown" ',emergency_ro' "$(options)"
+succeeds "S4 what is damaged can be remounted read-only" mount -o remount,ro "$MNT"
+is "S4 but not for writing" "fails" "$(mount -o remount,rw "$MNT" 2>/dev/null && echo works || echo fails)"
+umount "$MNT"
+log_mark
+mount -t pinfs -o ro "$PINFS_DEV" "$MNT"
+matches "S4 the next mount says that it was found damaged" 'found damaged; run fsck.pinfs' "$(log_since)"
 finish

@@ -244,7 +244,7 @@ impl Operations for LeafInode {
         setattr(inode, attributes)
     }
 
-    fn details(inode: &INode<Pinfs>) -> Result<Details> {
+    fn details(inode: &INode<Pinfs>) -> Result<Option<Details>> {
         details(inode)
     }
 
@@ -268,15 +268,20 @@ pub(super) fn setattr(inode: &mut VfsLocked<'_, Pinfs>, mut attributes: Attribut
     attributes.follow_mode(inode)
 }
 
-/// Returns what the device alone knows of an inode.
-pub(super) fn details(inode: &INode<Pinfs>) -> Result<Details> {
+/// Returns what the device alone knows of an inode; nothing after a shutdown, when an administrator
+/// still looks at the root directory to thaw what was frozen before.
+pub(super) fn details(inode: &INode<Pinfs>) -> Result<Option<Details>> {
     let sb = inode.super_block();
-    sb.check_readable()?;
+    if sb.check_readable().is_err() {
+        return Ok(None);
+    }
     let map = inode.data().map.read();
     let disk = sb.data().volume(&map).inode(inode.ino());
-    disk.map(|disk| Details {
-        birth: Time::of_format(disk.time(Stamp::Birth)),
-        flags: disk.attributes(),
+    disk.map(|disk| {
+        Some(Details {
+            birth: Time::of_format(disk.time(Stamp::Birth)),
+            flags: disk.attributes(),
+        })
     })
     .map_err(|err| sb.report(err))
 }
@@ -296,7 +301,7 @@ pub(super) fn set_flags(locked: &VfsLocked<'_, Pinfs>, flags: u32) -> Result {
     if flags & !settable(inode.mode().into()) != 0 {
         return Err(eopnotsupp());
     }
-    let before = details(inode)?.flags;
+    let before = details(inode)?.ok_or(EIO)?.flags;
     if flags & !before & (FS_IMMUTABLE_FL | FS_APPEND_FL) != 0 {
         layout::unless_pinned(inode, || inode.set_flags(locked, flags))?;
     }

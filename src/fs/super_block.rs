@@ -523,7 +523,10 @@ fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
     Volume::open(Pmem::new(region)?).map_err(|refusal| {
         match refusal {
             Refusal::NotPinfs => {
-                pr_err!("{id}: no pinfs superblock; mkfs.pinfs makes a file system\n")
+                pr_err!(
+                    "{id}: no pinfs superblock; if there was one, fsck.pinfs restores it; \
+                     mkfs.pinfs makes a new file system\n"
+                )
             }
             refusal => pr_err!("{id}: {refusal}\n"),
         }
@@ -647,6 +650,8 @@ impl FileSystem for Pinfs {
                 pr_err!("pinfs is always mounted with dax=always; leave the dax option out\n");
                 Err(EINVAL)
             }
+            // mount(8) repeats what /proc/mounts shows. A remount says what is wrong by itself.
+            (b"emergency_ro" | b"shutdown", None) => Ok(Known::Yes),
             (b"dax", Some(_)) => {
                 pr_err!("the dax option takes only the value always\n");
                 Err(EINVAL)
@@ -678,7 +683,8 @@ impl FileSystem for Pinfs {
         })?;
         let region = Region::map(device).inspect_err(|_| {
             pr_err!(
-                "{id}: the device cannot be mapped as a whole; ndctl list -M shows bad blocks\n"
+                "{id}: the device cannot be mapped as a whole: it has bad blocks (ndctl list -M), or \
+                 is made of several pieces\n"
             );
         })?;
         let volume = open_volume(id, region)?;
@@ -726,6 +732,12 @@ impl FileSystem for Pinfs {
     fn start(sb: &SuperBlock<Self>) -> Result {
         let data = sb.data();
         let volume = &data.volume;
+        if mount::wants_check(volume).unwrap_or(true) {
+            pr_warn!(
+                "{}: mounting a file system that was found damaged; run fsck.pinfs\n",
+                sb.id()
+            );
+        }
         let mut writer = data.writer.lock();
         if !sb.is_read_only() {
             writer

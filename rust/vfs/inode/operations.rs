@@ -250,9 +250,9 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns what an inode of the VFS does not hold; everything else of statx comes from there
-    /// (`generic_fillattr()`). No lock is held, or i_rwsem.
-    fn details(_inode: &INode<Self::Fs>) -> Result<Details> {
+    /// Returns what an inode of the VFS does not hold, or nothing if that cannot be read any more;
+    /// everything else of statx comes from there (`generic_fillattr()`). No lock is held, or i_rwsem.
+    fn details(_inode: &INode<Self::Fs>) -> Result<Option<Details>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -705,7 +705,9 @@ impl<T: Operations> Thunks<T> {
                 let inode = (*Path::from_raw(path).dentry().as_ptr()).d_inode;
                 bindings::generic_fillattr(idmap, request_mask, inode, stat);
                 bindings::generic_fill_statx_attr(inode, stat);
-                let details = T::details(INode::from_raw(inode))?;
+                let Some(details) = T::details(INode::from_raw(inode))? else {
+                    return Ok(0);
+                };
                 (*stat).btime = details.birth.to_c();
                 (*stat).result_mask |= bindings::STATX_BTIME;
                 (*stat).attributes_mask |= u64::from(bindings::STATX_ATTR_NODUMP);
@@ -728,7 +730,7 @@ impl<T: Operations> Thunks<T> {
             // SAFETY: The dentry is positive and referenced by the caller, `attr` is valid.
             unsafe {
                 let inode = (*dentry).d_inode;
-                let flags = T::details(INode::from_raw(inode))?.flags;
+                let flags = T::details(INode::from_raw(inode))?.ok_or(EIO)?.flags;
                 bindings::fileattr_fill_flags(attr, flags);
             }
             Ok(0)
