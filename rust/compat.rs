@@ -3,7 +3,7 @@
 //! What differs between the kernels that pinfs is built for, and nowhere else is known of.
 //!
 //! Which form a kernel has is found out by compiling a few lines against it (`probes/`), and is
-//! told to the compiler as `cfg(kernel_PROBE = "ANSWER")`. `Documentation/porting.md` says how
+//! told to the compiler as `cfg(kernel_PROBE = "ANSWER")`. `Documentation/porting.rst` says how
 //! another one is added.
 
 use crate::bindings;
