@@ -126,12 +126,12 @@ check-long: module tools selftests judges ## judge at length, for hours; PART= a
 	@DEBUG=$(DEBUG) $(top)/tools/check-long $(PART) $(REGION)
 
 .PHONY: rows
-rows: ## list the cases that show each row of the contract, and bring the table in README.md up to date
+rows: ## list the cases that show each row of the contract, and update Documentation/results/rows.md
 	@$(top)/tools/row-table --list
 	@$(top)/tools/row-table --update
 
 .PHONY: proof
-proof: ## bring the tables in README.md of what the long searches and bench found up to date
+proof: ## update searches.md and bench.md in Documentation/results from the last long searches and benchmarks
 	@$(top)/tools/proof-table --update
 
 .PHONY: run
