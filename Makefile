@@ -85,8 +85,10 @@ fmt-check: ## fail if `make fmt` would change anything
 	@$(sources) | xargs -0r $(enter) rustfmt --edition 2021 --config-path $(source)/.rustfmt.toml --check
 
 .PHONY: doc
-doc: module ## write the module's documentation to build/doc
-	@$(enter) $(top)/tools/module-doc $(build)/$(objects) $(build)/doc
+doc: module ## write all documentation as HTML to build/doc, that of the source to build/doc/rust; a broken reference is an error
+	@mkdir -p $(build)/doc
+	@$(if $(KDIR),,$(top)/tools/toolroot run-doc --) sphinx-build -q -W --keep-going -b html -d $(build)/doctrees $(top)/Documentation $(build)/doc
+	@$(enter) $(top)/tools/module-doc $(build)/$(objects) $(build)/doc/rust
 
 .PHONY: selftests
 selftests: module ## build the test programs that run in the guest
@@ -126,12 +128,12 @@ check-long: module tools selftests judges ## judge at length, for hours; PART= a
 	@DEBUG=$(DEBUG) $(top)/tools/check-long $(PART) $(REGION)
 
 .PHONY: rows
-rows: ## list the cases that show each row of the contract, and bring the table in README.md up to date
+rows: ## list the cases that show each row of the contract, and update Documentation/results/rows.md
 	@$(top)/tools/row-table --list
 	@$(top)/tools/row-table --update
 
 .PHONY: proof
-proof: ## bring the tables in README.md of what the long searches and bench found up to date
+proof: ## update searches.md and bench.md in Documentation/results from the last long searches and benchmarks
 	@$(top)/tools/proof-table --update
 
 .PHONY: run

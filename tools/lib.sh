@@ -39,8 +39,13 @@ key() {
 	printf '%s\n' "$@" | sha256sum | cut -c1-16
 }
 
-# README.md with what is read from stdin between its marks NAME, as `update_readme NAME` puts it there.
-readme_with() {
+# Where a table of results is kept: results_file NAME
+results_file() {
+	printf '%s\n' "$top/Documentation/results/$1.md"
+}
+
+# Prints the page of a table of results with what is read from stdin between its marks, as `update_results NAME` writes it.
+results_with() {
 	awk -v begin="<!-- $1: " -v end="<!-- end of $1 -->" '
 		index($0, begin) == 1 {
 			print $0 "\n"
@@ -51,14 +56,15 @@ readme_with() {
 		}
 		$0 == end { inside = 0; ended = 1 }
 		!inside
-		END { exit !ended }' "$top/README.md" || die "README.md has no marks for '$1'"
+		END { exit !ended }' "$(results_file "$1")" || die "Documentation/results/$1.md has no marks for '$1'"
 }
 
-update_readme() {
+# Replaces the table of a page of results by what is read from stdin.
+update_results() {
 	local new
 	new=$(mktemp)
-	readme_with "$1" >"$new"
-	cat -- "$new" >"$top/README.md"
+	results_with "$1" >"$new"
+	cat -- "$new" >"$(results_file "$1")"
 	rm -- "$new"
 }
 
