@@ -156,5 +156,5 @@ shell: module tools selftests ## a prompt in a guest
 	@$(top)/qemu/vm shell
 
 .PHONY: clean
-clean: ## remove build/, results/ and results-long/
+clean: ## remove what was built and what tests have left: build*/ and results*/
 	rm -rf $(top)/build $(wildcard $(top)/build-*) $(top)/results $(wildcard $(top)/results-*)

@@ -137,11 +137,11 @@ fsfreeze -f "$MNT"
 says dd if=/dev/zero bs=1 count=1 conv=notrunc status=none of="$MNT/kept" >"$WORK/written" &
 writer=$!
 sleep 1
-is "H3 shutdown while frozen" 0 "$("$HERE/fsdown" "$MNT" 1)"
-succeeds "H3 what was frozen before a shutdown is thawed after it" fsfreeze -u "$MNT"
+is "S2 shutdown while frozen" 0 "$("$HERE/fsdown" "$MNT" 1)"
+succeeds "S2 what was frozen before a shutdown is thawed after it" fsfreeze -u "$MNT"
 within 10 eval '! kill -0 $writer 2>/dev/null'
-is "H3 and who waited for that goes on" "Input/output error" "$(<"$WORK/written")"
-succeeds "H3 and it can be unmounted" within 10 umount "$MNT"
+is "S2 and who waited for that goes on" "Input/output error" "$(<"$WORK/written")"
+succeeds "S2 and it can be unmounted" within 10 umount "$MNT"
 mount -t pinfs "$PINFS_DEV" "$MNT"
 
 # ---- damage found while in use ----

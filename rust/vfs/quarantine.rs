@@ -222,7 +222,7 @@ pub(super) unsafe fn init<F: FileSystem>(container: *mut Container<F>) {
     };
 }
 
-/// Gives up what [`init`] and the inode's life have left.
+/// Gives up what [`init()`] and the inode's life have left.
 ///
 /// # Safety
 ///

@@ -204,7 +204,7 @@ fn look_up_locked(
 /// and that no other file is mapped there.
 ///
 /// It costs little beside the look-up, and finds most of what images hold that were made to mislead.
-/// What it does not see is found in page faults ([`BlockMap::crossed`]), or harms nobody who does
+/// What it does not see is found in page faults (`BlockMap::crossed()`), or harms nobody who does
 /// not trust the image.
 fn vet(inode: &INode<Pinfs>, extent: &map::Extent, wanted: u64, lock: &ReadGuard<'_>) -> Result {
     /// More than one page fault wants.
@@ -810,7 +810,7 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
     Ok(())
 }
 
-/// Allocates and zeroes what is not written of a range, for [`super::allocate_for_pin`].
+/// Allocates and zeroes what is not written of a range, for [`Host::prepare_pin`](crate::pins::host::Host::prepare_pin).
 pub(super) fn allocate_for_pin(inode: &INode<Pinfs>, range: Range<u64>) -> Result {
     if !inode.is_regular() {
         return Err(EINVAL);
