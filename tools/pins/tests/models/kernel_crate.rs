@@ -254,6 +254,10 @@ pub(crate) mod rbtree {
     }
 
     impl<K: Ord, V> RBTree<K, V> {
+        pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+            self.0.iter().map(pair)
+        }
+
         pub(crate) fn new() -> Self {
             Self(Vec::new())
         }
