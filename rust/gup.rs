@@ -13,7 +13,6 @@
 
 use crate::{
     bindings,
-    few::Few,
     hook::{
         self,
         Call,
@@ -28,6 +27,7 @@ use crate::{
         InodeId,
         MmId, //
     },
+    small_vec::SmallVec,
     vfs::Inode, //
 };
 use core::{
@@ -334,7 +334,7 @@ impl Request<'_> {
     /// # Errors
     ///
     /// `EAGAIN` after a signal that ends the task, `ENOMEM`.
-    pub(crate) fn segments(&mut self, wanted: fn(&Inode) -> bool) -> Result<Few<Segment>> {
+    pub(crate) fn segments(&mut self, wanted: fn(&Inode) -> bool) -> Result<SmallVec<Segment>> {
         // SAFETY: `locked` points at the caller's variable.
         let take = unsafe { *self.locked == 0 };
         // SAFETY: The address space is valid; nobody holds its lock for us.
@@ -354,8 +354,8 @@ impl Request<'_> {
     }
 
     /// [`Request::segments`] under the mmap lock.
-    fn segments_locked(&self, wanted: fn(&Inode) -> bool) -> Result<Few<Segment>> {
-        let mut segments = Few::new();
+    fn segments_locked(&self, wanted: fn(&Inode) -> bool) -> Result<SmallVec<Segment>> {
+        let mut segments = SmallVec::new();
         // Pages before this one are in `segments`.
         let mut done = 0;
         let mut at = 0;

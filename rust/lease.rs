@@ -114,7 +114,7 @@ impl<'a> OpenFile<'a> {
 
 /// What a lease looks like to the kernel.
 #[derive(Clone, Copy)]
-pub(crate) struct Look {
+pub(crate) struct LeaseView {
     /// It shows as WRITE, else as READ.
     pub(crate) is_exclusive: bool,
     /// There is still something to wait for.
@@ -159,7 +159,7 @@ pub(crate) trait Leases: 'static {
     /// what the file's lease is to look like with it. May be asked again. Fails when somebody asks
     /// for another kind of lease on the file, but not for the file's first lease after
     /// [`Leases::admit`]. Under `flc_lock`.
-    fn commit(file: OpenFile<'_>) -> Result<Look>;
+    fn commit(file: OpenFile<'_>) -> Result<LeaseView>;
 
     /// Asks whether the file's lease may be released, and if so forgets it. Under `flc_lock`.
     fn release(file: OpenFile<'_>) -> Result;
@@ -224,17 +224,17 @@ impl<L: Leases> Manager<L> {
                 to_result(unsafe { bindings::lease_modify(lease, arg, dispose) })?;
                 return Ok(0);
             }
-            let look = L::commit(file)?;
+            let view = L::commit(file)?;
             // SAFETY: As above.
             unsafe {
-                if !look.is_breaking {
+                if !view.is_breaking {
                     bindings::pinfs_helper_lease_spare(lease);
                 }
-                if look.is_own {
+                if view.is_own {
                     bindings::pinfs_helper_lease_own(lease);
                 }
                 // Wakes those up who wait for it, to look again.
-                to_result(bindings::lease_modify(lease, type_of(look), dispose))?;
+                to_result(bindings::lease_modify(lease, type_of(view), dispose))?;
             }
             Ok(0)
         })
@@ -301,8 +301,8 @@ impl<L: Leases> Manager<L> {
 }
 
 /// The type of the kernel's lease.
-fn type_of(look: Look) -> c_int {
-    if look.is_exclusive {
+fn type_of(view: LeaseView) -> c_int {
+    if view.is_exclusive {
         F_WRLCK
     } else {
         F_RDLCK

@@ -32,7 +32,7 @@ use crate::{
     bindings,
     vfs::{
         FileSystem,
-        INode,
+        FsInode,
         Inode, //
     }, //
 };
@@ -52,7 +52,7 @@ pub(crate) trait ExclusiveInode {
     type Fs: FileSystem;
 
     /// Returns the locked inode.
-    fn inode(&self) -> &INode<Self::Fs>;
+    fn inode(&self) -> &FsInode<Self::Fs>;
 }
 
 /// Evidence that the current task holds an inode's `i_rwsem`, or its `mapping->invalidate_lock`, if
@@ -67,7 +67,7 @@ impl<F: FileSystem> HeldInode for SharedInodeLock<'_, F> {}
 /// # Invariants
 ///
 /// The lock is held by the current task for `'a`.
-pub(crate) struct VfsLocked<'a, F: FileSystem>(&'a INode<F>, NotThreadSafe);
+pub(crate) struct VfsLocked<'a, F: FileSystem>(&'a FsInode<F>, NotThreadSafe);
 
 impl<F: FileSystem> VfsLocked<'_, F> {
     /// # Safety
@@ -77,14 +77,14 @@ impl<F: FileSystem> VfsLocked<'_, F> {
     pub(crate) unsafe fn from_raw(inode: *mut bindings::inode) -> Self {
         // SAFETY: By this function's requirements.
         // INVARIANT: Likewise.
-        Self(unsafe { INode::from_raw(inode) }, NotThreadSafe)
+        Self(unsafe { FsInode::from_raw(inode) }, NotThreadSafe)
     }
 }
 
 impl<F: FileSystem> ExclusiveInode for VfsLocked<'_, F> {
     type Fs = F;
 
-    fn inode(&self) -> &INode<F> {
+    fn inode(&self) -> &FsInode<F> {
         self.0
     }
 }
@@ -95,11 +95,11 @@ impl<F: FileSystem> ExclusiveInode for VfsLocked<'_, F> {
 ///
 /// The lock is held by the current task.
 #[must_use = "the lock unlocks when the guard is dropped"]
-pub(crate) struct InodeLock<'a, F: FileSystem>(&'a INode<F>, NotThreadSafe);
+pub(crate) struct InodeLock<'a, F: FileSystem>(&'a FsInode<F>, NotThreadSafe);
 
 impl<'a, F: FileSystem> InodeLock<'a, F> {
     /// Waits for the lock (`inode_lock()`).
-    pub(crate) fn new(inode: &'a INode<F>) -> Self {
+    pub(crate) fn new(inode: &'a FsInode<F>) -> Self {
         // SAFETY: The inode is initialised.
         unsafe { bindings::pinfs_helper_inode_lock(inode.as_ptr()) };
         // INVARIANT: Just taken.
@@ -107,7 +107,7 @@ impl<'a, F: FileSystem> InodeLock<'a, F> {
     }
 
     /// Takes the lock if nobody has it (`inode_trylock()`).
-    pub(crate) fn try_new(inode: &'a INode<F>) -> Option<Self> {
+    pub(crate) fn try_new(inode: &'a FsInode<F>) -> Option<Self> {
         // SAFETY: The inode is initialised.
         let taken = unsafe { bindings::pinfs_helper_inode_trylock(inode.as_ptr()) };
         // INVARIANT: Just taken.
@@ -118,7 +118,7 @@ impl<'a, F: FileSystem> InodeLock<'a, F> {
 impl<F: FileSystem> ExclusiveInode for InodeLock<'_, F> {
     type Fs = F;
 
-    fn inode(&self) -> &INode<F> {
+    fn inode(&self) -> &FsInode<F> {
         self.0
     }
 }
@@ -136,11 +136,11 @@ impl<F: FileSystem> Drop for InodeLock<'_, F> {
 ///
 /// The lock is held by the current task.
 #[must_use = "the lock unlocks when the guard is dropped"]
-pub(crate) struct SharedInodeLock<'a, F: FileSystem>(&'a INode<F>, NotThreadSafe);
+pub(crate) struct SharedInodeLock<'a, F: FileSystem>(&'a FsInode<F>, NotThreadSafe);
 
 impl<'a, F: FileSystem> SharedInodeLock<'a, F> {
     /// Waits for the lock (`inode_lock_shared()`).
-    pub(crate) fn new(inode: &'a INode<F>) -> Self {
+    pub(crate) fn new(inode: &'a FsInode<F>) -> Self {
         // SAFETY: The inode is initialised.
         unsafe { bindings::pinfs_helper_inode_lock_shared(inode.as_ptr()) };
         // INVARIANT: Just taken.
@@ -148,7 +148,7 @@ impl<'a, F: FileSystem> SharedInodeLock<'a, F> {
     }
 
     /// Takes the lock if no writer has it (`inode_trylock_shared()`).
-    pub(crate) fn try_new(inode: &'a INode<F>) -> Option<Self> {
+    pub(crate) fn try_new(inode: &'a FsInode<F>) -> Option<Self> {
         // SAFETY: The inode is initialised.
         let taken = unsafe { bindings::pinfs_helper_inode_trylock_shared(inode.as_ptr()) };
         // INVARIANT: Just taken.
@@ -171,7 +171,7 @@ impl<F: FileSystem> Drop for SharedInodeLock<'_, F> {
 /// `crate::layout::Broken`.
 pub(crate) trait Recheck<F: FileSystem> {
     /// Fails if the operation must not go on. The inode's `i_rwsem` is held exclusively.
-    fn recheck(&self, inode: &INode<F>) -> Result;
+    fn recheck(&self, inode: &FsInode<F>) -> Result;
 }
 
 /// Both locks that keep a file's layout still: `i_rwsem` and `mapping->invalidate_lock`, each
@@ -182,7 +182,7 @@ pub(crate) trait Recheck<F: FileSystem> {
 /// Both locks are held by the current task.
 #[must_use = "the lock unlocks when the guard is dropped"]
 pub(crate) struct LayoutLock<'a, F: FileSystem> {
-    inode: &'a INode<F>,
+    inode: &'a FsInode<F>,
     checks: &'a dyn Recheck<F>,
     _not_send: NotThreadSafe,
 }
@@ -254,7 +254,7 @@ impl<'a, F: FileSystem> LayoutLock<'a, F> {
 impl<F: FileSystem> ExclusiveInode for LayoutLock<'_, F> {
     type Fs = F;
 
-    fn inode(&self) -> &INode<F> {
+    fn inode(&self) -> &FsInode<F> {
         self.inode
     }
 }

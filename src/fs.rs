@@ -13,16 +13,17 @@
 //! faults and writeback come without `i_rwsem`. The engine's *journal lock* is the mutex in
 //! [`Super`]. The order of all locks is at the head of [`crate::lock`].
 
-mod copy;
 mod dir;
 mod export;
 mod file;
-mod health;
 mod host;
 mod inode;
 mod ioctl;
 mod recovery;
+mod rw;
+mod state;
 mod super_block;
+mod txn;
 mod xattr;
 
 use kernel::prelude::*;

@@ -33,9 +33,6 @@ mod bindings;
 mod compat;
 #[path = "../rust/dax.rs"]
 mod dax;
-#[forbid(unsafe_code)]
-#[path = "../rust/few.rs"]
-mod few;
 #[path = "../rust/gup.rs"]
 mod gup;
 #[path = "../rust/hook.rs"]
@@ -80,6 +77,8 @@ mod fs;
 mod layout;
 #[forbid(unsafe_code)]
 mod pins;
+#[forbid(unsafe_code)]
+mod small_vec;
 
 module! {
     type: Pinfs,

@@ -10,7 +10,7 @@
 use super::{
     errno::estale,
     FileSystem,
-    INode,
+    FsInode,
     SuperBlock, //
 };
 use crate::bindings;
@@ -31,10 +31,10 @@ pub(crate) trait Operations: Sized + 'static {
     /// # Errors
     ///
     /// `ESTALE` if there is no such inode.
-    fn by_number(sb: &SuperBlock<Self::Fs>, ino: u64) -> Result<ARef<INode<Self::Fs>>>;
+    fn by_number(sb: &SuperBlock<Self::Fs>, ino: u64) -> Result<ARef<FsInode<Self::Fs>>>;
 
     /// Returns the directory that a directory is in.
-    fn parent(dir: &INode<Self::Fs>) -> Result<ARef<INode<Self::Fs>>>;
+    fn parent(dir: &FsInode<Self::Fs>) -> Result<ARef<FsInode<Self::Fs>>>;
 }
 
 /// A filled `struct export_operations` of `F`.
@@ -174,7 +174,7 @@ impl<T: Operations> Thunks<T> {
     /// `child` must be a directory of `T::Fs`.
     unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
         // SAFETY: By this function's requirements the dentry is positive.
-        match T::parent(unsafe { INode::from_raw((*child).d_inode) }) {
+        match T::parent(unsafe { FsInode::from_raw((*child).d_inode) }) {
             // SAFETY: The reference to the inode is handed over.
             Ok(inode) => unsafe {
                 bindings::d_obtain_alias(ARef::into_raw(inode).as_ref().as_ptr())

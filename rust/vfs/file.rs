@@ -12,7 +12,7 @@ use super::{
     quarantine,
     shown,
     FileSystem,
-    INode, //
+    FsInode, //
 };
 use crate::{
     bindings,
@@ -70,11 +70,11 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
     }
 
     /// Returns the file's inode.
-    pub(crate) fn inode(&self) -> &'a INode<F> {
+    pub(crate) fn inode(&self) -> &'a FsInode<F> {
         // SAFETY: By the type's invariant; the open file holds the inode.
         unsafe {
             let file = (*self.as_ptr()).ki_filp;
-            INode::from_raw((*file).f_inode)
+            FsInode::from_raw((*file).f_inode)
         }
     }
 
@@ -150,9 +150,9 @@ pub(crate) struct OpenFile<'a, F: FileSystem> {
 
 impl<'a, F: FileSystem> OpenFile<'a, F> {
     /// Returns the file's inode.
-    pub(crate) fn inode(&self) -> &'a INode<F> {
+    pub(crate) fn inode(&self) -> &'a FsInode<F> {
         // SAFETY: By the type's invariant; the open file holds the inode.
-        unsafe { INode::from_raw((*self.inner.as_ptr()).f_inode) }
+        unsafe { FsInode::from_raw((*self.inner.as_ptr()).f_inode) }
     }
 
     /// Returns the file as leases see it.
@@ -379,9 +379,9 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
     }
 
     /// Returns the directory.
-    pub(crate) fn inode(&self) -> &'a INode<F> {
+    pub(crate) fn inode(&self) -> &'a FsInode<F> {
         // SAFETY: By the type's invariant; the open file holds the inode.
-        unsafe { INode::from_raw((*self.file.as_ptr()).f_inode) }
+        unsafe { FsInode::from_raw((*self.file.as_ptr()).f_inode) }
     }
 
     /// Returns where the next entry is to be taken from: 0 and 1 are `.` and `..`.
@@ -473,7 +473,7 @@ pub(crate) trait Operations: Sized + 'static {
     /// Is asked after a page fault that writes to the byte at `pos` has failed with `ENOSPC`. Returns
     /// whether it is to be tried again. Write access to the superblock and the lock of the mapping (of
     /// the VMA or the whole) are held, the invalidate lock is not.
-    fn make_room_for_fault(_inode: &INode<Self::Fs>, _pos: u64) -> bool {
+    fn make_room_for_fault(_inode: &FsInode<Self::Fs>, _pos: u64) -> bool {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -493,7 +493,7 @@ pub(crate) trait Operations: Sized + 'static {
 
     /// Flushes what the kernel does not know to be dirty in a range (bytes), for sync(2) and umount.
     /// Unless they `wait` for it, there is no need to, but the inode has to stay dirty.
-    fn write_back(_inode: &INode<Self::Fs>, _range: &Range<u64>, _wait: bool) -> Result {
+    fn write_back(_inode: &FsInode<Self::Fs>, _range: &Range<u64>, _wait: bool) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -800,7 +800,7 @@ impl<T: Operations> Thunks<T> {
             // SAFETY: The file is of `T::Fs` and nobody else's any more, as it has no mappings.
             // Only `mmap_prepare` has put something there.
             unsafe {
-                let inode = INode::<T::Fs>::from_raw((*file).f_inode);
+                let inode = FsInode::<T::Fs>::from_raw((*file).f_inode);
                 quarantine::closed(inode, shown::take(&raw mut (*file).private_data));
             }
         }
@@ -834,7 +834,7 @@ impl<T: Operations> Thunks<T> {
     ) -> c_int {
         // SAFETY: By this function's requirements.
         unsafe {
-            let inode = INode::<T::Fs>::from_raw((*mapping).host);
+            let inode = FsInode::<T::Fs>::from_raw((*mapping).host);
             let dax = inode.super_block().dax();
             let ret = bindings::dax_writeback_mapping_range(mapping, dax.as_ptr(), wbc);
             if ret != 0 || !T::HAS_WRITE_BACK {
@@ -857,7 +857,7 @@ impl<T: Operations> Thunks<T> {
         // SAFETY: By this function's requirements; the file is of `T::Fs`.
         unsafe {
             let file = (*desc).file;
-            let inode = INode::<T::Fs>::from_raw((*file).f_inode);
+            let inode = FsInode::<T::Fs>::from_raw((*file).f_inode);
             let dax = inode.super_block().dax();
             if !bindings::pinfs_helper_daxdev_mapping_supported(desc, inode.as_ptr(), dax.as_ptr())
             {
@@ -916,7 +916,7 @@ impl<T: Operations> Thunks<T> {
         // file is of `T::Fs`.
         unsafe {
             let file = bindings::pinfs_helper_vmf_file(vmf);
-            let inode = INode::<T::Fs>::from_raw((*file).f_inode);
+            let inode = FsInode::<T::Fs>::from_raw((*file).f_inode);
             let write = bindings::pinfs_helper_vmf_is_shared_write(vmf);
             // Before the page is there to be referenced. Without `mmap_prepare` there was no mapping.
             let page = (*vmf).__bindgen_anon_1.pgoff;

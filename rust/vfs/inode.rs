@@ -267,7 +267,7 @@ impl Inode {
     }
 
     /// Marks the first page that is there of a range (page numbers) as dirty. While such a page is not
-    /// written back, an inode that was once made dirty ([`INode::mark_data_dirty`]) stays so.
+    /// written back, an inode that was once made dirty ([`FsInode::mark_data_dirty`]) stays so.
     ///
     /// It must not be the page of a hole. May be called in any context.
     pub(crate) fn tag_dirty(&self, pages: &Range<u64>) {
@@ -286,7 +286,7 @@ impl Inode {
 /// The inode was allocated by `F`'s `alloc_inode`, so that it is the first field of a
 /// [`Container<F>`].
 #[repr(transparent)]
-pub(crate) struct INode<F: FileSystem>(Inode, PhantomData<F>);
+pub(crate) struct FsInode<F: FileSystem>(Inode, PhantomData<F>);
 
 /// What `alloc_inode` allocates: the VFS's inode and the file system's own part beside it.
 #[repr(C)]
@@ -297,7 +297,7 @@ pub(super) struct Container<F: FileSystem> {
 }
 
 // SAFETY: As for `Inode`, with which it shares the reference count.
-unsafe impl<F: FileSystem> AlwaysRefCounted for INode<F> {
+unsafe impl<F: FileSystem> AlwaysRefCounted for FsInode<F> {
     fn inc_ref(&self) {
         self.0.inc_ref();
     }
@@ -308,7 +308,7 @@ unsafe impl<F: FileSystem> AlwaysRefCounted for INode<F> {
     }
 }
 
-impl<F: FileSystem> Deref for INode<F> {
+impl<F: FileSystem> Deref for FsInode<F> {
     type Target = Inode;
 
     fn deref(&self) -> &Inode {
@@ -316,13 +316,13 @@ impl<F: FileSystem> Deref for INode<F> {
     }
 }
 
-impl<F: FileSystem> INode<F> {
+impl<F: FileSystem> FsInode<F> {
     /// # Safety
     ///
     /// `ptr` must point at an inode that `F` allocated, with a reference count that stays above
     /// zero for `'a` (or that is being created or evicted by the caller for `'a`).
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::inode) -> &'a Self {
-        // SAFETY: `INode` is transparent to `struct inode`; validity is the caller's promise.
+        // SAFETY: `FsInode` is transparent to `struct inode`; validity is the caller's promise.
         unsafe { &*ptr.cast() }
     }
 
@@ -369,7 +369,7 @@ impl<F: FileSystem> INode<F> {
         unsafe { bindings::pinfs_helper_mark_dirty(self.as_ptr()) };
     }
 
-    /// Whether [`INode::mark_dirty`] was called since the last sync. Times alone do not count.
+    /// Whether [`FsInode::mark_dirty`] was called since the last sync. Times alone do not count.
     pub(crate) fn is_dirty(&self) -> bool {
         // SAFETY: The inode is initialised.
         unsafe { bindings::pinfs_helper_is_dirty(self.as_ptr()) }

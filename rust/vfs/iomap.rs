@@ -6,7 +6,7 @@
 
 use super::{
     FileSystem,
-    INode, //
+    FsInode, //
 };
 use crate::{
     bindings,
@@ -103,11 +103,11 @@ pub(crate) trait Operations: Sized + 'static {
     ///
     /// Called with the locks that the caller of the iomap function holds: `i_rwsem` for reads and
     /// writes, the invalidate lock for faults.
-    fn begin(inode: &INode<Self::Fs>, pos: u64, length: u64, request: Request) -> Result<Map>;
+    fn begin(inode: &FsInode<Self::Fs>, pos: u64, length: u64, request: Request) -> Result<Map>;
 
     /// Is told that blocks of a mapping that [`Operations::begin`] gave to a page fault are in use
     /// by another file, or by another part of this one. Returns the error for the fault.
-    fn crossed(inode: &INode<Self::Fs>) -> Error;
+    fn crossed(inode: &FsInode<Self::Fs>) -> Error;
 }
 
 /// Filled `struct iomap_ops` of `F`, for page faults and for the rest.
@@ -248,7 +248,7 @@ impl<T: Operations> Thunks<T> {
             if u32::from((*iomap).type_) != bindings::IOMAP_MAPPED {
                 return Ok(());
             }
-            let inode = INode::<T::Fs>::from_raw((*iter).inode);
+            let inode = FsInode::<T::Fs>::from_raw((*iter).inode);
             let dax = inode.super_block().dax();
             let (pos, length) = ((*iter).pos, (*iter).len as bindings::loff_t);
             let (pages, offset) = (dax.pages(), dax.offset());
@@ -275,7 +275,7 @@ impl<T: Operations> Thunks<T> {
             if (*iomap).private.is_null() || bindings::pinfs_helper_unclaim(inode, pos, iomap) {
                 return 0;
             }
-            T::crossed(INode::<T::Fs>::from_raw(inode)).to_errno()
+            T::crossed(FsInode::<T::Fs>::from_raw(inode)).to_errno()
         }
     }
 
@@ -290,7 +290,7 @@ impl<T: Operations> Thunks<T> {
         // iomap function holds.
         let (inode, pos, length, flags) = unsafe {
             let iter = &*iter;
-            let inode = INode::<T::Fs>::from_raw(iter.inode);
+            let inode = FsInode::<T::Fs>::from_raw(iter.inode);
             (inode, iter.pos, iter.len, iter.flags)
         };
         let map = T::begin(

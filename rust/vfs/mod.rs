@@ -32,10 +32,10 @@ mod shown;
 pub(crate) use self::{
     dentry::Dentry,
     inode::{
-        INode,
+        FsInode,
         Inode, //
     },
-    quarantine::Ward,
+    quarantine::QuarantineState,
     super_block::{
         FileSystem,
         Registration,

@@ -15,7 +15,7 @@
 //! it, with the device claimed, until the last reference ends. A mount of the device meanwhile
 //! finds the same superblock. What umount promises besides, that everything is durable when it
 //! returns, is kept up: with something in quarantine, files are synced as they are closed
-//! ([`Ward::write_back`]).
+//! ([`QuarantineState::write_back`]).
 //!
 //! # How an inode comes here, and goes
 //!
@@ -83,7 +83,7 @@ use super::{
         Registration, //
     },
     FileSystem,
-    INode,
+    FsInode,
     SuperBlock, //
 };
 use crate::{
@@ -119,18 +119,18 @@ pub(super) struct Quarantine {
     unseen: Slot,
     /// 1 while the inode is in quarantine.
     held: Atomic<i32>,
-    /// Bytes of the file as [`Ward`] counts them, while it is held.
+    /// Bytes of the file as [`QuarantineState`] counts them, while it is held.
     bytes: Atomic<i64>,
 }
 
 /// What a superblock has in quarantine, and the files in sysfs that tell it.
-pub(crate) struct Ward {
+pub(crate) struct QuarantineState {
     counters: Counters<2>,
     /// Inodes that are being looked at.
-    looking: Atomic<i32>,
+    scans: Atomic<i32>,
 }
 
-impl Ward {
+impl QuarantineState {
     const FILES: usize = 0;
     const BYTES: usize = 1;
 
@@ -143,7 +143,7 @@ impl Ward {
         let files = [c"quarantined_files", c"quarantined_bytes"];
         Ok(Self {
             counters: Counters::new(sb.sysfs(), sb.id(), files)?,
-            looking: Atomic::new(0),
+            scans: Atomic::new(0),
         })
     }
 
@@ -161,7 +161,7 @@ impl Ward {
     /// that comes into it, which syncs them all. The one here looks at the count after the last
     /// store, and the one there at the stores after it has counted itself; so no store is missed
     /// by both. Errors are kept in the mapping, for whoever opens the file next and calls fsync.
-    fn write_back<F: FileSystem>(&self, inode: &INode<F>) {
+    fn write_back<F: FileSystem>(&self, inode: &FsInode<F>) {
         smp_mb();
         if self.files().load(Relaxed) != 0 {
             // SAFETY: The inode is initialised, and held by the open file.
@@ -169,38 +169,38 @@ impl Ward {
         }
     }
 
-    fn begin_look(&self) {
-        self.looking.fetch_add(1, Full);
+    fn begin_scan(&self) {
+        self.scans.fetch_add(1, Full);
     }
 
-    fn end_look(&self) {
-        if self.looking.fetch_sub(1, Full) == 1 {
-            self.wake_settling();
+    fn end_scan(&self) {
+        if self.scans.fetch_sub(1, Full) == 1 {
+            self.wake_waiters();
         }
     }
 
-    fn wake_settling(&self) {
+    fn wake_waiters(&self) {
         // Orders the change that ends the wait before the look at who waits.
         smp_mb();
         // SAFETY: The address is only compared.
-        unsafe { bindings::wake_up_var(self.looking.as_ptr().cast()) };
+        unsafe { bindings::wake_up_var(self.scans.as_ptr().cast()) };
     }
 }
 
 /// Waits until what is in quarantine has been looked at, or a signal comes that ends the task: what
 /// is left then is really referenced. A frozen file system frees nothing until it is thawed, so
 /// there is nothing to wait for then, and [`frozen`] ends a wait that goes on.
-pub(super) fn settle<F: FileSystem>(sb: &SuperBlock<F>) {
-    let looking = &sb.ward().looking;
-    if looking.load(Relaxed) != 0 {
+pub(super) fn wait_idle<F: FileSystem>(sb: &SuperBlock<F>) {
+    let scans = &sb.quarantine().scans;
+    if scans.load(Relaxed) != 0 {
         // SAFETY: Counter and superblock are valid, and the wakers use the counter's address.
-        unsafe { bindings::pinfs_helper_wait_zero_or_frozen(looking.as_ptr(), sb.as_ptr()) };
+        unsafe { bindings::pinfs_helper_wait_zero_or_frozen(scans.as_ptr(), sb.as_ptr()) };
     }
 }
 
 /// Is to be called while the file system is being frozen, when the superblock says so already.
 pub(super) fn frozen<F: FileSystem>(sb: &SuperBlock<F>) {
-    sb.ward().wake_settling();
+    sb.quarantine().wake_waiters();
 }
 
 /// Initialises the quarantine's part of a new inode.
@@ -217,7 +217,7 @@ pub(super) unsafe fn init<F: FileSystem>(container: *mut Container<F>) {
         (&raw mut (*quarantine).bytes).write(Atomic::new(0));
         bindings::pinfs_helper_init_work(
             Opaque::cast_into(&raw const (*quarantine).work),
-            Some(look::<F>),
+            Some(scan::<F>),
         )
     };
 }
@@ -238,11 +238,11 @@ pub(super) unsafe fn free<F: FileSystem>(container: *mut Container<F>) {
 /// # Safety
 ///
 /// The caller must hold an open file of `inode`.
-pub(super) unsafe fn closed<F: FileSystem>(inode: &INode<F>, shown: Option<Owned>) {
+pub(super) unsafe fn closed<F: FileSystem>(inode: &FsInode<F>, shown: Option<Owned>) {
     let raw = inode.as_ptr();
     let sb = inode.super_block();
-    let ward = sb.ward();
-    ward.write_back(inode);
+    let state = sb.quarantine();
+    state.write_back(inode);
     let Some(mut shown) = shown else {
         return;
     };
@@ -281,8 +281,8 @@ pub(super) unsafe fn closed<F: FileSystem>(inode: &INode<F>, shown: Option<Owned
         bindings::pinfs_helper_super_hold(sb.as_ptr());
         let bytes = (*raw).i_blocks as i64 * 512;
         quarantine.bytes.store(bytes, Relaxed);
-        ward.bytes().fetch_add(bytes, Relaxed);
-        if ward.files().fetch_add(1, Full) == 0 {
+        state.bytes().fetch_add(bytes, Relaxed);
+        if state.files().fetch_add(1, Full) == 0 {
             bindings::down_read(&raw mut (*sb.as_ptr()).s_umount);
             bindings::sync_filesystem(sb.as_ptr());
             bindings::up_read(&raw mut (*sb.as_ptr()).s_umount);
@@ -292,7 +292,7 @@ pub(super) unsafe fn closed<F: FileSystem>(inode: &INode<F>, shown: Option<Owned
     }
 }
 
-fn quarantine_of<F: FileSystem>(inode: &INode<F>) -> &Quarantine {
+fn quarantine_of<F: FileSystem>(inode: &FsInode<F>) -> &Quarantine {
     // SAFETY: `F` has allocated the inode, and `init` was called for it.
     unsafe { &(*inode.as_ptr().cast::<Container<F>>()).quarantine }
 }
@@ -304,8 +304,8 @@ unsafe fn queue<F: FileSystem>(container: *mut Container<F>) {
     // SAFETY: By this function's requirements; the quarantine holds the superblock, and the
     // registration outlives its inodes.
     unsafe {
-        let inode = INode::<F>::from_raw((*container).inode.get());
-        inode.super_block().ward().begin_look();
+        let inode = FsInode::<F>::from_raw((*container).inode.get());
+        inode.super_block().quarantine().begin_scan();
         bindings::queue_work_on(
             bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
             Registration::<F>::of(inode.as_ptr()).queue.as_ptr(),
@@ -342,7 +342,7 @@ unsafe fn busy_page(
 /// # Safety
 ///
 /// For the workqueue.
-unsafe extern "C" fn look<F: FileSystem>(work: *mut bindings::work_struct) {
+unsafe extern "C" fn scan<F: FileSystem>(work: *mut bindings::work_struct) {
     // SAFETY: The work is part of an inode that the quarantine holds, and its superblock with it.
     unsafe {
         let container = work
@@ -352,11 +352,11 @@ unsafe extern "C" fn look<F: FileSystem>(work: *mut bindings::work_struct) {
         let quarantine = &(*container).quarantine;
         let held = &quarantine.held;
         let sb = SuperBlock::<F>::from_raw((*inode).i_sb);
-        let ward = sb.ward();
+        let state = sb.quarantine();
         loop {
             if let Some(page) = busy_page(inode, quarantine) {
                 if wait_for::<F>(container, page.as_ptr()) {
-                    ward.end_look();
+                    state.end_scan();
                     return;
                 }
                 continue;
@@ -371,11 +371,11 @@ unsafe extern "C" fn look<F: FileSystem>(work: *mut bindings::work_struct) {
                 quarantine.bytes.store(bytes, Relaxed);
                 continue;
             }
-            trace::quarantine(INode::<F>::from_raw(inode), false);
+            trace::quarantine(FsInode::<F>::from_raw(inode), false);
             bindings::iput(inode);
-            ward.bytes().fetch_sub(bytes, Relaxed);
-            ward.files().fetch_sub(1, Relaxed);
-            ward.end_look();
+            state.bytes().fetch_sub(bytes, Relaxed);
+            state.files().fetch_sub(1, Relaxed);
+            state.end_scan();
             bindings::deactivate_super(sb.as_ptr());
             return;
         }

@@ -13,10 +13,10 @@ use super::{
     },
     quarantine::{
         self,
-        Ward, //
+        QuarantineState, //
     },
     xattr,
-    INode,
+    FsInode,
     Inode, //
 };
 use crate::{
@@ -106,7 +106,7 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     type Xattrs: xattr::Operations<Fs = Self>;
 
     /// What the file system keeps for a superblock.
-    type Super: AsRef<dax::Device> + AsRef<Ward> + Send + Sync + 'static;
+    type Super: AsRef<dax::Device> + AsRef<QuarantineState> + Send + Sync + 'static;
 
     /// What the file system keeps beside each inode.
     type Inode: Send + Sync + 'static;
@@ -128,7 +128,7 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     fn open(sb: &NewSuperBlock, options: &Self::Options) -> Result<Pin<KBox<Self::Super>>>;
 
     /// Returns the root directory of a superblock that was opened.
-    fn root(sb: &SuperBlock<Self>) -> Result<ARef<INode<Self>>>;
+    fn root(sb: &SuperBlock<Self>) -> Result<ARef<FsInode<Self>>>;
 
     /// Starts the use of a superblock that has a root. This is the last step of a mount: one that
     /// fails before it leaves the device as it was.
@@ -154,11 +154,11 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     fn device_is_gone(sb: &SuperBlock<Self>);
 
     /// Writes the inode's attributes to the device. The inode may be locked or not.
-    fn write_inode(inode: &INode<Self>) -> Result;
+    fn write_inode(inode: &FsInode<Self>) -> Result;
 
     /// Frees a file without a name, whose inode leaves memory. A freeze of the file system is kept
     /// out.
-    fn evict(inode: &INode<Self>);
+    fn evict(inode: &FsInode<Self>);
 
     /// Ends a mount: no inode is left, the device is still there.
     fn put_super(sb: &SuperBlock<Self>);
@@ -240,7 +240,7 @@ impl<F: FileSystem> SuperBlock<F> {
     }
 
     /// Returns what is in quarantine.
-    pub(super) fn ward(&self) -> &Ward {
+    pub(super) fn quarantine(&self) -> &QuarantineState {
         self.data().as_ref()
     }
 
@@ -784,7 +784,7 @@ impl<F: FileSystem> Thunks<F> {
             bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
             if !bindings::is_bad_inode(inode) && (*inode).__bindgen_anon_1.i_nlink == 0 {
                 bindings::pinfs_helper_sb_start_intwrite(inode);
-                F::evict(INode::from_raw(inode));
+                F::evict(FsInode::from_raw(inode));
                 bindings::pinfs_helper_sb_end_intwrite(inode);
             }
             bindings::clear_inode(inode);
@@ -800,7 +800,7 @@ impl<F: FileSystem> Thunks<F> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The inode is of `F` and held by the caller.
-            F::write_inode(unsafe { INode::from_raw(inode) })?;
+            F::write_inode(unsafe { FsInode::from_raw(inode) })?;
             Ok(0)
         })
     }
@@ -862,7 +862,7 @@ impl<F: FileSystem> Thunks<F> {
         unsafe {
             let sb = SuperBlock::<F>::from_raw((*dentry).d_sb);
             // Files that are on their way out count as free, unless something holds their pages.
-            quarantine::settle(sb);
+            quarantine::wait_idle(sb);
             let statistics = F::statistics(sb);
             let out = &mut *statfs.cast::<bindings::kstatfs>();
             out.f_type = statistics.magic as isize;

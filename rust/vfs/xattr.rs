@@ -14,7 +14,7 @@ use super::{
         eopnotsupp, //
     },
     inode::{
-        INode,
+        FsInode,
         Time, //
     },
     FileSystem, //
@@ -82,7 +82,7 @@ pub(crate) trait Operations: Sized + 'static {
     /// # Errors
     ///
     /// `ENODATA` if there is none.
-    fn get(inode: &INode<Self::Fs>, space: Space, name: &[u8], buf: &mut [u8]) -> Result<usize>;
+    fn get(inode: &FsInode<Self::Fs>, space: Space, name: &[u8], buf: &mut [u8]) -> Result<usize>;
 
     /// Gives an attribute a value, or removes it. The i_rwsem is held exclusively.
     ///
@@ -108,7 +108,7 @@ pub(crate) trait Operations: Sized + 'static {
     ) -> Result;
 
     /// Calls `emit` with prefix and rest of the name of each attribute, until it returns false.
-    fn list(inode: &INode<Self::Fs>, emit: &mut dyn FnMut(Space, &str, &[u8]) -> bool) -> Result;
+    fn list(inode: &FsInode<Self::Fs>, emit: &mut dyn FnMut(Space, &str, &[u8]) -> bool) -> Result;
 }
 
 /// The attributes that a new inode gets: ACLs and labels of security modules.
@@ -306,7 +306,7 @@ impl<T: Operations> Thunks<T> {
             // unless it is null.
             let (inode, space, name, buf) = unsafe {
                 (
-                    INode::<T::Fs>::from_raw(inode),
+                    FsInode::<T::Fs>::from_raw(inode),
                     Self::space((*handler).flags)?,
                     CStr::from_char_ptr(name).to_bytes(),
                     match NonNull::new(buffer.cast::<u8>()) {
@@ -372,7 +372,7 @@ impl<T: Operations> Thunks<T> {
             // is null.
             let (inode, mut buf) = unsafe {
                 (
-                    INode::<T::Fs>::from_raw((*dentry).d_inode),
+                    FsInode::<T::Fs>::from_raw((*dentry).d_inode),
                     NonNull::new(buffer.cast::<u8>())
                         .map(|buf| core::slice::from_raw_parts_mut(buf.as_ptr(), size)),
                 )
@@ -411,7 +411,7 @@ impl<T: Operations> Thunks<T> {
     }
 
     /// Reads an ACL as an attribute.
-    fn acl_value(inode: &INode<T::Fs>, space: Space) -> Result<Option<KVec<u8>>> {
+    fn acl_value(inode: &FsInode<T::Fs>, space: Space) -> Result<Option<KVec<u8>>> {
         let len = match T::get(inode, space, &[], &mut []) {
             Err(err) if err == enodata() => return Ok(None),
             len => len?,
@@ -444,7 +444,7 @@ impl<T: Operations> Thunks<T> {
             return Error::from_errno(-(bindings::ECHILD as c_int)).to_ptr();
         }
         // SAFETY: The inode is of `T::Fs` and held by the caller.
-        let inode = unsafe { INode::<T::Fs>::from_raw(inode) };
+        let inode = unsafe { FsInode::<T::Fs>::from_raw(inode) };
         match Self::acl_space(kind).and_then(|space| Self::acl_value(inode, space)) {
             // SAFETY: The value is valid; the VFS gets a reference, or an error.
             Ok(Some(value)) => unsafe {

@@ -329,7 +329,7 @@ fn request(left: Option<Extent>, lblock: u64, len: u64, hole: u64) -> Request {
 ///
 /// # Errors
 /// [`Error::NoSpace`].
-pub fn set_aside<S: DerefMut<Target = [u64]>>(
+pub fn claim_extent<S: DerefMut<Target = [u64]>>(
     space: &mut Space<S>,
     last: Option<Extent>,
     lblock: u64,
@@ -345,7 +345,7 @@ pub fn set_aside<S: DerefMut<Target = [u64]>>(
     })
 }
 
-/// Makes an extent from [`set_aside`] part of the file. What the file is to read there has been
+/// Makes an extent from [`claim_extent`] part of the file. What the file is to read there has been
 /// stored into it and flushed. If this fails, or the transaction is dropped, the blocks are free.
 ///
 /// # Errors

@@ -746,7 +746,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         }
         let result = self.write();
         match result {
-            Ok(()) => self.settle(),
+            Ok(()) => self.publish(),
             Err(_) => self.state.abort(),
         }
         result
@@ -841,7 +841,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     }
 
     /// Lets others have what this transaction freed.
-    fn settle(&mut self) {
+    fn publish(&mut self) {
         self.committed = true;
         for change in self.memory.changes.iter().take(self.changes) {
             let run = change.run();

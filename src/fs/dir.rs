@@ -51,7 +51,7 @@ use crate::{
         },
         iomap,
         Dentry,
-        INode, //
+        FsInode, //
     }, //
 };
 use kernel::{
@@ -157,7 +157,7 @@ fn remove(
 impl Operations for DirInode {
     type Fs = Pinfs;
 
-    fn lookup(dir: &INode<Pinfs>, name: &[u8]) -> Result<Option<ARef<INode<Pinfs>>>> {
+    fn lookup(dir: &FsInode<Pinfs>, name: &[u8]) -> Result<Option<ARef<FsInode<Pinfs>>>> {
         let sb = dir.super_block();
         sb.check_readable()?;
         let name = Name::new(name).map_err(errno)?;
@@ -221,7 +221,7 @@ impl Operations for DirInode {
     ) -> Result {
         let (parent, inode) = (dir.inode(), inode.inode());
         let name = name(dentry)?;
-        inode::settle(inode)?;
+        inode::write_size(inode)?;
         let now = parent.current_time();
         let usage = {
             let maps = MapLocks::new([Some(parent), Some(inode), None, None]);
@@ -237,7 +237,7 @@ impl Operations for DirInode {
     }
 
     /// The file is on the orphan list from the first, so that it does not outlive a crash.
-    fn tmpfile(dir: &INode<Pinfs>, file: Unnamed<'_>, draft: Draft<Pinfs>) -> Result {
+    fn tmpfile(dir: &FsInode<Pinfs>, file: Unnamed<'_>, draft: Draft<Pinfs>) -> Result {
         let owner = owner(&draft, 0);
         let disk = {
             let maps = MapLocks::new([Some(dir), None, None, None]);
@@ -254,7 +254,7 @@ impl Operations for DirInode {
     fn rename(
         from_dir: &VfsLocked<'_, Pinfs>,
         from: &Dentry,
-        inode: &INode<Pinfs>,
+        inode: &FsInode<Pinfs>,
         to_dir: &VfsLocked<'_, Pinfs>,
         to: &Dentry,
         victim: Option<&VfsLocked<'_, Pinfs>>,
@@ -263,7 +263,7 @@ impl Operations for DirInode {
         let (old, new) = (from_dir.inode(), to_dir.inode());
         let victim = victim.map(|victim| victim.inode());
         let (from, to) = (name(from)?, name(to)?);
-        inode::settle(inode)?;
+        inode::write_size(inode)?;
         let now = old.current_time();
         let (old_usage, new_usage) = {
             let maps = MapLocks::new([Some(old), Some(new), Some(inode), victim]);
@@ -306,15 +306,15 @@ impl Operations for DirInode {
 
     fn exchange(
         a_dir: &VfsLocked<'_, Pinfs>,
-        a: (&Dentry, &INode<Pinfs>),
+        a: (&Dentry, &FsInode<Pinfs>),
         b_dir: &VfsLocked<'_, Pinfs>,
-        b: (&Dentry, &INode<Pinfs>),
+        b: (&Dentry, &FsInode<Pinfs>),
     ) -> Result {
         let (at_a, at_b) = (a_dir.inode(), b_dir.inode());
         let (a_name, b_name) = (name(a.0)?, name(b.0)?);
         let (a, b) = (a.1, b.1);
-        inode::settle(a)?;
-        inode::settle(b)?;
+        inode::write_size(a)?;
+        inode::write_size(b)?;
         let now = at_a.current_time();
         let (a_usage, b_usage) = {
             let maps = MapLocks::new([Some(at_a), Some(at_b), Some(a), Some(b)]);
@@ -349,7 +349,7 @@ impl Operations for DirInode {
         inode::setattr(inode, attributes)
     }
 
-    fn details(inode: &INode<Pinfs>) -> Result<Option<Details>> {
+    fn details(inode: &FsInode<Pinfs>) -> Result<Option<Details>> {
         inode::details(inode)
     }
 
@@ -362,7 +362,11 @@ impl Operations for DirInode {
 ///
 /// The names go to user memory, which may fault and wait for anything, so the map lock is not held
 /// while they do.
-fn next_part<'l>(dir: &INode<Pinfs>, from: u64, leaf: &'l mut dir::Leaf) -> Result<dir::Part<'l>> {
+fn next_part<'l>(
+    dir: &FsInode<Pinfs>,
+    from: u64,
+    leaf: &'l mut dir::Leaf,
+) -> Result<dir::Part<'l>> {
     let sb = dir.super_block();
     sb.check_readable()?;
     let map = dir.data().map.read();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::vfs::{
     export,
-    INode,
+    FsInode,
     SuperBlock, //
 };
 use kernel::{
@@ -24,11 +24,11 @@ struct Handles;
 impl export::Operations for Handles {
     type Fs = Pinfs;
 
-    fn by_number(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs>>> {
+    fn by_number(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs>>> {
         inode::get(sb, ino)
     }
 
-    fn parent(dir: &INode<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
+    fn parent(dir: &FsInode<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
         let sb = dir.super_block();
         sb.check_readable()?;
         let parent = {

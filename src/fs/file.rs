@@ -4,9 +4,9 @@
 //! copy is in [`copy`].
 
 use super::{
-    copy,
     inode::Usage,
     ioctl,
+    rw,
     super_block::Pinfs, //
 };
 use crate::{
@@ -58,7 +58,7 @@ use crate::{
             Map,
             Request, //
         },
-        INode, //
+        FsInode, //
     }, //
 };
 use core::ops::Range;
@@ -95,7 +95,7 @@ impl iomap::Operations for BlockMap {
     /// told that the blocks are new, for then it would take whatever is mapped of them away, and
     /// that may be the new block itself by then: a page fault takes no lock that a write holds, and
     /// the mapping must not forget a page that is mapped.
-    fn begin(inode: &INode<Pinfs>, pos: u64, length: u64, request: Request) -> Result<Map> {
+    fn begin(inode: &FsInode<Pinfs>, pos: u64, length: u64, request: Request) -> Result<Map> {
         let first = pos / BLOCK_SIZE;
         let last = pos.saturating_add(length.max(1) - 1) / BLOCK_SIZE;
         let wanted = last - first + 1;
@@ -139,7 +139,7 @@ impl iomap::Operations for BlockMap {
         }
     }
 
-    fn crossed(inode: &INode<Pinfs>) -> Error {
+    fn crossed(inode: &FsInode<Pinfs>) -> Error {
         inode.super_block().report(CROSSED)
     }
 }
@@ -163,14 +163,14 @@ fn to_map(extent: map::Extent, new: bool) -> Map {
 }
 
 /// Returns what is at file block `first`, to the end of the extent or hole.
-pub(super) fn look_up(inode: &INode<Pinfs>, first: u64) -> Result<Map> {
+pub(super) fn look_up(inode: &FsInode<Pinfs>, first: u64) -> Result<Map> {
     look_up_locked(inode, first, 1, &inode.data().map.read())
 }
 
 /// The same with the map lock held. Where it has to look at the tree, it also looks at what else is
 /// known of the first `vetted` blocks.
 fn look_up_locked(
-    inode: &INode<Pinfs>,
+    inode: &FsInode<Pinfs>,
     first: u64,
     vetted: u64,
     lock: &ReadGuard<'_>,
@@ -206,7 +206,7 @@ fn look_up_locked(
 /// It costs little beside the look-up, and finds most of what images hold that were made to mislead.
 /// What it does not see is found in page faults (`BlockMap::crossed()`), or harms nobody who does
 /// not trust the image.
-fn vet(inode: &INode<Pinfs>, extent: &map::Extent, wanted: u64, lock: &ReadGuard<'_>) -> Result {
+fn vet(inode: &FsInode<Pinfs>, extent: &map::Extent, wanted: u64, lock: &ReadGuard<'_>) -> Result {
     /// More than one page fault wants.
     const MAX: u64 = format::GROUP_BLOCKS;
 
@@ -243,7 +243,12 @@ enum Growth {
 ///
 /// Two tasks may want the same block at once, a write under `i_rwsem` and faults under the
 /// invalidate lock: whoever gets the map lock second finds it written and leaves it alone.
-fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64, growth: Growth) -> Result<Map> {
+fn allocate_written(
+    inode: &FsInode<Pinfs>,
+    first: u64,
+    wanted: u64,
+    growth: Growth,
+) -> Result<Map> {
     let ino = inode.ino();
     let sb = inode.super_block();
     let map = &inode.data().map;
@@ -294,7 +299,7 @@ fn allocate_written(inode: &INode<Pinfs>, first: u64, wanted: u64, growth: Growt
 /// They are zeroed before, without the journal lock, because there may be many. Nobody else writes to
 /// them: that takes the map lock, which is held. A fatal signal ends it; the next writer begins anew.
 fn write_without_growth(
-    inode: &INode<Pinfs>,
+    inode: &FsInode<Pinfs>,
     lock: &WriteGuard<'_>,
     first: u64,
     wanted: u64,
@@ -333,7 +338,7 @@ fn write_without_growth(
 }
 
 /// Zeroes what a file has already, for [`Bug::ZeroesLate`].
-fn zero_now(inode: &INode<Pinfs>, extent: &map::Extent) -> Result {
+fn zero_now(inode: &FsInode<Pinfs>, extent: &map::Extent) -> Result {
     let sb = inode.super_block();
     let medium = sb.data().medium();
     let (start, len) = (extent.block * BLOCK_SIZE, extent.len * BLOCK_SIZE);
@@ -348,7 +353,7 @@ fn zero_now(inode: &INode<Pinfs>, extent: &map::Extent) -> Result {
 /// tables. No fault is halfway between having found a hole and showing it.
 fn replace_holes(
     no_faults: &NoFaults<'_>,
-    inode: &INode<Pinfs>,
+    inode: &FsInode<Pinfs>,
     first: u64,
     wanted: u64,
 ) -> Result<Map> {
@@ -470,7 +475,7 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
 /// # Errors
 ///
 /// `EBUSY` if somebody holds what would be moved or freed.
-pub(super) fn finish(inode: &INode<Pinfs>) -> Result<format::Result> {
+pub(super) fn finish(inode: &FsInode<Pinfs>) -> Result<format::Result> {
     let mut locked = InodeLock::new(inode);
     // Nothing here waits without the locks, so nothing is checked again.
     let lock = LayoutLock::new(&mut locked, &StillMutable);
@@ -811,7 +816,7 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
 }
 
 /// Allocates and zeroes what is not written of a range, for [`Host::prepare_pin`](crate::pins::host::Host::prepare_pin).
-pub(super) fn allocate_for_pin(inode: &INode<Pinfs>, range: Range<u64>) -> Result {
+pub(super) fn allocate_for_pin(inode: &FsInode<Pinfs>, range: Range<u64>) -> Result {
     if !inode.is_regular() {
         return Err(EINVAL);
     }
@@ -838,7 +843,7 @@ pub(super) fn allocate_for_pin(inode: &INode<Pinfs>, range: Range<u64>) -> Resul
 /// The file system's own stores and those of programs are known to the kernel as dirty pages, but
 /// not those of a device: a page may be flushed, and written to again with no page fault. So
 /// pinned ranges are on record here, and flushed whenever the file is.
-pub(super) fn expect_device_writes(inode: &INode<Pinfs>, range: &Range<u64>) {
+pub(super) fn expect_device_writes(inode: &FsInode<Pinfs>, range: &Range<u64>) {
     inode.data().untracked.lock().note_device(range);
 }
 
@@ -900,7 +905,7 @@ fn union(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
 /// that keeps blocks where they are, forgets the range; a range before it is collapsed out of the
 /// file, which finds nothing to flush and moves the blocks; fsync(2) looks for them at their old
 /// offset, and reports as durable what nobody has flushed.
-pub(super) fn flush_untracked(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
+pub(super) fn flush_untracked(inode: &FsInode<Pinfs>, range: &Range<u64>) -> Result {
     let (known, [device, forgotten], notes) = {
         let untracked = inode.data().untracked.lock();
         let known = [untracked.device.clone(), untracked.forgotten.clone()];
@@ -930,7 +935,7 @@ pub(super) fn flush_untracked(inode: &INode<Pinfs>, range: &Range<u64>) -> Resul
 }
 
 /// Has the file flushed by the next who syncs it, if there is something that is not tracked.
-pub(super) fn keep_inode_dirty(inode: &INode<Pinfs>) {
+pub(super) fn keep_inode_dirty(inode: &FsInode<Pinfs>) {
     let [device, forgotten] = inode.data().untracked.lock().within(&(0..u64::MAX));
     if device.is_empty() && forgotten.is_empty() {
         return;
@@ -940,7 +945,7 @@ pub(super) fn keep_inode_dirty(inode: &INode<Pinfs>) {
 }
 
 /// Writes the cache lines of a range of a file back to the device. Holes have none.
-fn flush_blocks(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
+fn flush_blocks(inode: &FsInode<Pinfs>, range: &Range<u64>) -> Result {
     let sb = inode.super_block();
     let medium = sb.data().medium();
     let mut pos = range.start;
@@ -962,7 +967,7 @@ fn flush_blocks(inode: &INode<Pinfs>, range: &Range<u64>) -> Result {
 
 /// Fails for a file that may not change any more; whoever had it open for writing before that still
 /// has. The lock of the inode is held, under which that changes.
-fn check_mutable(inode: &INode<Pinfs>) -> Result {
+fn check_mutable(inode: &FsInode<Pinfs>) -> Result {
     if inode.is_immutable() {
         return Err(EPERM);
     }
@@ -976,7 +981,7 @@ fn check_mutable(inode: &INode<Pinfs>) -> Result {
 struct StillMutable;
 
 impl Recheck<Pinfs> for StillMutable {
-    fn recheck(&self, inode: &INode<Pinfs>) -> Result {
+    fn recheck(&self, inode: &FsInode<Pinfs>) -> Result {
         inode.super_block().check_writable()?;
         if inode.is_append_only() {
             return Err(EPERM);
@@ -990,7 +995,7 @@ impl Recheck<Pinfs> for StillMutable {
 }
 
 /// Makes an inode durable, the device's own buffers included.
-pub(super) fn sync_inode(inode: &INode<Pinfs>) -> Result {
+pub(super) fn sync_inode(inode: &FsInode<Pinfs>) -> Result {
     inode.sync_metadata()?;
     inode.super_block().flush()
 }
@@ -1017,7 +1022,7 @@ impl Operations for OpenFileOps {
         } else {
             SharedInodeLock::new(inode)
         };
-        let read = copy::read(&lock, iocb, to);
+        let read = rw::read(&lock, iocb, to);
         drop(lock);
         iocb.accessed();
         read
@@ -1046,7 +1051,7 @@ impl Operations for OpenFileOps {
         }
         // Some bytes may have been written before an error; they count. If none were, the file
         // does not grow to where they would have begun.
-        let written = copy::write(&lock, iocb, from);
+        let written = rw::write(&lock, iocb, from);
         if iocb.position() > start.max(inode.size()) {
             // On the device it is recorded by the next sync, together with the times. What a crash
             // leaves before that is the old size, with blocks behind it.
@@ -1098,7 +1103,7 @@ impl Operations for OpenFileOps {
 
     /// Of blocks that were given to a file before the device was full, a store through a mapping needs
     /// none. Others may have written the block since the fault has failed.
-    fn make_room_for_fault(inode: &INode<Pinfs>, pos: u64) -> bool {
+    fn make_room_for_fault(inode: &FsInode<Pinfs>, pos: u64) -> bool {
         let block = pos / BLOCK_SIZE;
         let no_faults = NoFaults::new(inode);
         if inode.is_immutable() || pos >= inode.size() {
@@ -1111,7 +1116,7 @@ impl Operations for OpenFileOps {
         }
     }
 
-    fn write_back(inode: &INode<Pinfs>, range: &Range<u64>, wait: bool) -> Result {
+    fn write_back(inode: &FsInode<Pinfs>, range: &Range<u64>, wait: bool) -> Result {
         let device = inode.data().untracked.lock().device.clone();
         if wait || !layout::is_pinned(inode, &device) {
             return flush_untracked(inode, range);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     pins::host::Host,
     vfs::{
-        INode,
+        FsInode,
         Inode, //
     }, //
 };
@@ -18,7 +18,7 @@ use kernel::prelude::*;
 
 impl Host for Pinfs {
     fn owns(inode: &Inode) -> bool {
-        INode::<Pinfs>::try_from(inode).is_some()
+        FsInode::<Pinfs>::try_from(inode).is_some()
     }
 
     fn can_lease(inode: &Inode) -> bool {
@@ -26,7 +26,7 @@ impl Host for Pinfs {
     }
 
     fn prepare_pin(inode: &Inode, bytes: Range<u64>, write: bool) -> Result {
-        let inode = INode::<Pinfs>::try_from(inode).ok_or(EINVAL)?;
+        let inode = FsInode::<Pinfs>::try_from(inode).ok_or(EINVAL)?;
         if write {
             // The fault that makes the page writable allocates.
             file::expect_device_writes(inode, &bytes);
@@ -39,7 +39,7 @@ impl Host for Pinfs {
     }
 
     fn pinned_for_writing(inode: &Inode, pages: &Range<u64>) {
-        if let Some(inode) = INode::<Pinfs>::try_from(inode) {
+        if let Some(inode) = FsInode::<Pinfs>::try_from(inode) {
             inode.tag_dirty(pages);
             inode.mark_data_dirty();
         }

@@ -58,7 +58,7 @@ use crate::{
             FS_IMMUTABLE_FL, //
         },
         iomap,
-        INode,
+        FsInode,
         SuperBlock, //
     }, //
 };
@@ -196,7 +196,7 @@ pub(super) struct MapLocks<'a>([Option<WriteGuard<'a>>; 4]);
 
 impl<'a> MapLocks<'a> {
     /// Takes the locks of all `inodes` that are given.
-    pub(super) fn new(inodes: [Option<&'a INode<Pinfs>>; 4]) -> Self {
+    pub(super) fn new(inodes: [Option<&'a FsInode<Pinfs>>; 4]) -> Self {
         let mut locks = Self([None, None, None, None]);
         let mut last = None;
         for (depth, slot) in locks.0.iter_mut().enumerate() {
@@ -244,7 +244,7 @@ impl Operations for LeafInode {
         setattr(inode, attributes)
     }
 
-    fn details(inode: &INode<Pinfs>) -> Result<Option<Details>> {
+    fn details(inode: &FsInode<Pinfs>) -> Result<Option<Details>> {
         details(inode)
     }
 
@@ -270,7 +270,7 @@ pub(super) fn setattr(inode: &mut VfsLocked<'_, Pinfs>, mut attributes: Attribut
 
 /// Returns what the device alone knows of an inode; nothing after a shutdown, when an administrator
 /// still looks at the root directory to thaw what was frozen before.
-pub(super) fn details(inode: &INode<Pinfs>) -> Result<Option<Details>> {
+pub(super) fn details(inode: &FsInode<Pinfs>) -> Result<Option<Details>> {
     let sb = inode.super_block();
     if sb.check_readable().is_err() {
         return Ok(None);
@@ -330,7 +330,7 @@ pub(super) fn set_flags(locked: &VfsLocked<'_, Pinfs>, flags: u32) -> Result {
 /// # Errors
 ///
 /// `ESTALE` if there is no such inode, `EUCLEAN` if it is damaged, `ENOMEM`.
-pub(super) fn get(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs>>> {
+pub(super) fn get(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs>>> {
     match inode::get(sb, ino)? {
         Found::Cached(inode) => Ok(inode),
         Found::New(new) => read(new),
@@ -342,7 +342,7 @@ pub(super) fn get(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs>>
 ///
 /// # Errors
 /// `EUCLEAN` if it is not, or is damaged; `ENOMEM`.
-pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs>>> {
+pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs>>> {
     get(sb, ino).map_err(|err| {
         if err.to_errno() == format::Error::Stale.errno() {
             sb.report(format::Error::Corrupt("a name stands for no inode"))
@@ -353,7 +353,7 @@ pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<INode<Pinfs
 }
 
 /// Reads an inode from the device, and does nothing else.
-pub(super) fn on_disk(inode: &INode<Pinfs>) -> format::Result<format::Inode> {
+pub(super) fn on_disk(inode: &FsInode<Pinfs>) -> format::Result<format::Inode> {
     let map = inode.data().map.read();
     inode.super_block().data().volume(&map).inode(inode.ino())
 }
@@ -363,7 +363,7 @@ pub(super) fn on_disk(inode: &INode<Pinfs>) -> format::Result<format::Inode> {
 /// # Errors
 ///
 /// As [`get`].
-pub(super) fn read(new: New<Pinfs>) -> Result<ARef<INode<Pinfs>>> {
+pub(super) fn read(new: New<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
     let sb = new.super_block();
     sb.check_readable()?;
     let disk = on_disk(&new).map_err(|err| sb.report(err))?;
@@ -451,7 +451,7 @@ impl Usage {
 /// marks the inode dirty after that.
 ///
 /// What cannot be written because the file system is idle stays dirty, for when it no longer is.
-pub(super) fn write(inode: &INode<Pinfs>) -> Result {
+pub(super) fn write(inode: &FsInode<Pinfs>) -> Result {
     let sb = inode.super_block();
     let map = inode.data().map.write_fields();
     let (uid, gid) = inode.owner();
@@ -486,7 +486,7 @@ pub(super) fn write(inode: &INode<Pinfs>) -> Result {
         disk.version.set(disk.version.get().max(version));
         Ok(())
     });
-    if written.is_err() && sb.data().health().is_idle() {
+    if written.is_err() && sb.data().state().is_idle() {
         inode.mark_dirty();
     }
     written
@@ -495,7 +495,7 @@ pub(super) fn write(inode: &INode<Pinfs>) -> Result {
 /// Writes the size that a write may have left for the next sync. To be called before the inode gets
 /// the name of another: who replaces a file by a new one wants to find one of the two after a
 /// crash, and not the new one without its contents.
-pub(super) fn settle(inode: &INode<Pinfs>) -> Result {
+pub(super) fn write_size(inode: &FsInode<Pinfs>) -> Result {
     if inode.is_regular() && inode.is_dirty() {
         write(inode)?;
     }
@@ -504,14 +504,14 @@ pub(super) fn settle(inode: &INode<Pinfs>) -> Result {
 
 /// Frees a file without a name, whose inode leaves memory. While the file system is idle it stays
 /// on the orphan list, for [`recovery`](super::recovery) or the next mount.
-pub(super) fn evict(inode: &INode<Pinfs>) {
+pub(super) fn evict(inode: &FsInode<Pinfs>) {
     let sb = inode.super_block();
     if sb.check_writable().is_err() {
         return;
     }
     let freed = free(inode).and_then(|freed| freed.map_err(|err| sb.report(err)));
     // The file system may have become read-only meanwhile.
-    if let Some(err) = freed.err().filter(|_| !sb.data().health().is_idle()) {
+    if let Some(err) = freed.err().filter(|_| !sb.data().state().is_idle()) {
         pr_err!(
             "{}: inode {} could not be freed ({err:?}); the next mount will try again\n",
             sb.id(),
@@ -525,7 +525,7 @@ pub(super) fn evict(inode: &INode<Pinfs>) {
 /// for the next mount to go on after a crash. The inner error is about the inode.
 ///
 /// Nobody else has the inode: it is leaving memory, or on its way there.
-pub(super) fn free(inode: &INode<Pinfs>) -> Result<format::Result> {
+pub(super) fn free(inode: &FsInode<Pinfs>) -> Result<format::Result> {
     let data = inode.super_block().data();
     let map = inode.data().map.write();
     loop {

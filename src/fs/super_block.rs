@@ -5,7 +5,6 @@
 use super::{
     errno,
     export,
-    health::Health,
     inode::{
         self,
         Data,
@@ -13,6 +12,7 @@ use super::{
         MapsWritten, //
     },
     recovery,
+    state::FsState,
     xattr, //
 };
 use crate::{
@@ -57,9 +57,9 @@ use crate::{
             Statistics, //
         },
         FileSystem,
-        INode,
+        FsInode,
+        QuarantineState, //
         SuperBlock,
-        Ward, //
     }, //
 };
 use kernel::{
@@ -133,7 +133,7 @@ pub(super) struct Session<'a> {
 
 impl Session<'_> {
     /// Whether one of the blocks of `run` is in the mapping of a file other than `inode`.
-    pub(super) fn is_mapped_elsewhere(&self, run: Run, inode: &INode<Pinfs>) -> bool {
+    pub(super) fn is_mapped_elsewhere(&self, run: Run, inode: &FsInode<Pinfs>) -> bool {
         let device: &dax::Device = self.pmem.region.as_ref();
         let (start, len) = (run.start * format::BLOCK_SIZE, run.len * format::BLOCK_SIZE);
         device.is_mapped_elsewhere(start, len, inode)
@@ -316,15 +316,15 @@ pub(crate) struct Super {
     volume: Volume<Pmem>,
     #[pin]
     writer: Mutex<Writer>,
-    ward: Ward,
-    health: Health,
+    quarantine: QuarantineState,
+    state: FsState,
     /// The journal was left as it was found.
     norecovery: bool,
 }
 
-impl AsRef<Ward> for Super {
-    fn as_ref(&self) -> &Ward {
-        &self.ward
+impl AsRef<QuarantineState> for Super {
+    fn as_ref(&self) -> &QuarantineState {
+        &self.quarantine
     }
 }
 
@@ -346,8 +346,8 @@ impl Super {
     }
 
     /// How far the file system may be used.
-    pub(super) fn health(&self) -> &Health {
-        &self.health
+    pub(super) fn state(&self) -> &FsState {
+        &self.state
     }
 
     /// The heart of [`SuperBlock::transact`], which see. The outer error is about the file system
@@ -358,7 +358,7 @@ impl Super {
         operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
     ) -> Result<format::Result<R>> {
         let mut writer = self.writer.lock();
-        self.health.check_writable()?;
+        self.state.check_writable()?;
         Ok(self.run(&mut writer, operation))
     }
 
@@ -369,7 +369,7 @@ impl Super {
         operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
     ) -> Result<format::Result<R>> {
         let mut writer = self.writer.lock();
-        self.health.check_sound()?;
+        self.state.check_sound()?;
         Ok(self.run(&mut writer, operation))
     }
 
@@ -397,7 +397,7 @@ impl Super {
         failed: impl FnMut(u64, format::Error),
     ) -> Result<format::Result<Orphans>> {
         let mut writer = self.writer.lock();
-        self.health.check_sound()?;
+        self.state.check_sound()?;
         let mut orphans = Orphans::default();
         let mut pushed = Ok(());
         let found = |ino, inode: &format::Inode| {
@@ -428,14 +428,14 @@ impl Super {
 
     /// Lets changes begin, after [`Super::claim`].
     pub(super) fn start_writing(&self) {
-        self.health.set_idle(false);
+        self.state.set_idle(false);
     }
 
     /// Makes the file system idle, and marks it as not in use: nothing is left to do for the next
     /// mount but what is on the orphan list.
     pub(super) fn stop_writing(&self) -> format::Result {
         let mut writer = self.writer.lock();
-        self.health.set_idle(true);
+        self.state.set_idle(true);
         self.run(&mut writer, |tx| mount::unmounted(tx, now()))?;
         writer.journal.retire(&self.volume)
     }
@@ -446,26 +446,30 @@ impl Super {
         mount::status(&self.volume).map(|status| status.label())
     }
 
-    /// Sets blocks aside for a file ([`map::set_aside`]). On an error nothing is.
-    pub(super) fn set_aside(
+    /// Sets blocks aside for a file ([`map::claim_extent`]). On an error nothing is.
+    pub(super) fn claim_extent(
         &self,
         last: Option<Extent>,
         lblock: u64,
         len: u64,
     ) -> Result<format::Result<Extent>> {
         let mut writer = self.writer.lock();
-        self.health.check_writable()?;
-        let set_aside = map::set_aside(&mut writer.space, last, lblock, len);
+        self.state.check_writable()?;
+        let claim_extent = map::claim_extent(&mut writer.space, last, lblock, len);
         // As in a transaction.
         let is_mapped = |extent: &Extent| self.medium().is_mapped(extent.block, extent.len);
-        if let Some(extent) = set_aside.as_ref().ok().filter(|extent| is_mapped(extent)) {
+        if let Some(extent) = claim_extent
+            .as_ref()
+            .ok()
+            .filter(|extent| is_mapped(extent))
+        {
             writer.space.give_back(Run {
                 start: extent.block,
                 len: extent.len,
             });
             return Ok(Err(format::Error::Corrupt(format::tx::MAPPED)));
         }
-        Ok(set_aside)
+        Ok(claim_extent)
     }
 
     /// Lets others have what was set aside and is not needed.
@@ -712,15 +716,15 @@ impl FileSystem for Pinfs {
             try_pin_init!(Super {
                 volume,
                 writer <- new_mutex!(writer, "pinfs_journal"),
-                ward: Ward::new(sb)?,
-                health: Health::new(),
+                quarantine: QuarantineState::new(sb)?,
+                state: FsState::new(),
                 norecovery,
             }),
             GFP_KERNEL,
         )
     }
 
-    fn root(sb: &SuperBlock<Self>) -> Result<ARef<INode<Self>>> {
+    fn root(sb: &SuperBlock<Self>) -> Result<ARef<FsInode<Self>>> {
         let root = inode::named(sb, sb.data().volume.geometry().root_ino)?;
         if root.is_dir() {
             Ok(root)
@@ -779,7 +783,7 @@ impl FileSystem for Pinfs {
             return Err(EINVAL);
         }
         if read_only {
-            if data.health.check_writable().is_err() {
+            if data.state.check_writable().is_err() {
                 // It is idle already, or the device stays as it is, in use, which it was.
                 return Ok(());
             }
@@ -799,8 +803,8 @@ impl FileSystem for Pinfs {
             );
             return Err(EROFS);
         }
-        data.health.check_sound()?;
-        if data.health.is_idle() {
+        data.state.check_sound()?;
+        if data.state.is_idle() {
             recovery::start_writing(sb)?;
         }
         Ok(())
@@ -809,7 +813,7 @@ impl FileSystem for Pinfs {
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile) {
         let data = sb.data();
         let norecovery = if data.norecovery { ",norecovery" } else { "" };
-        seq_print!(seq, ",dax=always{norecovery}{}", data.health.option());
+        seq_print!(seq, ",dax=always{norecovery}{}", data.state.option());
     }
 
     fn statistics(sb: &SuperBlock<Self>) -> Statistics {
@@ -844,17 +848,17 @@ impl FileSystem for Pinfs {
         sb.shut_down("because the device is gone");
     }
 
-    fn write_inode(inode: &INode<Self>) -> Result {
+    fn write_inode(inode: &FsInode<Self>) -> Result {
         inode::write(inode)
     }
 
-    fn evict(inode: &INode<Self>) {
+    fn evict(inode: &FsInode<Self>) {
         inode::evict(inode);
     }
 
     fn put_super(sb: &SuperBlock<Self>) {
         let data = sb.data();
-        if data.health.check_writable().is_err() {
+        if data.state.check_writable().is_err() {
             // It is idle, or nothing is written any more and the next mount finds it in use.
             return;
         }

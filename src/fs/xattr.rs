@@ -33,7 +33,7 @@ use crate::{
             Operations,
             Space, //
         },
-        INode, //
+        FsInode, //
     }, //
 };
 use kernel::prelude::*;
@@ -90,7 +90,7 @@ fn change(
 impl Operations for Xattrs {
     type Fs = Pinfs;
 
-    fn get(inode: &INode<Pinfs>, space: Space, name: &[u8], buf: &mut [u8]) -> Result<usize> {
+    fn get(inode: &FsInode<Pinfs>, space: Space, name: &[u8], buf: &mut [u8]) -> Result<usize> {
         let sb = inode.super_block();
         sb.check_readable()?;
         let map = inode.data().map.read();
@@ -146,7 +146,7 @@ impl Operations for Xattrs {
         })
     }
 
-    fn list(inode: &INode<Pinfs>, emit: &mut dyn FnMut(Space, &str, &[u8]) -> bool) -> Result {
+    fn list(inode: &FsInode<Pinfs>, emit: &mut dyn FnMut(Space, &str, &[u8]) -> bool) -> Result {
         let sb = inode.super_block();
         sb.check_readable()?;
         let map = inode.data().map.read();

@@ -289,7 +289,7 @@ pub(crate) fn is_pinned(inode: &Inode, bytes: &Range<u64>) -> bool {
 pub(crate) fn unless_pinned(inode: &Inode, forbid: impl FnOnce()) -> Result {
     let id = InodeId::of(inode);
     // The record may be behind.
-    reaper::settle(id);
+    reaper::reconcile(id);
     let guard = registry::lock();
     if let Some(registry) = guard.as_ref() {
         if registry.is_pinned(id, &ALL) {
@@ -344,7 +344,7 @@ fn check_pins(inode: InodeId, bytes: &Range<u64>) -> Result {
         return Ok(());
     }
     // The record may be behind; ask the kernel what is really pinned.
-    reaper::settle(inode);
+    reaper::reconcile(inode);
     match is_pinned() {
         None => Ok(()),
         Some(true) => Err(edeadlk()),

@@ -47,8 +47,8 @@ use crate::{
     },
     lease::{
         self,
+        LeaseView,
         Leases,
-        Look,
         OpenFile,
         F_EXCLUSIVE,
         F_LAYOUT,
@@ -136,7 +136,7 @@ pub(crate) fn take<H: Host>(
     }
     let inode = inode_of(file);
     // The record of pins may be behind, and it decides here.
-    reaper::settle(inode);
+    reaper::reconcile(inode);
     if let Err(err) = grant::change(inode, file.id(), pages, Some(kind)) {
         if err != EAGAIN {
             return Err(err);
@@ -146,10 +146,10 @@ pub(crate) fn take<H: Host>(
         grant::change(inode, file.id(), pages, Some(kind))?;
     }
     if let Err(err) = lease::install::<Fcntl<H>>(file, fd) {
-        grant::settle(inode, file.id());
+        grant::end_change(inode, file.id());
         return Err(err);
     }
-    if !grant::settle(inode, file.id()) {
+    if !grant::end_change(inode, file.id()) {
         // It was there, and has timed out already.
         return Err(EAGAIN);
     }
@@ -171,13 +171,13 @@ pub(crate) fn give_back<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Resu
         return Err(EAGAIN);
     }
     let inode = inode_of(file);
-    reaper::settle(inode);
+    reaper::reconcile(inode);
     match grant::change(inode, file.id(), pages, None)? {
         Prepared::Nothing => lease::remove(file),
         Prepared::Some => {
             let updated = lease::update::<Fcntl<H>>(file);
             // If the rest has timed out meanwhile, that is as good.
-            grant::settle(inode, file.id());
+            grant::end_change(inode, file.id());
             updated.inspect(|()| trace::lease_release(file.inode(), pages, Reason::Released))
         }
     }
@@ -258,7 +258,7 @@ impl<H: Host> Leases for Fcntl<H> {
         grant::admit(inode_of(file), file.id())
     }
 
-    fn commit(file: OpenFile<'_>) -> Result<Look> {
+    fn commit(file: OpenFile<'_>) -> Result<LeaseView> {
         grant::commit(inode_of(file), file.id())
     }
 

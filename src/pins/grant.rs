@@ -25,7 +25,7 @@
 //!
 //! What a file's lease covers changes together with the kernel's own lease, under `flc_lock`, and
 //! the kernel may refuse that: [`change`] prepares it, the kernel's lease code has it checked
-//! ([`admit`]) and made ([`commit`]) when nothing else can fail, and [`settle`] ends it.
+//! ([`admit`]) and made ([`commit`]) when nothing else can fail, and [`end_change`] ends it.
 //!
 //! What is prepared is nothing to anybody else: it keeps nobody away, permits no pin and is not
 //! shown. Otherwise somebody whose request is refused could have others refused, again and again.
@@ -58,7 +58,7 @@ use crate::{
         TaskId,
         ThreadGroup, //
     },
-    lease::Look,
+    lease::LeaseView,
     vfs::errno::enolck, //
 };
 use core::ops::Range;
@@ -135,7 +135,7 @@ impl GrantId {
     }
 }
 
-/// A change of a lease, from [`change`] to [`settle`].
+/// A change of a lease, from [`change`] to [`end_change`].
 struct Change {
     /// Who began it, and alone goes on with it.
     task: TaskId,
@@ -219,7 +219,7 @@ pub(crate) enum Prepared {
 }
 
 /// Prepares to put pages of a file under a lease of another kind, or of none, for an open file and
-/// in the name of the current process. If that leaves anything of a lease, [`settle`] must follow.
+/// in the name of the current process. If that leaves anything of a lease, [`end_change`] must follow.
 ///
 /// # Errors
 ///
@@ -306,7 +306,7 @@ pub(crate) fn admit(inode: InodeId, file: FileId) -> Result {
 /// # Errors
 ///
 /// As [`admit`], unless it is the file's first lease; `EAGAIN` if nothing was prepared.
-pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<Look> {
+pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<LeaseView> {
     let mut guard = registry::lock();
     let registry = guard.as_mut().ok_or(ENODEV)?;
     let is_first = registry
@@ -330,7 +330,7 @@ pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<Look> {
     }
     // The time is up for all that can be broken, so without that there is nothing to wait for.
     grant.breaking &= grant.has_breakable(&ALL);
-    Ok(Look {
+    Ok(LeaseView {
         is_exclusive: grant
             .cover
             .pieces()
@@ -343,7 +343,7 @@ pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<Look> {
 
 /// Ends the change of the current task, whether it was made or refused, and with it the grant if
 /// that leaves nothing of it. Returns whether the file has a lease.
-pub(crate) fn settle(inode: InodeId, file: FileId) -> bool {
+pub(crate) fn end_change(inode: InodeId, file: FileId) -> bool {
     let (is_left, removed) = {
         let mut guard = registry::lock();
         let Some(registry) = guard.as_mut() else {

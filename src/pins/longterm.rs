@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     dax,
-    few::Few,
     gup::{
         self,
         FileSegment,
@@ -33,6 +32,7 @@ use crate::{
         InodeId,
         MmId, //
     },
+    small_vec::SmallVec,
     trace,
     vfs::errno::eopnotsupp, //
 };
@@ -83,10 +83,13 @@ enum Pinned {
     Changed,
 }
 
-fn pin_segments<H: Host>(request: &mut Request<'_>, segments: &Few<Segment>) -> Result<Pinned> {
+fn pin_segments<H: Host>(
+    request: &mut Request<'_>,
+    segments: &SmallVec<Segment>,
+) -> Result<Pinned> {
     let watch = Watch::new()?;
     let caller = Caller::of(request);
-    let mut reservations = Few::new();
+    let mut reservations = SmallVec::new();
     for segment in segments.iter() {
         let reservation = match &segment.file {
             Some(file) => Some(reserve(&caller, segment, file)?),
@@ -209,9 +212,9 @@ fn runs_of<H: Host>(
     request: &Request<'_>,
     pages: Range<usize>,
     file: &FileSegment,
-) -> Result<Option<Few<Run>>> {
+) -> Result<Option<SmallVec<Run>>> {
     let inode = InodeId::of(file.path.inode());
-    let mut runs: Few<Run> = Few::new();
+    let mut runs: SmallVec<Run> = SmallVec::new();
     let mut page = pages.start;
     let mut index = file.index;
     while page < pages.end {

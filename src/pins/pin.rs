@@ -38,9 +38,9 @@ use super::{
     stock::Kit, //
 };
 use crate::{
-    few::Few,
     gup::PathRef,
     identity::InodeId,
+    small_vec::SmallVec,
     vfs::errno::eopnotsupp, //
 };
 use core::ops::Range;
@@ -167,7 +167,7 @@ impl Reservation {
     ///
     /// `ENOMEM`; some may have been recorded then. Giving all of the pages back, as the caller
     /// does, takes them off the record.
-    pub(super) fn commit(&mut self, runs: &Few<Run>) -> Result {
+    pub(super) fn commit(&mut self, runs: &SmallVec<Run>) -> Result {
         /// Number of runs that are recorded in one go, with interrupts disabled.
         const BATCH: usize = 64;
 

@@ -172,7 +172,7 @@ impl Job for Check {
             .is_some_and(|registry| registry.doubts.take_all());
         let mut last = InodeId::FIRST;
         while let Some(inode) = next_doubtful(last, all) {
-            settle(inode);
+            reconcile(inode);
             last = inode;
         }
         let again = registry::lock()
@@ -205,7 +205,7 @@ impl Job for Linger {
 }
 
 /// Compares all holdings of pages of an inode with the kernel's counts.
-pub(crate) fn settle(inode: InodeId) {
+pub(crate) fn reconcile(inode: InodeId) {
     if !registry::any() {
         return;
     }

@@ -110,12 +110,12 @@ const BROKEN: &[Broken] = &[
         model: "close_or_pin",
         changes: &[(
             "pins/pin.rs",
-            "    pub(super) fn commit(&mut self, runs: &Few<Run>) -> Result {",
-            "    pub(super) fn commit(&mut self, runs: &Few<Run>) -> Result {\n        \
+            "    pub(super) fn commit(&mut self, runs: &SmallVec<Run>) -> Result {",
+            "    pub(super) fn commit(&mut self, runs: &SmallVec<Run>) -> Result {\n        \
              if let Some(registry) = registry::lock().as_mut() {\n            registry.unuse_grant(self.holding);\n        }\n        \
              let result = self.commit_late(runs);\n        \
              if let Some(registry) = registry::lock().as_mut() {\n            registry.use_grant(self.holding);\n        }\n        \
-             result\n    }\n\n    fn commit_late(&mut self, runs: &Few<Run>) -> Result {",
+             result\n    }\n\n    fn commit_late(&mut self, runs: &SmallVec<Run>) -> Result {",
         )],
     },
     // Whether a lease has pins is looked at first, and the lease orphaned later.
@@ -415,7 +415,7 @@ const BROKEN: &[Broken] = &[
 
 /// What the sources import from the crate that they are in, beside each other.
 const WALLS: &str =
-    "dax, few, fs, gup, hook, identity, irq, lease, lock, proc, task, trace, uring, vfs, work";
+    "dax, small_vec, fs, gup, hook, identity, irq, lease, lock, proc, task, trace, uring, vfs, work";
 
 fn main() -> io::Result<()> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));

@@ -3,7 +3,7 @@
 //! Inodes on their way into the cache: drafts, new ones, and how they are published.
 
 use super::{
-    INode,
+    FsInode,
     Table,
     Times, //
 };
@@ -116,12 +116,12 @@ impl Drop for Link {
 /// # Invariants
 ///
 /// The wrapped inode is of `F`, in state `I_NEW`, and the value owns a reference to it.
-pub(crate) struct New<F: FileSystem>(ARef<INode<F>>, Option<Link>);
+pub(crate) struct New<F: FileSystem>(ARef<FsInode<F>>, Option<Link>);
 
 impl<F: FileSystem> Deref for New<F> {
-    type Target = INode<F>;
+    type Target = FsInode<F>;
 
-    fn deref(&self) -> &INode<F> {
+    fn deref(&self) -> &FsInode<F> {
         &self.0
     }
 }
@@ -189,7 +189,7 @@ impl<F: FileSystem> New<F> {
     }
 
     /// Fills the inode in and lets others use it.
-    pub(crate) fn publish(mut self, params: Params<'_, F>) -> Result<ARef<INode<F>>> {
+    pub(crate) fn publish(mut self, params: Params<'_, F>) -> Result<ARef<FsInode<F>>> {
         self.init(params)?;
         self.1 = None;
         let me = ManuallyDrop::new(self);
@@ -252,7 +252,7 @@ impl<F: FileSystem> Drop for New<F> {
 /// The result of looking for an inode in the cache.
 pub(crate) enum Found<F: FileSystem> {
     /// It was there.
-    Cached(ARef<INode<F>>),
+    Cached(ARef<FsInode<F>>),
     /// It has to be read and published.
     New(New<F>),
 }
@@ -267,7 +267,7 @@ pub(crate) fn get<F: FileSystem>(sb: &SuperBlock<F>, ino: u64) -> Result<Found<F
     // SAFETY: The superblock is valid and of `F`.
     let inode = NonNull::new(unsafe { bindings::iget_locked(sb.as_ptr(), ino) }).ok_or(ENOMEM)?;
     // SAFETY: `iget_locked` returns an owned reference.
-    let inode: ARef<INode<F>> = unsafe { ARef::from_raw(inode.cast()) };
+    let inode: ARef<FsInode<F>> = unsafe { ARef::from_raw(inode.cast()) };
     // SAFETY: The inode is valid.
     if unsafe { bindings::pinfs_helper_inode_is_new(inode.as_ptr()) } {
         // INVARIANT: In state `I_NEW`.
@@ -318,12 +318,12 @@ impl Unnamed<'_> {
 /// # Invariants
 ///
 /// The wrapped inode is of `F` and not hashed, and the value owns the only reference to it.
-pub(crate) struct Draft<F: FileSystem>(ARef<INode<F>>, Option<Link>, Initial);
+pub(crate) struct Draft<F: FileSystem>(ARef<FsInode<F>>, Option<Link>, Initial);
 
 impl<F: FileSystem> Deref for Draft<F> {
-    type Target = INode<F>;
+    type Target = FsInode<F>;
 
-    fn deref(&self) -> &INode<F> {
+    fn deref(&self) -> &FsInode<F> {
         &self.0
     }
 }

@@ -10,7 +10,7 @@ use super::{
         Negative,
         Unnamed, //
     },
-    INode,
+    FsInode,
     Time,
     Type, //
 };
@@ -131,7 +131,7 @@ impl Attributes<'_> {
 impl<F: FileSystem> Recheck<F> for Attributes<'_> {
     /// Checks again what was checked before a file's size was to change, and takes privileges from
     /// the file (set-user-ID and the like) that it may have got meanwhile.
-    fn recheck(&self, _inode: &INode<F>) -> Result {
+    fn recheck(&self, _inode: &FsInode<F>) -> Result {
         let mut iattr = bindings::iattr { ..*self.iattr };
         // SAFETY: All pointers come from the VFS's call of `setattr`, which holds the i_rwsem of
         // the dentry's inode but when it waits; that is over.
@@ -156,7 +156,7 @@ pub(crate) trait Operations: Sized + 'static {
     const MAP: Option<iomap::Table<Self::Fs>> = None;
 
     /// Looks a name up. The directory's i_rwsem is held at least shared.
-    fn lookup(_dir: &INode<Self::Fs>, _name: &[u8]) -> Result<Option<ARef<INode<Self::Fs>>>> {
+    fn lookup(_dir: &FsInode<Self::Fs>, _name: &[u8]) -> Result<Option<ARef<FsInode<Self::Fs>>>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -210,7 +210,7 @@ pub(crate) trait Operations: Sized + 'static {
     }
 
     /// Creates a file without a name (`O_TMPFILE`), in the file system of `dir`. No lock is held.
-    fn tmpfile(_dir: &INode<Self::Fs>, _file: Unnamed<'_>, _draft: Draft<Self::Fs>) -> Result {
+    fn tmpfile(_dir: &FsInode<Self::Fs>, _file: Unnamed<'_>, _draft: Draft<Self::Fs>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -223,7 +223,7 @@ pub(crate) trait Operations: Sized + 'static {
     fn rename(
         _from_dir: &VfsLocked<'_, Self::Fs>,
         _from: &Dentry,
-        _inode: &INode<Self::Fs>,
+        _inode: &FsInode<Self::Fs>,
         _to_dir: &VfsLocked<'_, Self::Fs>,
         _to: &Dentry,
         _victim: Option<&VfsLocked<'_, Self::Fs>>,
@@ -238,9 +238,9 @@ pub(crate) trait Operations: Sized + 'static {
     /// the inodes that are directories and change their parent.
     fn exchange(
         _a_dir: &VfsLocked<'_, Self::Fs>,
-        _a: (&Dentry, &INode<Self::Fs>),
+        _a: (&Dentry, &FsInode<Self::Fs>),
         _b_dir: &VfsLocked<'_, Self::Fs>,
-        _b: (&Dentry, &INode<Self::Fs>),
+        _b: (&Dentry, &FsInode<Self::Fs>),
     ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -252,7 +252,7 @@ pub(crate) trait Operations: Sized + 'static {
 
     /// Returns what an inode of the VFS does not hold, or nothing if that cannot be read any more;
     /// everything else of statx comes from there (`generic_fillattr()`). No lock is held, or i_rwsem.
-    fn details(_inode: &INode<Self::Fs>) -> Result<Option<Details>> {
+    fn details(_inode: &FsInode<Self::Fs>) -> Result<Option<Details>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -422,7 +422,7 @@ impl<T: Operations> Thunks<T> {
         _flags: c_uint,
     ) -> *mut bindings::dentry {
         // SAFETY: The directory is of `T::Fs` and referenced by the caller.
-        let dir = unsafe { INode::<T::Fs>::from_raw(dir) };
+        let dir = unsafe { FsInode::<T::Fs>::from_raw(dir) };
         // SAFETY: The dentry is valid for the call.
         let name = unsafe { Dentry::from_raw(dentry) }.name();
         if name.len() > bindings::NAME_MAX as usize {
@@ -591,7 +591,7 @@ impl<T: Operations> Thunks<T> {
             // dentry without a name of its own.
             unsafe {
                 T::tmpfile(
-                    INode::from_raw(dir),
+                    FsInode::from_raw(dir),
                     Unnamed::from_raw(file),
                     Draft::new(
                         idmap,
@@ -630,12 +630,12 @@ impl<T: Operations> Thunks<T> {
             unsafe {
                 let from_dir = VfsLocked::from_raw(from_dir);
                 let to_dir = VfsLocked::from_raw(to_dir);
-                let inode = INode::from_raw((*from).d_inode);
+                let inode = FsInode::from_raw((*from).d_inode);
                 let (from, other) = (Dentry::from_raw(from), (*to).d_inode);
                 let to = Dentry::from_raw(to);
                 if flags & bindings::RENAME_EXCHANGE != 0 {
                     // The VFS exchanges only names that exist.
-                    let other = INode::from_raw(other);
+                    let other = FsInode::from_raw(other);
                     T::exchange(&from_dir, (from, inode), &to_dir, (to, other))?;
                     return Ok(0);
                 }
@@ -705,7 +705,7 @@ impl<T: Operations> Thunks<T> {
                 let inode = (*Path::from_raw(path).dentry().as_ptr()).d_inode;
                 bindings::generic_fillattr(idmap, request_mask, inode, stat);
                 bindings::generic_fill_statx_attr(inode, stat);
-                let Some(details) = T::details(INode::from_raw(inode))? else {
+                let Some(details) = T::details(FsInode::from_raw(inode))? else {
                     return Ok(0);
                 };
                 (*stat).btime = details.birth.to_c();
@@ -730,7 +730,7 @@ impl<T: Operations> Thunks<T> {
             // SAFETY: The dentry is positive and referenced by the caller, `attr` is valid.
             unsafe {
                 let inode = (*dentry).d_inode;
-                let flags = T::details(INode::from_raw(inode))?.ok_or(EIO)?.flags;
+                let flags = T::details(FsInode::from_raw(inode))?.ok_or(EIO)?.flags;
                 bindings::fileattr_fill_flags(attr, flags);
             }
             Ok(0)
@@ -773,7 +773,7 @@ impl<T: Operations> Thunks<T> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The inode is of `T::Fs` and held by the caller.
-            let inode = unsafe { INode::<T::Fs>::from_raw(inode) };
+            let inode = unsafe { FsInode::<T::Fs>::from_raw(inode) };
             let map = T::MAP
                 .filter(|_| inode.is_regular())
                 .ok_or_else(eopnotsupp)?;

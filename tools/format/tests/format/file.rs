@@ -30,7 +30,6 @@ use pinfs_format::{
     },
     Error,
     Journal,
-    Medium,
     Space, //
 };
 use proptest::prelude::*;
@@ -440,12 +439,12 @@ fn appending_makes_long_extents() {
 
 /// Blocks set aside are nobody else's, and nothing is left of them if they are not used.
 #[test]
-fn blocks_set_aside() {
+fn blocks_are_claimed() {
     let mut fs = Fs::new(2048);
     let ino = create(&mut fs);
     let before = fs.space.counts();
-    let first = file::set_aside(&mut fs.space, None, 0, 4).expect("set aside");
-    let other = file::set_aside(&mut fs.space, None, 0, 4).expect("set aside");
+    let first = file::claim_extent(&mut fs.space, None, 0, 4).expect("claim");
+    let other = file::claim_extent(&mut fs.space, None, 0, 4).expect("claim");
     assert!(first.block + first.len <= other.block || other.block + other.len <= first.block);
     assert_eq!(fs.space.counts().free, before.free - first.len - other.len);
     let run = |extent: Extent| Run {
@@ -460,14 +459,14 @@ fn blocks_set_aside() {
     fs.check();
 
     // Behind the last extent, as one with it.
-    let next = file::set_aside(&mut fs.space, Some(first), first.end(), 1).expect("set aside");
+    let next = file::claim_extent(&mut fs.space, Some(first), first.end(), 1).expect("claim");
     assert_eq!(first.join(&next).map(|all| all.len), Some(first.len + 1));
     fs.run(|tx| file::append(tx, ino, next)).expect("append");
     model.insert(next.lblock, (next.block, false));
     compare(&mut fs, ino, &model);
 
     // Where the file has blocks already, they go back.
-    let twice = file::set_aside(&mut fs.space, None, 0, 1).expect("set aside");
+    let twice = file::claim_extent(&mut fs.space, None, 0, 1).expect("claim");
     assert_eq!(
         fs.run(|tx| file::append(tx, ino, twice)),
         Err(Error::Exists)
@@ -476,7 +475,7 @@ fn blocks_set_aside() {
     fs.check();
 
     // What was given back, or never taken, cannot be used.
-    let gone = file::set_aside(&mut fs.space, None, 100, 1).expect("set aside");
+    let gone = file::claim_extent(&mut fs.space, None, 100, 1).expect("claim");
     fs.space.give_back(run(gone));
     assert_eq!(
         fs.run(|tx| file::append(tx, ino, gone)),

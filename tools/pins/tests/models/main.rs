@@ -29,8 +29,8 @@ mod machine;
 mod models;
 mod walls;
 
-#[path = "../../../../rust/few.rs"]
-mod few;
+#[path = "../../../../src/small_vec.rs"]
+mod small_vec;
 
 #[path = "../../../../src"]
 mod kernel_module {

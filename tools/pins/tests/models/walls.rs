@@ -107,9 +107,9 @@ pub(crate) mod vfs {
     pub(crate) trait FileSystem {}
 
     /// An inode of a file system.
-    pub(crate) struct INode<F>(pub(crate) &'static Inode, pub(crate) PhantomData<F>);
+    pub(crate) struct FsInode<F>(pub(crate) &'static Inode, pub(crate) PhantomData<F>);
 
-    impl<F> Deref for INode<F> {
+    impl<F> Deref for FsInode<F> {
         type Target = Inode;
 
         fn deref(&self) -> &Inode {
@@ -290,13 +290,13 @@ pub(crate) mod hook {
 
 pub(crate) mod gup {
     use crate::{
-        few::Few,
         fs::File,
         hook::{Observe, Redirect},
         identity::{FileId, InodeId, MmId},
         machine::{self, machine},
         mm::Mm,
         prelude::*,
+        small_vec::SmallVec,
         sync::{aref::ARef, Arc},
         vfs::Inode,
     };
@@ -422,8 +422,8 @@ pub(crate) mod gup {
             ARef::from(&Mm(machine::process()))
         }
 
-        pub(crate) fn segments(&self, wanted: fn(&Inode) -> bool) -> Result<Few<Segment>> {
-            let mut segments = Few::new();
+        pub(crate) fn segments(&self, wanted: fn(&Inode) -> bool) -> Result<SmallVec<Segment>> {
+            let mut segments = SmallVec::new();
             if wanted(&machine::INODE) {
                 segments.push(Segment {
                     pages: 0..self.pages.len(),
@@ -557,14 +557,14 @@ pub(crate) mod lock {
     use crate::{
         machine::{self, machine, INODE},
         prelude::*,
-        vfs::{FileSystem, INode, Inode},
+        vfs::{FileSystem, FsInode, Inode},
     };
     use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
     use std::marker::PhantomData;
 
     pub(crate) trait ExclusiveInode {
         type Fs: FileSystem;
-        fn inode(&self) -> &INode<Self::Fs>;
+        fn inode(&self) -> &FsInode<Self::Fs>;
     }
 
     /// The invalidate lock of the file, shared.
@@ -579,14 +579,14 @@ pub(crate) mod lock {
 
     /// Both locks of the file, exclusively.
     pub(crate) struct LayoutLock<'a, F> {
-        inode: INode<F>,
+        inode: FsInode<F>,
         held: Option<(RwLockWriteGuard<'a, ()>, MutexGuard<'a, ()>)>,
     }
 
     impl<F: FileSystem> LayoutLock<'static, F> {
         pub(crate) fn new() -> Self {
             Self {
-                inode: INode(&INODE, PhantomData),
+                inode: FsInode(&INODE, PhantomData),
                 held: Some(Self::take()),
             }
         }
@@ -609,7 +609,7 @@ pub(crate) mod lock {
     impl<F: FileSystem> ExclusiveInode for LayoutLock<'_, F> {
         type Fs = F;
 
-        fn inode(&self) -> &INode<F> {
+        fn inode(&self) -> &FsInode<F> {
             &self.inode
         }
     }

@@ -53,7 +53,7 @@ impl<'a> OpenFile<'a> {
     }
 }
 
-pub(crate) struct Look {
+pub(crate) struct LeaseView {
     pub(crate) is_exclusive: bool,
     pub(crate) is_breaking: bool,
     pub(crate) is_own: bool,
@@ -68,7 +68,7 @@ pub(crate) trait Leases: 'static {
     fn breaking(file: OpenFile<'_>) -> bool;
     fn timed_out(file: OpenFile<'_>) -> bool;
     fn admit(file: OpenFile<'_>) -> Result;
-    fn commit(file: OpenFile<'_>) -> Result<Look>;
+    fn commit(file: OpenFile<'_>) -> Result<LeaseView>;
     fn release(file: OpenFile<'_>) -> Result;
 }
 
@@ -112,7 +112,7 @@ fn locked<R>(run: impl FnOnce(&mut Vec<KernelLease>) -> R) -> R {
 fn manager<L: Leases>() -> Manager {
     Manager {
         release: |file| L::release(OpenFile::of(file)),
-        commit: |file| L::commit(OpenFile::of(file)).map(|look| look.is_breaking),
+        commit: |file| L::commit(OpenFile::of(file)).map(|view| view.is_breaking),
         is_exempt: |file| L::is_exempt(OpenFile::of(file)),
         breaking: |file| L::breaking(OpenFile::of(file)),
         timed_out: |file| L::timed_out(OpenFile::of(file)),

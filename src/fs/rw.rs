@@ -34,7 +34,7 @@ use crate::{
     vfs::{
         file::Iocb,
         iomap::Extent,
-        INode, //
+        FsInode, //
     }, //
 };
 use kernel::{
@@ -51,7 +51,7 @@ use kernel::{
 /// The inode lock keeps it so ([`MapLock::newest`](super::inode::MapLock::newest)).
 fn known_place(
     lock: &impl HeldInode,
-    inode: &INode<Pinfs>,
+    inode: &FsInode<Pinfs>,
     pos: u64,
     len: usize,
 ) -> Option<(u64, usize)> {
@@ -67,7 +67,7 @@ fn known_place(
 }
 
 /// The device under the file system.
-fn device(inode: &INode<Pinfs>) -> &dax::Device {
+fn device(inode: &FsInode<Pinfs>) -> &dax::Device {
     inode.super_block().data().as_ref()
 }
 
@@ -109,12 +109,12 @@ fn write_known(
 }
 
 /// Blocks that are set aside for a file, until they are part of it.
-struct Aside<'a> {
-    inode: &'a INode<Pinfs>,
+struct PendingExtent<'a> {
+    inode: &'a FsInode<Pinfs>,
     extent: map::Extent,
 }
 
-impl<'a> Aside<'a> {
+impl<'a> PendingExtent<'a> {
     /// Sets as many as come together of the `wanted` blocks aside, for file block `first`, behind the
     /// last extent. `None` if it is not known which that is.
     fn new(lock: &'a InodeLock<'_, Pinfs>, first: u64, wanted: u64) -> Result<Option<Self>> {
@@ -125,7 +125,9 @@ impl<'a> Aside<'a> {
             return Ok(None);
         }
         let sb = inode.super_block();
-        let extent = sb.data().set_aside(last, first, wanted.min(ALLOCATE_MAX))?;
+        let extent = sb
+            .data()
+            .claim_extent(last, first, wanted.min(ALLOCATE_MAX))?;
         let extent = extent.map_err(|err| sb.report(err))?;
         Ok(Some(Self { inode, extent }))
     }
@@ -184,7 +186,7 @@ impl<'a> Aside<'a> {
     }
 }
 
-impl Drop for Aside<'_> {
+impl Drop for PendingExtent<'_> {
     fn drop(&mut self) {
         self.give_back(0);
     }
@@ -216,7 +218,7 @@ fn append(
         return Ok(0);
     }
     let wanted = (from.len() as u64).div_ceil(BLOCK_SIZE);
-    let Some(mut aside) = Aside::new(lock, first, wanted)? else {
+    let Some(mut aside) = PendingExtent::new(lock, first, wanted)? else {
         return Ok(0);
     };
     let len = usize::try_from(aside.len()).map_or(from.len(), |len| len.min(from.len()));

@@ -5,14 +5,14 @@
 use kernel::prelude::*;
 
 /// Some elements, in order.
-pub(crate) struct Few<T> {
+pub(crate) struct SmallVec<T> {
     first: Option<T>,
     /// Missing if there are none. An empty vector would be no memory either, but the kernel would be
     /// called to free it.
     rest: Option<KVec<T>>,
 }
 
-impl<T> Few<T> {
+impl<T> SmallVec<T> {
     /// Returns an empty vector.
     pub(crate) const fn new() -> Self {
         Self {

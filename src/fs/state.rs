@@ -13,21 +13,9 @@
 //! than one transaction may be stopped between two; then the inode is on the orphan list, and
 //! [`recovery`](super::recovery) goes on with it when the file system is written again.
 
-use super::{
-    errno,
-    inode::MapsWritten,
-    super_block::{
-        Pinfs,
-        Session, //
-    }, //
-};
+use super::super_block::Pinfs;
 use crate::{
     dax,
-    format::{
-        self,
-        mount,
-        Tx, //
-    },
     vfs::SuperBlock, //
 };
 use kernel::{
@@ -40,20 +28,20 @@ use kernel::{
 };
 
 /// See the [module](self)'s documentation: bits, of which none is set while everything is allowed.
-pub(super) struct Health(Atomic<i32>);
+pub(super) struct FsState(Atomic<i32>);
 
 const IDLE: i32 = 1 << 0;
-const DAMAGED: i32 = 1 << 1;
-const DOWN: i32 = 1 << 2;
+pub(super) const DAMAGED: i32 = 1 << 1;
+pub(super) const DOWN: i32 = 1 << 2;
 
-impl Health {
+impl FsState {
     /// A file system that is being mounted: idle.
     pub(super) fn new() -> Self {
         Self(Atomic::new(IDLE))
     }
 
     /// Changes the state, and returns the one before.
-    fn update(&self, change: impl Fn(i32) -> i32) -> i32 {
+    pub(super) fn update(&self, change: impl Fn(i32) -> i32) -> i32 {
         let mut old = self.0.load(Relaxed);
         while let Err(seen) = self.0.cmpxchg(old, change(old), Full) {
             old = seen;
@@ -112,72 +100,19 @@ impl Health {
 impl SuperBlock<Pinfs> {
     /// Fails with `EIO` if the file system was shut down.
     pub(super) fn check_readable(&self) -> Result {
-        self.data().health().check_readable()
+        self.data().state().check_readable()
     }
 
     /// Fails with `EIO` if the file system was shut down, and with `EROFS` if it is damaged or mounted
     /// read-only.
     pub(super) fn check_writable(&self) -> Result {
-        self.data().health().check_writable()
-    }
-
-    /// Runs `operation` as one transaction, which is durable when this returns.
-    ///
-    /// Takes the journal lock.
-    ///
-    /// # Errors
-    ///
-    /// What `operation` says, with nothing changed; `EROFS` after a commit could not be completed,
-    /// after damage was found, or while the file system is idle, `EIO` after it was shut down.
-    pub(super) fn transact<R>(
-        &self,
-        maps: &impl MapsWritten,
-        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
-    ) -> Result<R> {
-        self.data()
-            .transact(maps, operation)?
-            .map_err(|err| self.report(err))
-    }
-
-    /// Returns the errno. The first damage is said in the kernel log, and to whoever watches the
-    /// file system (fanotify's `FAN_FS_ERROR`), and nothing is written from then on: what is
-    /// written by the word of damaged metadata may go over good data.
-    pub(super) fn report(&self, err: format::Error) -> Error {
-        let errno = errno(err);
-        if let format::Error::Corrupt(what) = err {
-            let data = self.data();
-            let before = data.health().update(|state| state | DAMAGED);
-            if before & (DAMAGED | DOWN) == 0 && data.is_unrecovered() {
-                pr_err!(
-                    "{}: {what}: the journal was not replayed (norecovery), so this need not be \
-                     damage\n",
-                    self.id()
-                );
-            } else if before & (DAMAGED | DOWN) == 0 {
-                pr_err!(
-                    "{}: {what}: the file system is damaged, nothing is written any more; \
-                     unmount it, keep a copy of the device and run fsck.pinfs\n",
-                    self.id()
-                );
-                self.ask_for_check();
-                self.report_damage(errno);
-            }
-        }
-        errno
-    }
-
-    /// Has fsck look at everything, even if the file system is unmounted cleanly. That is noted in a
-    /// word of its own, which can be stored whatever has gone wrong; nothing else is by this.
-    pub(super) fn ask_for_check(&self) {
-        if self.is_read_only() || mount::ask_for_check(self.data().medium()).is_err() {
-            pr_warn!("{}: run fsck.pinfs -f, the need is not noted\n", self.id());
-        }
+        self.data().state().check_writable()
     }
 
     /// Ends the use of the file system: nothing is read or written from then on.
     pub(super) fn shut_down(&self, why: &str) {
         let data = self.data();
-        if data.health().update(|state| state | DOWN) & DOWN != 0 {
+        if data.state().update(|state| state | DOWN) & DOWN != 0 {
             return;
         }
         data.drain();

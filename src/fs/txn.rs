@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Transactions of a mounted file system, and what their errors do to it.
+
+use super::{
+    errno,
+    inode::MapsWritten,
+    state::{
+        DAMAGED,
+        DOWN, //
+    },
+    super_block::{
+        Pinfs,
+        Session, //
+    }, //
+};
+use crate::{
+    format::{
+        self,
+        mount,
+        Tx, //
+    },
+    vfs::SuperBlock, //
+};
+use kernel::prelude::*;
+
+impl SuperBlock<Pinfs> {
+    /// Runs `operation` as one transaction, which is durable when this returns.
+    ///
+    /// Takes the journal lock.
+    ///
+    /// # Errors
+    ///
+    /// What `operation` says, with nothing changed; `EROFS` after a commit could not be completed,
+    /// after damage was found, or while the file system is idle, `EIO` after it was shut down.
+    pub(super) fn transact<R>(
+        &self,
+        maps: &impl MapsWritten,
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
+    ) -> Result<R> {
+        self.data()
+            .transact(maps, operation)?
+            .map_err(|err| self.report(err))
+    }
+
+    /// Returns the errno. The first damage is said in the kernel log, and to whoever watches the
+    /// file system (fanotify's `FAN_FS_ERROR`), and nothing is written from then on: what is
+    /// written by the word of damaged metadata may go over good data.
+    pub(super) fn report(&self, err: format::Error) -> Error {
+        let errno = errno(err);
+        if let format::Error::Corrupt(what) = err {
+            let data = self.data();
+            let before = data.state().update(|state| state | DAMAGED);
+            if before & (DAMAGED | DOWN) == 0 && data.is_unrecovered() {
+                pr_err!(
+                    "{}: {what}: the journal was not replayed (norecovery), so this need not be \
+                     damage\n",
+                    self.id()
+                );
+            } else if before & (DAMAGED | DOWN) == 0 {
+                pr_err!(
+                    "{}: {what}: the file system is damaged, nothing is written any more; \
+                     unmount it, keep a copy of the device and run fsck.pinfs\n",
+                    self.id()
+                );
+                self.ask_for_check();
+                self.report_damage(errno);
+            }
+        }
+        errno
+    }
+
+    /// Has fsck look at everything, even if the file system is unmounted cleanly. That is noted in a
+    /// word of its own, which can be stored whatever has gone wrong; nothing else is by this.
+    pub(super) fn ask_for_check(&self) {
+        if self.is_read_only() || mount::ask_for_check(self.data().medium()).is_err() {
+            pr_warn!("{}: run fsck.pinfs -f, the need is not noted\n", self.id());
+        }
+    }
+}
