@@ -151,6 +151,35 @@ fn spares_what_is_there() {
     }
 }
 
+/// Block 0 alone is lost, and fsck.pinfs would restore all.
+#[test]
+fn h5_spares_a_backup_without_its_first_block() {
+    let image = Image::new("backup", 4 * MIB);
+    succeeds(image.mkfs(&[]));
+    for zeroed in [4096, MIB] {
+        image.put(0, &vec![0; zeroed as usize]);
+        let before = image.bytes();
+        for options in [&[][..], &["-n"]] {
+            let message = "holds the backup superblock of a pinfs (fsck.pinfs -n says what it restores)";
+            fails(image.mkfs(options), message);
+            assert!(image.bytes() == before);
+        }
+    }
+    // Beside what somebody else has put there it is told, too.
+    image.put(4086, b"SWAPSPACE2");
+    let output = image.mkfs(&[]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("backup") && errors.contains("swap"), "{errors}");
+    succeeds(image.mkfs(&["-f"]));
+    // One that is not in its place is no backup.
+    let image = Image::new("no-backup", 8 * MIB);
+    succeeds(image.mkfs(&[]));
+    let backup = image.bytes()[(8 * MIB - 4096) as usize..].to_vec();
+    let image = Image::new("elsewhere", 16 * MIB);
+    image.put(16 * MIB - 4096, &backup);
+    succeeds(image.mkfs(&[]));
+}
+
 /// What wipefs sees, or nothing where it is missing.
 fn marks(image: &Image) -> String {
     let output = Command::new("wipefs").arg("-n").arg(&image.0).output();
