@@ -227,6 +227,21 @@ impl Device {
         self.failure.borrow().as_ref().map(io::Error::to_string)
     }
 
+    /// Reads what matters only if it can be read: where it cannot, nothing is said to have failed.
+    ///
+    /// # Errors
+    /// Also that of a write that had to come first, which is kept.
+    pub fn peek(&self, off: u64, buf: &mut [u8]) -> Result {
+        let mut cache = self.cache.borrow_mut();
+        if cache.blocks.len() >= REMEMBERED && !cache.all {
+            let written = self.write_back(&mut cache);
+            self.keep(written)?;
+            cache.blocks.clear();
+        }
+        drop(cache);
+        self.get(off, buf).map_err(|_| Error::Io)
+    }
+
     /// Has the system drop what it has cached, for programs that are started to read the device.
     fn forget_cache(&self) {
         // Only advice: without it they see what they would see without us.
@@ -335,6 +350,19 @@ impl Device {
         Ok(())
     }
 
+    fn get(&self, off: u64, buf: &mut [u8]) -> io::Result<()> {
+        let len = buf.len();
+        self.parts(off, len, |cache, block, part, at| {
+            if !cache.blocks.contains_key(&block) {
+                self.load(cache, block)?;
+            }
+            if let Some((page, _)) = cache.blocks.get(&block) {
+                buf[at..at + part.len()].copy_from_slice(&page.0[part]);
+            }
+            Ok(())
+        })
+    }
+
     /// Overwrites parts of blocks, or few of them.
     fn put(&self, off: u64, data: &[u8]) -> io::Result<()> {
         self.parts(off, data.len(), |cache, block, part, at| {
@@ -374,16 +402,7 @@ impl Medium for Device {
     }
 
     fn read(&self, off: u64, buf: &mut [u8]) -> Result {
-        let len = buf.len();
-        self.keep(self.parts(off, len, |cache, block, part, at| {
-            if !cache.blocks.contains_key(&block) {
-                self.load(cache, block)?;
-            }
-            if let Some((page, _)) = cache.blocks.get(&block) {
-                buf[at..at + part.len()].copy_from_slice(&page.0[part]);
-            }
-            Ok(())
-        }))
+        self.keep(self.get(off, buf))
     }
 
     fn write(&self, off: u64, data: &[u8]) -> Result {
