@@ -144,7 +144,12 @@ pub fn find(path: &Path, device: &Device) -> Result<Vec<Signature>, String> {
         }
     }
     let mut marks = find_marks(device)?;
-    marks.retain(|mark| found.iter().all(|other| other.kind != mark.kind));
+    marks.retain(|mark| {
+        // libblkid tells ext2 from ext4.
+        found
+            .iter()
+            .all(|other| other.kind != mark.kind && other.off != mark.off)
+    });
     found.append(&mut marks);
     Ok(found)
 }

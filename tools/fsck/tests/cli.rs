@@ -256,6 +256,35 @@ fn h5_another_owner_keeps_the_device() {
     }
 }
 
+/// A device that never held a pinfs gets no advice how to repair one over its owner.
+#[test]
+fn h5_no_advice_where_there_is_no_backup() {
+    let ext4: [(u64, &[u8]); 1] = [(0x438, &[0x53, 0xef])];
+    let xfs: [(u64, &[u8]); 1] = [(0, b"XFSB")];
+    for (kind, marks) in [("swap", &SWAP[..]), ("ext", &ext4), ("xfs", &xfs)] {
+        let mut bytes = vec![0; 4 << 20];
+        for (off, mark) in marks {
+            bytes[*off as usize..][..mark.len()].copy_from_slice(mark);
+        }
+        let image = Image::new(&format!("never-{kind}"), &bytes);
+        for options in [&["-n"][..], &["-p"], &["-y"], &[], &["-n", "-b", "7"]] {
+            let (status, text) = image.fsck(options);
+            assert_eq!(status, 8, "{kind} {options:?}: {text}");
+            assert!(text.contains("no pinfs superblock found, nor a good backup in block"));
+            assert!(text.contains(&format!("the device holds {kind}")), "{text}");
+            assert!(!text.contains("--overwrite"), "{text}");
+            assert!(!text.contains("wipefs"), "{text}");
+            assert!(image.bytes() == bytes, "{text}");
+        }
+    }
+    // With a backup of which nothing else is left neither.
+    let image = taken("little", 639 * 4096, &SWAP);
+    let (status, text) = image.fsck(&["-y"]);
+    assert_eq!(status, 8, "{text}");
+    assert!(text.contains("little else is left"), "{text}");
+    assert!(!text.contains("--overwrite"), "{text}");
+}
+
 /// Fault A4: a mark beside a good superblock, too.
 #[test]
 fn h5_another_owner_beside_the_superblock() {
