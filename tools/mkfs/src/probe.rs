@@ -31,7 +31,9 @@ pub fn contents(path: &Path, device: &Device) -> Result<Option<String>, String> 
     if magic == MAGIC {
         found.push("a pinfs file system".to_owned());
     } else if is_backup(device) {
-        found.push("the backup superblock of a pinfs (fsck.pinfs -n says what it restores)".to_owned());
+        found.push(
+            "the backup superblock of a pinfs (fsck.pinfs -n says what it restores)".to_owned(),
+        );
     }
     if !others.is_empty() {
         found.push(signatures::list(&others));

@@ -160,7 +160,8 @@ fn h5_spares_a_backup_without_its_first_block() {
         image.put(0, &vec![0; zeroed as usize]);
         let before = image.bytes();
         for options in [&[][..], &["-n"]] {
-            let message = "holds the backup superblock of a pinfs (fsck.pinfs -n says what it restores)";
+            let message =
+                "holds the backup superblock of a pinfs (fsck.pinfs -n says what it restores)";
             fails(image.mkfs(options), message);
             assert!(image.bytes() == before);
         }
@@ -169,7 +170,10 @@ fn h5_spares_a_backup_without_its_first_block() {
     image.put(4086, b"SWAPSPACE2");
     let output = image.mkfs(&[]);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("backup") && errors.contains("swap"), "{errors}");
+    assert!(
+        errors.contains("backup") && errors.contains("swap"),
+        "{errors}"
+    );
     succeeds(image.mkfs(&["-f"]));
     // One that is not in its place is no backup.
     let image = Image::new("no-backup", 8 * MIB);
@@ -371,6 +375,9 @@ fn bad_arguments() {
     let image = Image::new("arguments", 4 * MIB);
     fails(image.mkfs(&["-L", &"x".repeat(33)]), "longer than 32 bytes");
     fails(image.mkfs(&["-U", "12345"]), "invalid value");
+    let nil = "00000000-0000-0000-0000-000000000000";
+    fails(image.mkfs(&["-U", nil]), "all zeroes stand for no UUID");
+    fails(image.mkfs(&["-U", &"0".repeat(32)]), "all zeroes");
     fails(image.mkfs(&["-x"]), "unexpected argument");
     fails(image.mkfs(&["/dev/null"]), "unexpected argument");
     fails(run([]), "required");
