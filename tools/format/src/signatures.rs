@@ -95,6 +95,11 @@ const MARKS: [Mark; 23] = [
 
 const ZFS: [u8; 8] = 0x00ba_b10c_u64.to_le_bytes();
 
+/// The kinds that are known without wipefs.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    MARKS.into_iter().map(|Mark(_, _, kind)| kind)
+}
+
 /// Runs a program on the device. `None` if there is no such program.
 fn run(program: &str, options: &[&str], path: &Path) -> Result<Option<Output>, String> {
     let output = Command::new(program)
