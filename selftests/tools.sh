@@ -78,7 +78,7 @@ marks() {
 	wipefs --no-act --parsable --output OFFSET,TYPE "$PINFS_DEV" | grep -v '^#'
 }
 
-plan 34
+plan 44
 
 # ---- H4: faults A2, A3 ----
 fresh
@@ -134,11 +134,34 @@ mkdir "$MNT"/{1..300}
 before=$(on_medium | sha256sum)
 fsck_is "H4 fsck -n looks at a mounted device, and says so" 0 'warning: in use.*no faults' -n
 for option in -p -y -f; do
-	fsck_is "H5 fsck $option refuses a mounted device" 8 'in use' $option
+	fsck_is "H5 fsck $option refuses a mounted device" 8 "in use: .*; see /sys/fs/pinfs/${PINFS_DEV##*/} and pinctl ls" $option
 done
 is "H5 nothing has been written" "$before" "$(on_medium | sha256sum)"
 umount "$MNT"
 fsck_is "H5 nor is anything wrong" 0 'no faults' -n -f
+
+# ---- H5: a write-protected device ----
+# Something to write: the journal of a file system that was shut down.
+mount -t pinfs "$PINFS_DEV" "$MNT"
+mkdir "$MNT/last"
+"$HERE/fsdown" "$MNT" 1 >/dev/null
+umount "$MNT"
+before=$(on_medium | sha256sum)
+blockdev --setro "$PINFS_DEV"
+for option in -p -y; do
+	fsck_is "H5 fsck $option says that the device is write-protected" 8 '^fsck.pinfs: [^ ]*: the device is write-protected$' $option
+done
+said=$("$PINFS_MKFS" -f "$PINFS_DEV" 2>&1)
+is "H5 mkfs says the same" "1 mkfs.pinfs: $PINFS_DEV: the device is write-protected" "$? $said"
+fsck_is "H5 fsck -n looks at it" 0 'no faults' -n -f
+blockdev --setrw "$PINFS_DEV"
+is "H5 nothing has been written to it" "$before" "$(on_medium | sha256sum)"
+
+# ---- H5: block 0 is lost ----
+dd if=/dev/zero of="$PINFS_DEV" oflag=direct bs=4096 count=1 conv=notrunc status=none
+said=$("$PINFS_MKFS" "$PINFS_DEV" 2>&1)
+is "H5 mkfs spares a file system that only its backup shows" "1 1" "$? $(grep -c 'backup superblock of a pinfs' <<<"$said")"
+fsck_is "H5 which fsck -p restores" 1 'restored from the backup.*; 302 inodes' -p
 
 # ---- H5: fault A4 ----
 # taken KIND COMMAND...: another owner takes the device, which leaves our backup.
@@ -150,7 +173,7 @@ taken() {
 	before=$(first_block)
 	for option in -p -a -y; do
 		fsck $option
-		[[ $status -eq 8 && $said == *"--overwrite "* && $(first_block) == "$before" ]] ||
+		[[ $status -eq 8 && $said == *"nothing is changed"* && $(first_block) == "$before" ]] ||
 			out+="fsck $option: status $status: $said"$'\n'
 	done
 	if [[ $out ]]; then
@@ -194,6 +217,16 @@ wiped() {
 wiped "swap space" mkswap "$PINFS_DEV"
 wiped xfs mkfs.xfs -q -f "$PINFS_DEV"
 wiped "a GPT" partitions gpt 4096 8192
+
+# fsck(8) runs e2fsck where libblkid knows nothing, which looks for backup superblocks.
+for size in 1024 2048 4096; do
+	no_partitions
+	mkfs.ext4 -q -F -b $size "$PINFS_DEV" 200M >/dev/null 2>&1
+	fresh
+	said=$(e2fsck -n "$PINFS_DEV" 2>&1)
+	is "H5 mkfs -f leaves e2fsck no backup of ext4 with blocks of $size bytes" "8 0" \
+		"$? $(grep -c '^Pass' <<<"$said")"
+done
 
 # ---- H5: fault E2 ----
 no_partitions

@@ -15,6 +15,7 @@ use std::{
         RefCell, //
     },
     collections::BTreeMap,
+    format,
     fs::{
         File,
         OpenOptions, //
@@ -27,9 +28,13 @@ use std::{
     os::unix::fs::{
         FileExt,
         FileTypeExt,
+        MetadataExt,
         OpenOptionsExt, //
     },
-    path::Path,
+    path::{
+        Path,
+        PathBuf, //
+    },
     string::{
         String,
         ToString, //
@@ -40,6 +45,8 @@ use std::{
 
 use rustix::fs::{
     fadvise,
+    major,
+    minor,
     Advice, //
 };
 use xxhash_rust::xxh64::xxh64;
@@ -134,19 +141,66 @@ fn is_busy(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EBUSY)
 }
 
-fn text(error: io::Error) -> String {
-    if is_busy(&error) {
-        "in use: mounted, or part of another device".to_string()
+/// What sysfs has of a block device.
+fn sysfs_of(path: &Path) -> Option<PathBuf> {
+    let metadata = path.metadata().ok()?;
+    if !metadata.file_type().is_block_device() {
+        return None;
+    }
+    let device = metadata.rdev();
+    let name = format!("{}:{}", major(device), minor(device));
+    Path::new("/sys/dev/block").join(name).canonicalize().ok()
+}
+
+/// Such a device can be opened for writing all the same; the writes fail.
+fn is_write_protected(path: &Path) -> bool {
+    sysfs_of(path).is_some_and(|place| {
+        std::fs::read_to_string(place.join("ro")).is_ok_and(|text| text.trim() == "1")
+    })
+}
+
+const WRITE_PROTECTED: &str = "the device is write-protected";
+
+/// Of a device that is in use, what else than a mount it can be.
+fn busy(path: &Path) -> String {
+    let ours = sysfs_of(path).and_then(|place| {
+        let place = Path::new("/sys/fs/pinfs").join(place.file_name()?);
+        place.exists().then_some(place)
+    });
+    match ours {
+        Some(place) => format!(
+            "in use: pinfs is mounted there, or pages of its files are still pinned; see {} and pinctl ls",
+            place.display()
+        ),
+        None => "in use: mounted, or part of another device".to_string(),
+    }
+}
+
+fn text(path: &Path, error: &io::Error) -> String {
+    if is_busy(error) {
+        busy(path)
     } else {
         error.to_string()
     }
 }
 
+/// What to say of a read or write that failed.
+fn failed(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => WRITE_PROTECTED.to_string(),
+        _ => error.to_string(),
+    }
+}
+
 impl Device {
-    /// Opens the device. One that is mounted, or in use by another driver, is refused.
+    /// Opens the device. One that is mounted, or in use by another driver, is refused, and one that is
+    /// write-protected if it is to be written to.
     pub fn open(path: &Path, write: bool) -> core::result::Result<Self, String> {
+        if write && is_write_protected(path) {
+            return Err(WRITE_PROTECTED.to_string());
+        }
         let exclusive = true;
-        Self::with(path, Way { write, exclusive })?.map_err(text)
+        Self::with(path, Way { write, exclusive })?.map_err(|error| text(path, &error))
     }
 
     /// Opens the device to look at it, and says whether somebody else uses it. Then each block is
@@ -160,11 +214,11 @@ impl Device {
             Ok(device) => Ok((device, false)),
             Err(error) if is_busy(&error) => {
                 way.exclusive = false;
-                let device = Self::with(path, way)?.map_err(text)?;
+                let device = Self::with(path, way)?.map_err(|error| text(path, &error))?;
                 device.cache.borrow_mut().all = true;
                 Ok((device, true))
             }
-            Err(error) => Err(text(error)),
+            Err(error) => Err(text(path, &error)),
         }
     }
 
@@ -224,7 +278,22 @@ impl Device {
 
     /// Why something has failed, if it has.
     pub fn failure(&self) -> Option<String> {
-        self.failure.borrow().as_ref().map(io::Error::to_string)
+        self.failure.borrow().as_ref().map(failed)
+    }
+
+    /// Reads what matters only if it can be read: where it cannot, nothing is said to have failed.
+    ///
+    /// # Errors
+    /// Also that of a write that had to come first, which is kept.
+    pub fn peek(&self, off: u64, buf: &mut [u8]) -> Result {
+        let mut cache = self.cache.borrow_mut();
+        if cache.blocks.len() >= REMEMBERED && !cache.all {
+            let written = self.write_back(&mut cache);
+            self.keep(written)?;
+            cache.blocks.clear();
+        }
+        drop(cache);
+        self.get(off, buf).map_err(|_| Error::Io)
     }
 
     /// Has the system drop what it has cached, for programs that are started to read the device.
@@ -335,6 +404,19 @@ impl Device {
         Ok(())
     }
 
+    fn get(&self, off: u64, buf: &mut [u8]) -> io::Result<()> {
+        let len = buf.len();
+        self.parts(off, len, |cache, block, part, at| {
+            if !cache.blocks.contains_key(&block) {
+                self.load(cache, block)?;
+            }
+            if let Some((page, _)) = cache.blocks.get(&block) {
+                buf[at..at + part.len()].copy_from_slice(&page.0[part]);
+            }
+            Ok(())
+        })
+    }
+
     /// Overwrites parts of blocks, or few of them.
     fn put(&self, off: u64, data: &[u8]) -> io::Result<()> {
         self.parts(off, data.len(), |cache, block, part, at| {
@@ -374,16 +456,7 @@ impl Medium for Device {
     }
 
     fn read(&self, off: u64, buf: &mut [u8]) -> Result {
-        let len = buf.len();
-        self.keep(self.parts(off, len, |cache, block, part, at| {
-            if !cache.blocks.contains_key(&block) {
-                self.load(cache, block)?;
-            }
-            if let Some((page, _)) = cache.blocks.get(&block) {
-                buf[at..at + part.len()].copy_from_slice(&page.0[part]);
-            }
-            Ok(())
-        }))
+        self.keep(self.get(off, buf))
     }
 
     fn write(&self, off: u64, data: &[u8]) -> Result {
@@ -435,11 +508,7 @@ impl Medium for Device {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        format,
-        fs,
-        path::PathBuf, //
-    };
+    use std::fs;
 
     /// A file that goes away with the test.
     struct Image(PathBuf);

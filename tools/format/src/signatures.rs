@@ -95,6 +95,11 @@ const MARKS: [Mark; 23] = [
 
 const ZFS: [u8; 8] = 0x00ba_b10c_u64.to_le_bytes();
 
+/// The kinds that are known without wipefs.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    MARKS.into_iter().map(|Mark(_, _, kind)| kind)
+}
+
 /// Runs a program on the device. `None` if there is no such program.
 fn run(program: &str, options: &[&str], path: &Path) -> Result<Option<Output>, String> {
     let output = Command::new(program)
@@ -144,7 +149,12 @@ pub fn find(path: &Path, device: &Device) -> Result<Vec<Signature>, String> {
         }
     }
     let mut marks = find_marks(device)?;
-    marks.retain(|mark| found.iter().all(|other| other.kind != mark.kind));
+    marks.retain(|mark| {
+        // libblkid tells ext2 from ext4.
+        found
+            .iter()
+            .all(|other| other.kind != mark.kind && other.off != mark.off)
+    });
     found.append(&mut marks);
     Ok(found)
 }
@@ -176,8 +186,48 @@ fn read(device: &Device, off: u64, buf: &mut [u8]) -> Result<(), String> {
         .map_err(|error| device.failure().unwrap_or_else(|| error.to_string()))
 }
 
-/// Erases what others have left, and the first and the last mebibyte. Returns what the user should
-/// know of it.
+/// The magic of ext2, ext3 and ext4.
+const EXT_MAGIC: [u8; 2] = 0xef53_u16.to_le_bytes();
+
+/// Where it stands in their superblock, and how long that is.
+const EXT_MAGIC_OFF: u64 = 56;
+const EXT_SUPERBLOCK: u64 = 1024;
+
+/// The most blocks of one of their groups.
+const EXT_GROUP_BLOCKS_MAX: u64 = (1 << 16) - 8;
+
+/// Where backup superblocks of ext2, ext3 and ext4 can stand on a device of `size` bytes: at the start
+/// of each group. Most have them in group 1 and those whose number is a power of 3, 5 or 7 only, but
+/// without sparse_super every group has one, with sparse_super2 any two have, and a group of clusters
+/// is as long as several of these.
+fn ext_backups(size: u64) -> impl Iterator<Item = u64> {
+    (10..=16).flat_map(move |shift| {
+        let block = 1_u64 << shift;
+        let group = (8 * block).min(EXT_GROUP_BLOCKS_MAX) * block;
+        // With the smallest blocks, the first one is not part of a group.
+        let first = if block == 1024 { block } else { 0 };
+        let starts = (1..).map(move |number| first + number * group);
+        starts.take_while(move |off| off + EXT_SUPERBLOCK <= size)
+    })
+}
+
+/// Erases backup superblocks of ext2, ext3 and ext4. wipefs leaves them, and e2fsck makes a file
+/// system of one again; fsck(8) runs that on a device of whose file system libblkid knows nothing.
+fn erase_ext_backups(device: &Device) -> Result<(), String> {
+    for off in ext_backups(device.size()) {
+        let mut magic = [0; EXT_MAGIC.len()];
+        // What cannot be read misleads nobody.
+        if device.peek(off + EXT_MAGIC_OFF, &mut magic).is_ok() && magic == EXT_MAGIC {
+            device
+                .zero(off, EXT_SUPERBLOCK)
+                .map_err(|error| device.failure().unwrap_or_else(|| error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Erases what others have left, the backup superblocks of ext2, ext3 and ext4 among it, and the first
+/// and the last mebibyte. Returns what the user should know of it.
 ///
 /// When it is cut short, some of that is left, and nothing new is there.
 ///
@@ -203,6 +253,7 @@ pub fn wipe(path: &Path, device: &Device) -> Result<Option<String>, String> {
     for off in [0, device.size() - ends] {
         device.zero(off, ends).map_err(failed)?;
     }
+    erase_ext_backups(device)?;
     device.finish()?;
     // Behind one that is erased another may come to light.
     for _ in 0..64 {

@@ -52,7 +52,10 @@ use crate::{
     names::LostFound,
     overlay::Overlay,
     redo,
-    report::Fault,
+    report::{
+        count,
+        Fault, //
+    },
     superblocks::{
         self,
         Found,
@@ -546,7 +549,8 @@ impl<M: Medium> Checker<'_, M> {
                 *extents = kept;
                 if !twice.is_empty() {
                     let blocks: u64 = twice.iter().map(|shared| shared.0.len).sum();
-                    let what = format!("{blocks} blocks belong to something else, too; copied");
+                    let what = count(blocks, "block belongs", "blocks belong");
+                    let what = format!("{what} to something else, too; copied");
                     plan.trouble(off, true, what);
                     plan.rebuild = true;
                     shared = twice;

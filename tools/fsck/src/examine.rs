@@ -63,7 +63,10 @@ use zerocopy::{
     IntoBytes, //
 };
 
-use crate::report::printable;
+use crate::report::{
+    self,
+    printable, //
+};
 
 /// Nanoseconds of a second.
 const NSEC: u32 = 1_000_000_000;
@@ -214,7 +217,8 @@ pub fn examine<M: Medium>(volume: &Volume<M>, inode: Inode, sealed: bool) -> Res
     }
     if !plan.rebuild && plan.inode.blocks.get() != plan.owned() {
         let (counted, found) = (plan.inode.blocks.get(), plan.owned());
-        let what = format!("{counted} blocks are counted, {found} found; corrected");
+        let counted = report::count(counted, "block is", "blocks are");
+        let what = format!("{counted} counted, {found} found; corrected");
         plan.trouble(off, false, what);
         plan.inode.blocks.set(found);
     }
@@ -278,7 +282,8 @@ fn attributes<M: Medium>(volume: &Volume<M>, plan: &mut Plan) -> Result {
         plan.attribute_blocks = blocks;
         return Ok(());
     }
-    let what = format!("extended attributes are damaged; {} are kept", found.len());
+    let kept = report::count(found.len() as u64, "is", "are");
+    let what = format!("extended attributes are damaged; {kept} kept");
     plan.trouble(inode_offset(plan.ino()), true, what);
     plan.attributes = found;
     plan.inode.xattr.set(0);
@@ -459,7 +464,8 @@ fn entries<M: Medium>(volume: &Volume<M>, plan: &mut Plan) -> Result<Vec<Entry>>
             .map_while(|index| node.entry(index).ok())
             .collect();
         if own.len() < count {
-            let what = format!("tree node counts {count} entries; those that it can have are kept");
+            let entries = report::count(count as u64, "entry", "entries");
+            let what = format!("tree node counts {entries}; those that it can have are kept");
             plan.spoil(off, true, what);
         }
         if step.settle_shift(&own) {
@@ -471,10 +477,8 @@ fn entries<M: Medium>(volume: &Volume<M>, plan: &mut Plan) -> Result<Vec<Entry>>
         }
         let all: Vec<Entry> = own.iter().filter_map(|entry| step.raised(entry)).collect();
         if all.len() < own.len() {
-            let what = format!(
-                "{} keys of a tree node cannot be; dropped",
-                own.len() - all.len()
-            );
+            let keys = report::count((own.len() - all.len()) as u64, "key", "keys");
+            let what = format!("{keys} of a tree node cannot be; dropped");
             plan.spoil(off, true, what);
         }
         let last = all.last().map(|last| last.key);

@@ -31,7 +31,10 @@ use zerocopy::{
     IntoBytes, //
 };
 
-use crate::checker::Checker;
+use crate::{
+    checker::Checker,
+    report::count, //
+};
 
 const BITS: u64 = u64::BITS as u64;
 
@@ -77,10 +80,8 @@ impl<M: Medium> Checker<'_, M> {
             changed = true;
         }
         if inode.nlink.get() != links {
-            let what = format!(
-                "{} links are counted, {links} found; corrected",
-                inode.nlink.get()
-            );
+            let counted = count(inode.nlink.get().into(), "link is", "links are");
+            let what = format!("{counted} counted, {links} found; corrected");
             self.fault(ino, off, false, what);
             inode.nlink.set(links);
             changed = true;
@@ -95,10 +96,8 @@ impl<M: Medium> Checker<'_, M> {
             }
             let names = self.names_of(ino)?.len() as u64;
             if inode.size.get() != names && !self.remake.contains_key(&ino) {
-                let what = format!(
-                    "{} names are counted, {names} found; corrected",
-                    inode.size.get()
-                );
+                let counted = count(inode.size.get(), "name is", "names are");
+                let what = format!("{counted} counted, {names} found; corrected");
                 self.fault(ino, off, false, what);
                 inode.size.set(names);
                 changed = true;
@@ -249,11 +248,13 @@ impl<M: Medium> Checker<'_, M> {
             "as in use"
         };
         let off = |block: u64| offset_of(start) + block / 8;
-        for (list, says) in [(leaked, "are marked"), (missing, "are not marked")] {
+        for (list, says) in [(leaked, "marked"), (missing, "not marked")] {
             if let (Some(&first), Some(&last)) = (list.first(), list.last()) {
-                let count = list.len();
-                let text =
-                    format!("{count} blocks from {first} to {last} {says} {what}; corrected");
+                let blocks = match list.len() {
+                    1 => format!("block {first} is"),
+                    count => format!("{count} blocks from {first} to {last} are"),
+                };
+                let text = format!("{blocks} {says} {what}; corrected");
                 self.fault(0, off(first), false, text);
             }
         }
@@ -265,10 +266,8 @@ impl<M: Medium> Checker<'_, M> {
         let mut status: Status = self.volume.plain(STATUS)?;
         let found = self.info.len() as u64;
         if status.inodes.get() != found {
-            let what = format!(
-                "{} inodes are counted, {found} found; corrected",
-                status.inodes.get()
-            );
+            let counted = count(status.inodes.get(), "inode is", "inodes are");
+            let what = format!("{counted} counted, {found} found; corrected");
             self.fault(0, STATUS, false, what);
             status.inodes.set(found);
         }

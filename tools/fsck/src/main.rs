@@ -5,10 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    fs::{
-        File,
-        OpenOptions, //
-    },
+    fs::File,
     io::{
         self,
         IsTerminal,
@@ -35,7 +32,10 @@ use clap::{
 };
 use pinfs_format::{
     device::Device,
-    signatures,
+    signatures::{
+        self,
+        Signature, //
+    },
     superblock::Superblock,
     volume::Object,
     Error,
@@ -44,7 +44,10 @@ use pinfs_format::{
 };
 use pinfs_fsck::{
     check_from,
-    report::lines,
+    report::{
+        count,
+        lines, //
+    },
     superblocks::{
         self,
         Found,
@@ -55,6 +58,13 @@ use pinfs_fsck::{
     Outcome,
     Overlay,
     Summary, //
+};
+use rustix::process::{
+    getpid,
+    pidfd_getfd,
+    pidfd_open,
+    PidfdFlags,
+    PidfdGetfdFlags, //
 };
 use signal_hook::{
     consts::{
@@ -78,7 +88,9 @@ const NO_ROOM: &str = "there are not enough free blocks to repair this; nothing 
 #[command(
     name = "fsck.pinfs",
     bin_name = "fsck.pinfs",
-    disable_version_flag = true
+    version,
+    override_usage = "fsck.pinfs [-n | -p | -a | -y] [-fv] [-b BLOCK] [-C FD] \
+                      [--overwrite KIND,...] DEVICE\n       fsck.pinfs -h | -V"
 )]
 struct Arguments {
     /// Only check, write nothing; the default
@@ -90,14 +102,15 @@ struct Arguments {
     yes: bool,
 
     /// Repair what can be repaired without losing anything, else nothing
-    #[arg(short = 'p', short_alias = 'a', conflicts_with = "yes")]
+    #[arg(short = 'p', visible_short_alias = 'a', conflicts_with = "yes")]
     preen: bool,
 
     /// Check even if the file system is marked clean
     #[arg(short = 'f')]
     force: bool,
 
-    /// Take the superblock from its backup in this block, where the one in block 0 is bad
+    /// Take the superblock from its backup in this block, where the one in block 0 is bad; try it
+    /// with -n first
     #[arg(short = 'b', value_name = "BLOCK")]
     backup: Option<u64>,
 
@@ -106,7 +119,7 @@ struct Arguments {
     #[arg(long, value_name = "KIND", value_delimiter = ',', requires = "yes")]
     overwrite: Vec<String>,
 
-    /// Say more
+    /// Show every fault, and the memory that was needed
     #[arg(short = 'v')]
     verbose: bool,
 
@@ -115,13 +128,9 @@ struct Arguments {
     #[arg(short = 'C', value_name = "FD", allow_negative_numbers = true)]
     progress: Option<i32>,
 
-    /// Print the version
-    #[arg(short = 'V', long = "version")]
-    version: bool,
-
     /// Block device or image file
-    #[arg(value_name = "DEVICE", required_unless_present = "version")]
-    device: Option<PathBuf>,
+    #[arg(value_name = "DEVICE")]
+    device: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -131,18 +140,12 @@ fn main() -> ExitCode {
             // If the message cannot be printed, the exit status still tells.
             let _ = error.print();
             return match error.kind() {
-                ErrorKind::DisplayHelp => ExitCode::SUCCESS,
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
                 _ => ExitCode::from(USAGE),
             };
         }
     };
-    if arguments.version {
-        println!("fsck.pinfs {}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
-    }
-    let Some(path) = &arguments.device else {
-        return ExitCode::from(USAGE);
-    };
+    let path = &arguments.device;
     match run(&arguments, path) {
         Ok(status) => ExitCode::from(status),
         Err(message) => {
@@ -155,6 +158,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
     let repair = arguments.yes || arguments.preen;
     let name = path.display();
+    // Before anything is opened: what the caller has not opened must not become one of ours.
+    let mut meter = Meter::new(arguments.progress, path);
     let (device, in_use) = match arguments.check_only {
         true => Device::look(path)?,
         false => (Device::open(path, repair)?, false),
@@ -169,12 +174,16 @@ fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
         |error: pinfs_format::Error| device.failure().unwrap_or_else(|| error.to_string());
     let overlay = Overlay::new(&device);
     let interruptible = cancel_on_signals(path)?;
-    let mut meter = Meter::new(arguments.progress, path)?;
     let options = Options {
         force: arguments.force,
     };
     let mut tell = |what: &str, done, all| meter.tell(what, done, all);
-    let found = match superblock(arguments, path, &device, in_use, &mut tell)? {
+    let others_at_first = others_at_first(arguments, path, &device, in_use)?;
+    if let Some(why) = unknown_kind(&arguments.overwrite, &others_at_first) {
+        eprintln!("fsck.pinfs: {name}: {why}");
+        return Ok(USAGE);
+    }
+    let found = match superblock(arguments, &device, &others_at_first, &mut tell)? {
         Found::Doubtful(why) => {
             println!("{name}: {why}");
             return Ok(UNCORRECTED);
@@ -186,8 +195,9 @@ fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
     let (summary, faults, replayed) = match outcome.map_err(failure)? {
         Outcome::Clean(summary) => {
             println!(
-                "{name}: clean, {} inodes, {} blocks",
-                summary.inodes, summary.blocks
+                "{name}: clean, {}, {}",
+                count(summary.inodes, "inode", "inodes"),
+                count(summary.blocks, "block", "blocks"),
             );
             return Ok(0);
         }
@@ -211,60 +221,98 @@ fn run(arguments: &Arguments, path: &Path) -> Result<u8, String> {
         _ => others(arguments, path, &device)?,
     };
     let refused = others.is_some() || (arguments.preen && loss);
-    let repaired = repair && !refused;
-    if let Some(len) = replayed.filter(|_| arguments.verbose || repair) {
-        let done = if repaired { "" } else { "would be " };
-        println!("{name}: journal {done}replayed, {len} bytes");
+    let repairs = repair && !refused;
+    let tell_all = |repaired: bool| {
+        if let Some(len) = replayed.filter(|_| arguments.verbose || repair) {
+            let done = if repaired { "" } else { "would be " };
+            println!("{name}: journal {done}replayed, {len} bytes");
+        }
+        print(&name.to_string(), &faults, repaired, arguments.verbose);
+    };
+    if repairs && changes > 0 {
+        // Only what is on the device is said to be done.
+        let written = write(&overlay, &device, &interruptible);
+        tell_all(matches!(written, Ok(true)));
+        if !written? {
+            println!("{name}: {NO_ROOM}");
+            return Ok(UNCORRECTED);
+        }
+    } else {
+        tell_all(repairs);
     }
-    print(&name.to_string(), &faults, repaired, arguments.verbose);
     if let Some(why) = others {
         println!("{name}: {why}");
         return Ok(UNCORRECTED);
     }
-    let status = if !repaired {
-        match faults.len() {
-            0 => 0,
-            _ => UNCORRECTED,
-        }
-    } else {
-        if changes > 0 {
-            let _until_the_end = interruptible.lock();
-            match overlay.commit() {
-                Err(Error::NoSpace) => {
-                    println!("{name}: {NO_ROOM}");
-                    return Ok(UNCORRECTED);
-                }
-                committed => committed.map_err(failure)?,
-            }
-            device.finish()?;
-        }
-        match faults.len() {
-            0 => 0,
-            _ => CORRECTED,
-        }
+    let status = match faults.len() {
+        0 => 0,
+        _ if repairs => CORRECTED,
+        _ => UNCORRECTED,
     };
     conclude(&name.to_string(), &summary, faults.len(), status, arguments);
     Ok(status)
 }
 
-/// Looks for the superblock, and for what others have left if it is not where it belongs.
-fn superblock(
+/// Writes the repair; returns whether there was room for it.
+fn write(
+    overlay: &Overlay<&Device>,
+    device: &Device,
+    repaired: &Mutex<bool>,
+) -> Result<bool, String> {
+    let mut repaired = repaired.lock().map_err(|error| error.to_string())?;
+    match overlay.commit() {
+        Ok(()) => {}
+        Err(Error::NoSpace) => return Ok(false),
+        Err(error) => return Err(device.failure().unwrap_or_else(|| error.to_string())),
+    }
+    device.finish()?;
+    *repaired = true;
+    Ok(true)
+}
+
+/// What others have left, if the superblock is not where it belongs, or may be overwritten.
+fn others_at_first(
     arguments: &Arguments,
     path: &Path,
     device: &Device,
     in_use: bool,
-    tell: &mut dyn FnMut(&str, u64, u64),
-) -> Result<Found, String> {
+) -> Result<Vec<Signature>, String> {
     let small = device.size() < BLOCK_SIZE;
     let skip =
         small || in_use || (arguments.overwrite.is_empty() && Superblock::read(device).is_ok());
-    let others = match skip {
-        true => Vec::new(),
-        false => signatures::find(path, device)?,
+    match skip {
+        true => Ok(Vec::new()),
+        false => signatures::find(path, device),
+    }
+}
+
+/// Says what can be named, if what the user wants to overwrite is none of it.
+fn unknown_kind(named: &[String], others: &[Signature]) -> Option<String> {
+    let mut known: Vec<&str> = signatures::kinds().chain([superblocks::UNKNOWN]).collect();
+    known.extend(others.iter().map(|other| &*other.kind));
+    known.sort_unstable();
+    known.dedup();
+    let kind = named.iter().find(|kind| !known.contains(&&***kind))?;
+    let held = match others {
+        [] => String::new(),
+        _ => format!(", which holds {}", signatures::list(others)),
     };
+    Some(format!(
+        "--overwrite {kind}: there is no such signature on the device{held}; known are {}",
+        known.join(", ")
+    ))
+}
+
+/// Looks for the superblock.
+fn superblock(
+    arguments: &Arguments,
+    device: &Device,
+    others: &[Signature],
+    tell: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Found, String> {
     let request = Request {
         block: arguments.backup,
-        others: &others,
+        others,
         overwrite: &arguments.overwrite,
         search: !arguments.preen,
     };
@@ -292,21 +340,26 @@ fn print(name: &str, faults: &[Fault], repaired: bool, all: bool) {
 }
 
 fn conclude(name: &str, summary: &Summary, faults: usize, status: u8, arguments: &Arguments) {
+    let them = if faults == 1 { "it" } else { "them" };
+    let faults = count(faults as u64, "fault", "faults");
     let verdict = match status {
-        CORRECTED => format!("{faults} faults, all repaired"),
+        CORRECTED => format!("{faults}, all repaired"),
         UNCORRECTED if arguments.preen => {
-            format!("{faults} faults, repaired by -y only, as something may be lost")
+            format!("{faults}, repaired by -y only, as something may be lost")
         }
-        UNCORRECTED => format!("{faults} faults, nothing is changed; -y repairs them"),
+        UNCORRECTED => format!("{faults}, nothing is changed; -y repairs {them}"),
         _ => "no faults".to_owned(),
     };
     println!(
-        "{name}: {verdict}; {} inodes ({} directories), {} of {} blocks in use",
-        summary.inodes, summary.directories, summary.used, summary.blocks,
+        "{name}: {verdict}; {} ({}), {} of {} in use",
+        count(summary.inodes, "inode", "inodes"),
+        count(summary.directories, "directory", "directories"),
+        summary.used,
+        count(summary.blocks, "block", "blocks"),
     );
     if arguments.verbose {
         println!(
-            "{name}: {} KiB of memory for the maps of blocks, seals of {} bytes",
+            "{name}: {} KiB of memory for the maps of blocks; an inode's checksum covers {} bytes",
             3 * summary.blocks.div_ceil(8) >> 10,
             pinfs_format::Inode::SEALED,
         );
@@ -314,16 +367,21 @@ fn conclude(name: &str, summary: &Summary, faults: usize, status: u8, arguments:
 }
 
 /// Ends the program at a signal to do so. Nothing is written to the device as long as nobody holds
-/// the lock that is returned; who does is not interrupted.
-fn cancel_on_signals(path: &Path) -> Result<Arc<Mutex<()>>, String> {
-    let interruptible = Arc::new(Mutex::new(()));
+/// the lock that is returned; who does is not interrupted. It holds whether something was written.
+fn cancel_on_signals(path: &Path) -> Result<Arc<Mutex<bool>>, String> {
+    let interruptible = Arc::new(Mutex::new(false));
     let lock = Arc::clone(&interruptible);
     let name = path.display().to_string();
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
     thread::spawn(move || {
         if signals.forever().next().is_some() {
-            let _nothing_is_written = lock.lock();
-            eprintln!("\nfsck.pinfs: {name}: interrupted; nothing is changed");
+            // Nothing is written as long as this is held.
+            let repaired = lock.lock();
+            let what = match &repaired {
+                Ok(repaired) if **repaired => "after everything was repaired",
+                _ => "nothing is changed",
+            };
+            eprintln!("\nfsck.pinfs: {name}: interrupted; {what}");
             exit(CANCELED.into());
         }
     });
@@ -346,28 +404,40 @@ enum Show {
     Lines(File, PathBuf),
 }
 
+/// A copy of a descriptor that the caller has opened: of the same open file, so that it can be a
+/// socket, or a line that cannot be opened twice.
+fn descriptor(fd: i32) -> io::Result<File> {
+    // The descriptor of the process itself takes the lowest free number, which may be this.
+    Path::new(&format!("/proc/self/fd/{fd}")).symlink_metadata()?;
+    let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+    let copy = pidfd_getfd(&process, fd, PidfdGetfdFlags::empty())?;
+    Ok(File::from(copy))
+}
+
 impl Meter {
-    /// `wanted` is what `-C` says.
-    fn new(wanted: Option<i32>, device: &Path) -> Result<Self, String> {
+    /// `wanted` is what `-C` says. That it cannot be done is no reason not to check.
+    fn new(wanted: Option<i32>, device: &Path) -> Self {
         let show = match wanted {
             Some(0) => Show::Bar,
-            Some(fd @ 1..) => {
-                // A descriptor of its own for what the caller has opened.
-                let file = OpenOptions::new()
-                    .append(true)
-                    .open(format!("/proc/self/fd/{fd}"))
-                    .map_err(|error| format!("descriptor {fd}: {error}"))?;
-                Show::Lines(file, device.to_owned())
-            }
+            Some(fd @ 1..) => match descriptor(fd) {
+                Ok(file) => Show::Lines(file, device.to_owned()),
+                Err(error) => {
+                    let name = device.display();
+                    eprintln!(
+                        "fsck.pinfs: {name}: warning: no progress is shown: descriptor {fd}: {error}"
+                    );
+                    Show::Nothing
+                }
+            },
             Some(_) => Show::Nothing,
             None if io::stderr().is_terminal() => Show::Bar,
             None => Show::Nothing,
         };
-        Ok(Meter {
+        Meter {
             show,
             shown: u64::MAX,
             pass: (String::new(), 0),
-        })
+        }
     }
 
     fn tell(&mut self, what: &str, done: u64, all: u64) {
@@ -381,22 +451,26 @@ impl Meter {
         }
         self.shown = percent;
         // That nobody looks any more is no reason to stop.
-        let _ = match &mut self.show {
+        let shown = match &mut self.show {
             Show::Nothing => Ok(()),
             Show::Bar => {
-                eprint!("\r{what}: {percent:3} %   ");
-                io::stderr().flush()
+                write!(io::stderr(), "\r{what}: {percent:3} %   ")
             }
             Show::Lines(file, device) => {
                 let number = self.pass.1;
-                writeln!(file, "{number} {done} {all} {}", device.display())
+                let line = format!("{number} {done} {all} {}\n", device.display());
+                file.write_all(line.as_bytes())
             }
         };
+        if shown.is_err() {
+            self.show = Show::Nothing;
+        }
     }
 
     fn clear(&self) {
         if matches!(self.show, Show::Bar) && self.pass.1 > 0 {
-            eprint!("\r{:30}\r", "");
+            // As above.
+            let _ = write!(io::stderr(), "\r{:30}\r", "");
         }
     }
 }

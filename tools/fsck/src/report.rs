@@ -100,6 +100,11 @@ fn kind(what: &str) -> String {
     kind
 }
 
+/// A number of things, with the word for one or for several.
+pub fn count(number: u64, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
 /// A number with commas.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
@@ -187,6 +192,15 @@ mod tests {
         ] {
             assert_eq!(conditional(done), would);
         }
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let words = |number| count(number, "fault", "faults");
+        assert_eq!(
+            [0, 1, 2, 11].map(words),
+            ["0 faults", "1 fault", "2 faults", "11 faults"]
+        );
     }
 
     #[test]

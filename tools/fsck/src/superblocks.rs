@@ -2,7 +2,7 @@
 
 //! The superblock, its backup, and whose device it is.
 //!
-//! The programs that make other file systems, swap space, volumes or partition tables overwrite the
+//! Many programs that make other file systems, swap space, volumes or partition tables overwrite the
 //! first block and leave the backup in the last one. So the backup alone says nothing: it is
 //! restored only if what hangs on its UUID, the status, the root directory and the bitmaps, goes with
 //! it, and over a first block only that is empty or looks like a damaged superblock. Whatever else
@@ -142,8 +142,8 @@ fn advice(others: &[&Signature]) -> String {
     kinds.sort_unstable();
     kinds.dedup();
     format!(
-        "nothing is changed; if that is out of date, wipefs removes it, and \
-         -y --overwrite {} repairs the file system over it",
+        "nothing is changed; if that is out of date, remove it with wipefs, or repair the file system \
+         over it with -y --overwrite {}",
         kinds.join(",")
     )
 }
@@ -218,8 +218,8 @@ pub fn find<M: Medium>(
         Err(Refusal::Io) => return Err(Error::Io),
         Err(Refusal::DeviceTooSmall { need, have }) => {
             let text = format!(
-                "the file system is of {need} bytes and the device of {have}: it was cut off, or is not the \
-                 one; nothing is done before it is as long as it was"
+                "the file system is of {need} bytes and the device of {have}: the device has become shorter, or \
+                 is another one; it is not checked until it has at least {need} bytes"
             );
             return Ok(Found::Refused(text));
         }
@@ -231,13 +231,44 @@ pub fn find<M: Medium>(
     }
     let others = unnamed(request.others, request.overwrite);
     if !others.is_empty() {
-        let list = signatures::list(others.iter().copied());
-        let text = format!("{why}; the device holds {list}; {}", advice(&others));
-        return Ok(Found::Refused(text));
+        return Ok(Found::Refused(occupied(medium, request, &others, why)?));
     }
     let mut first = [0; BLOCK_SIZE as usize];
     medium.read(0, &mut first)?;
     candidate(medium, request, (&first, why), progress)
+}
+
+/// Says why a device that holds `others` is not worked on. How to go on is said only if there has been
+/// a file system of ours.
+fn occupied<M: Medium>(
+    medium: &M,
+    request: &Request<'_>,
+    others: &[&Signature],
+    why: Refusal,
+) -> Result<String> {
+    let list = signatures::list(others.iter().copied());
+    let block = request
+        .block
+        .unwrap_or_else(|| medium.size() / BLOCK_SIZE - 1);
+    let backup = match copy(medium, block)? {
+        Some((_, sb)) => Some(support(medium, &sb)?),
+        None => None,
+    };
+    Ok(match backup {
+        Some(Support::Little) => format!(
+            "{why}; the device holds {list}; the backup in block {block} is of a file system of which \
+             little else is left; nothing is changed"
+        ),
+        Some(_) => format!(
+            "{why}; the device holds {list}, and a backup superblock of pinfs in block {block}; {}",
+            advice(others)
+        ),
+        // The first block is, or was, ours.
+        None if why != Refusal::NotPinfs => {
+            format!("{why}; the device holds {list}; {}", advice(others))
+        }
+        None => format!("{why}, nor a good backup in block {block}; the device holds {list}"),
+    })
 }
 
 /// Looks for a backup that may replace the first block, which is bad.
@@ -281,16 +312,16 @@ fn candidate<M: Medium>(
     let ours = ours || tidy && is_part(medium, head, &sb);
     if !ours && !named && !(tidy && is_similar(head, &sb)) {
         let text = format!(
-            "{why}; block 0 holds data of an unknown kind, which may be another's: a backup, as there is in \
-             block {block}, is what those leave behind who make something else; nothing is changed; \
-             -y --overwrite {UNKNOWN} restores the file system over it"
+            "{why}; block 0 holds data of an unknown kind, which may be another owner's: the backup in block \
+             {block} can be left from before; nothing is changed; -y --overwrite {UNKNOWN} restores the \
+             file system over it"
         );
         return Ok(Found::Refused(text));
     }
     if support == Support::Little && request.block.is_none() {
         let text = format!(
-            "{why}; there is a backup in block {block}, but what it speaks of is not there: it is of a file \
-             system that was; nothing is changed; -y -b {block} restores it all the same"
+            "{why}; the backup in block {block} is of a file system of which little else is left; nothing is \
+             changed; -n -b {block} shows what -y -b {block} would restore"
         );
         return Ok(Found::Doubtful(text));
     }

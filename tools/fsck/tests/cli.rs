@@ -4,7 +4,14 @@
 
 use std::{
     fs,
-    os::unix::fs::FileExt,
+    io::Read,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::FileExt,
+            net::UnixStream, //
+        },
+    },
     path::PathBuf,
     process::{
         Command,
@@ -15,7 +22,9 @@ use std::{
 use pinfs_corrupt::base;
 use pinfs_format::{
     memory::Memory,
-    superblock::Superblock, //
+    mkfs,
+    superblock::Superblock,
+    Time, //
 };
 
 /// A file that goes away with the test.
@@ -123,12 +132,133 @@ fn progress_for_programs() {
     }
     assert!(last.0 >= 3, "{text}");
 
-    let (status, text) = image.fsck(&["-n", "-f", "-C", "99"]);
-    assert_eq!(status, 8, "{text}");
     let (status, text) = image.fsck(&["-n", "-f", "-C", "-1"]);
     assert_eq!((status, text.contains('%')), (0, false), "{text}");
     let (status, text) = image.fsck(&["-n", "-f", "-C", "0"]);
     assert_eq!((status, text.contains('%')), (0, true), "{text}");
+}
+
+/// A descriptor for the progress that is of no use does not end the check, nor is one that the caller
+/// has not opened mistaken for one of the program's own, such as that of the device.
+#[test]
+fn progress_that_cannot_be_shown() {
+    let before = without_bitmap();
+    for fd in 3..10 {
+        let image = Image::new(&format!("progress-{fd}"), &before);
+        let (status, text) = image.fsck(&["-n", "-f", "-C", &fd.to_string()]);
+        assert_eq!(status, 4, "{fd}: {text}");
+        assert!(text.contains("not marked as in use"), "{text}");
+        assert!(image.bytes() == before, "{fd}");
+    }
+    let image = Image::new("progress-closed", &before);
+    let (status, text) = image.fsck(&["-n", "-f", "-C", "999"]);
+    assert_eq!(status, 4, "{text}");
+    assert!(
+        text.contains("warning: no progress is shown: descriptor 999"),
+        "{text}"
+    );
+    // Nobody reads any more.
+    let script = r#"exec 7> >(:); wait $!; "$0" -n -f -C 7 "$1""#;
+    let output = Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_fsck-pinfs")])
+        .arg(&image.0)
+        .output()
+        .expect("start");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    // Open for reading only.
+    let script = r#""$0" -n -f -C 7 "$1" 7</dev/null"#;
+    let output = Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_fsck-pinfs")])
+        .arg(&image.0)
+        .output()
+        .expect("start");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+}
+
+/// A socket cannot be opened again, but written to.
+#[test]
+fn progress_to_a_socket() {
+    let image = Image::new("progress-socket", &base(640).expect("base"));
+    let (mut ours, theirs) = UnixStream::pair().expect("socket");
+    let status = Command::new(env!("CARGO_BIN_EXE_fsck-pinfs"))
+        .args(["-n", "-f", "-C", "1"])
+        .arg(&image.0)
+        .stdout(OwnedFd::from(theirs))
+        .status()
+        .expect("start");
+    assert_eq!(status.code(), Some(0));
+    let mut text = String::new();
+    ours.read_to_string(&mut text).expect("text");
+    assert!(text.starts_with("1 "), "{text}");
+    assert!(text.contains("no faults"), "{text}");
+}
+
+/// One of a thing is no several.
+#[test]
+fn one_is_singular() {
+    let image = Image::new("singular", &vec![0; 4 << 20]);
+    let memory = Memory::new(image.bytes());
+    let options = mkfs::Options {
+        uuid: [7; 16],
+        label: [0; 32],
+        hash_key: (1, 2),
+        now: Time { sec: 0, nsec: 0 },
+        uid: 0,
+        gid: 0,
+    };
+    mkfs::format(&memory, &options).expect("format");
+    let mut bytes = memory.image();
+    fs::write(&image.0, &bytes).expect("write");
+    let (_, text) = image.fsck(&["-n"]);
+    assert!(text.contains("clean, 1 inode, 1024 blocks"), "{text}");
+    let (_, text) = image.fsck(&["-n", "-f"]);
+    assert!(
+        text.contains("no faults; 1 inode (1 directory), "),
+        "{text}"
+    );
+    // The backup superblock.
+    bytes[1023 * 4096..][..512].fill(0);
+    fs::write(&image.0, &bytes).expect("write");
+    let (status, text) = image.fsck(&["-n", "-f"]);
+    assert_eq!(status, 4, "{text}");
+    assert!(
+        text.contains(": 1 fault, nothing is changed; -y repairs it;"),
+        "{text}"
+    );
+    // The bit of a free block.
+    let (status, text) = image.fsck(&["-y", "-f"]);
+    assert!(
+        status == 1 && text.contains(": 1 fault, all repaired"),
+        "{text}"
+    );
+    let mut bytes = image.bytes();
+    bytes[66 * 4096 + 100] |= 1;
+    fs::write(&image.0, &bytes).expect("write");
+    let (_, text) = image.fsck(&["-n", "-f"]);
+    assert!(
+        text.contains("block 800 is marked as in use; would be corrected"),
+        "{text}"
+    );
+}
+
+/// A kind that nobody knows is a slip of the pen.
+#[test]
+fn h5_an_unknown_kind_is_not_overwritten() {
+    let image = taken("kinds", 4096, &SWAP);
+    let before = image.bytes();
+    let (status, text) = image.fsck(&["-y", "--overwrite", "swap,foo"]);
+    assert_eq!(status, 16, "{text}");
+    assert!(text.contains("--overwrite foo"), "{text}");
+    assert!(text.contains("which holds swap (at byte 4086)"), "{text}");
+    for kind in ["ext4", "xfs", "unknown"] {
+        assert!(text.contains(kind), "{text}");
+    }
+    assert!(image.bytes() == before);
+    // One that is known, and not there, is in nobody's way.
+    let (status, text) = image.fsck(&["-y", "--overwrite", "swap,xfs"]);
+    assert_eq!(status, 1, "{text}");
+    let (status, text) = image.fsck(&["-y", "--overwrite", "foo"]);
+    assert_eq!(status, 16, "{text}");
 }
 
 /// The pipe for its progress is full, so that it stands still before it has written anything.
@@ -246,7 +376,7 @@ fn h5_another_owner_keeps_the_device() {
             assert!(text.contains(&format!("--overwrite {kind}")), "{text}");
             assert!(image.bytes() == before, "{kind} {options:?}: {text}");
         }
-        let (status, text) = image.fsck(&["-y", "--overwrite", "nonsense"]);
+        let (status, text) = image.fsck(&["-y", "--overwrite", "xfs"]);
         assert_eq!(status, 8, "{text}");
         let (status, text) = image.fsck(&["-y", "--overwrite", kind]);
         assert_eq!(status, 1, "{text}");
@@ -254,6 +384,35 @@ fn h5_another_owner_keeps_the_device() {
         let (status, text) = image.fsck(&["-n", "-f"]);
         assert_eq!(status, 0, "{text}");
     }
+}
+
+/// A device that never held a pinfs gets no advice how to repair one over its owner.
+#[test]
+fn h5_no_advice_where_there_is_no_backup() {
+    let ext4: [(u64, &[u8]); 1] = [(0x438, &[0x53, 0xef])];
+    let xfs: [(u64, &[u8]); 1] = [(0, b"XFSB")];
+    for (kind, marks) in [("swap", &SWAP[..]), ("ext", &ext4), ("xfs", &xfs)] {
+        let mut bytes = vec![0; 4 << 20];
+        for (off, mark) in marks {
+            bytes[*off as usize..][..mark.len()].copy_from_slice(mark);
+        }
+        let image = Image::new(&format!("never-{kind}"), &bytes);
+        for options in [&["-n"][..], &["-p"], &["-y"], &[], &["-n", "-b", "7"]] {
+            let (status, text) = image.fsck(options);
+            assert_eq!(status, 8, "{kind} {options:?}: {text}");
+            assert!(text.contains("no pinfs superblock found, nor a good backup in block"));
+            assert!(text.contains(&format!("the device holds {kind}")), "{text}");
+            assert!(!text.contains("--overwrite"), "{text}");
+            assert!(!text.contains("wipefs"), "{text}");
+            assert!(image.bytes() == bytes, "{text}");
+        }
+    }
+    // With a backup of which nothing else is left neither.
+    let image = taken("little", 639 * 4096, &SWAP);
+    let (status, text) = image.fsck(&["-y"]);
+    assert_eq!(status, 8, "{text}");
+    assert!(text.contains("little else is left"), "{text}");
+    assert!(!text.contains("--overwrite"), "{text}");
 }
 
 /// Fault A4: a mark beside a good superblock, too.
@@ -436,5 +595,8 @@ fn what_it_does_not_take() {
     assert!(text.starts_with("fsck.pinfs "), "{text}");
     let (status, text) = run(&["-h"]);
     assert_eq!(status, 0);
-    assert!(text.contains("-y"), "{text}");
+    assert!(text.contains("[-n | -p | -a | -y]"), "{text}");
+    assert!(text.contains("[--overwrite KIND,...] DEVICE\n"), "{text}");
+    assert!(text.contains("\n  <DEVICE> "), "{text}");
+    assert!(text.contains("[alias: -a]"), "{text}");
 }

@@ -56,7 +56,7 @@ struct Arguments {
     label: Label,
 
     /// UUID; a random one by default
-    #[arg(short = 'U', value_name = "UUID")]
+    #[arg(short = 'U', value_name = "UUID", value_parser = uuid)]
     uuid: Option<Uuid>,
 
     /// Say what would be made, and write nothing
@@ -78,6 +78,15 @@ fn label(text: &str) -> Result<Label, String> {
         .ok_or_else(|| format!("longer than {LABEL_MAX} bytes"))?
         .copy_from_slice(text.as_bytes());
     Ok(Label(bytes))
+}
+
+/// Programs take a UUID of all zeroes for none.
+fn uuid(text: &str) -> Result<Uuid, String> {
+    let uuid: Uuid = text.parse().map_err(|error| format!("{error}"))?;
+    match uuid.is_nil() {
+        true => Err("all zeroes stand for no UUID".to_owned()),
+        false => Ok(uuid),
+    }
 }
 
 fn main() -> ExitCode {

@@ -8,6 +8,7 @@ use pinfs_format::{
     device::Device,
     signatures,
     superblock::{
+        Refusal,
         Superblock,
         MAGIC, //
     },
@@ -29,6 +30,10 @@ pub fn contents(path: &Path, device: &Device) -> Result<Option<String>, String> 
         .map_err(|error| device.failure().unwrap_or_else(|| error.to_string()))?;
     if magic == MAGIC {
         found.push("a pinfs file system".to_owned());
+    } else if is_backup(device) {
+        found.push(
+            "the backup superblock of a pinfs (fsck.pinfs -n says what it restores)".to_owned(),
+        );
     }
     if !others.is_empty() {
         found.push(signatures::list(&others));
@@ -38,6 +43,17 @@ pub fn contents(path: &Path, device: &Device) -> Result<Option<String>, String> 
         found.push("data of an unknown kind".to_owned());
     }
     Ok((!found.is_empty()).then(|| found.join(", ")))
+}
+
+/// Whether the last block holds the backup superblock of a file system that fills the device. One of
+/// a later version, which cannot be read, counts.
+fn is_backup(device: &Device) -> bool {
+    let last = device.size() / BLOCK_SIZE - 1;
+    match Superblock::read_backup(device) {
+        Ok((_, geometry)) => geometry.data_end == last,
+        Err(Refusal::NewerVersion(_) | Refusal::UnknownFeatures(_)) => true,
+        Err(_) => false,
+    }
 }
 
 /// The block of the backup of a pinfs that is there, if it is not where the backup of one that fills

@@ -151,6 +151,39 @@ fn spares_what_is_there() {
     }
 }
 
+/// Block 0 alone is lost, and fsck.pinfs would restore all.
+#[test]
+fn h5_spares_a_backup_without_its_first_block() {
+    let image = Image::new("backup", 4 * MIB);
+    succeeds(image.mkfs(&[]));
+    for zeroed in [4096, MIB] {
+        image.put(0, &vec![0; zeroed as usize]);
+        let before = image.bytes();
+        for options in [&[][..], &["-n"]] {
+            let message =
+                "holds the backup superblock of a pinfs (fsck.pinfs -n says what it restores)";
+            fails(image.mkfs(options), message);
+            assert!(image.bytes() == before);
+        }
+    }
+    // Beside what somebody else has put there it is told, too.
+    image.put(4086, b"SWAPSPACE2");
+    let output = image.mkfs(&[]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("backup") && errors.contains("swap"),
+        "{errors}"
+    );
+    succeeds(image.mkfs(&["-f"]));
+    // One that is not in its place is no backup.
+    let image = Image::new("no-backup", 8 * MIB);
+    succeeds(image.mkfs(&[]));
+    let backup = image.bytes()[(8 * MIB - 4096) as usize..].to_vec();
+    let image = Image::new("elsewhere", 16 * MIB);
+    image.put(16 * MIB - 4096, &backup);
+    succeeds(image.mkfs(&[]));
+}
+
 /// What wipefs sees, or nothing where it is missing.
 fn marks(image: &Image) -> String {
     let output = Command::new("wipefs").arg("-n").arg(&image.0).output();
@@ -243,6 +276,56 @@ fn h5_force_leaves_no_mark_of_others() {
     }
 }
 
+/// Of an ext4 that was there no backup superblock is left, which e2fsck would make a file system of
+/// again, whatever its block size. What is none stays.
+#[test]
+fn h5_no_backup_of_ext4_is_left() {
+    const KIB: u64 = 1024;
+    let image = Image::new("ext4", 1200 * MIB + 2 * KIB);
+    let superblock = [&[0x11; 56][..], &[0x53, 0xef], &[0x22; 966]].concat();
+    let backups = [
+        // Blocks of 1 KiB: groups 1, 3, and one that has none with sparse_super.
+        8 * MIB + KIB,
+        24 * MIB + KIB,
+        48 * MIB + KIB,
+        // 2 KiB: groups 1, 3 and 5.
+        32 * MIB,
+        96 * MIB,
+        160 * MIB,
+        // 4 KiB: groups 1, 3, 5, 7 and 9.
+        128 * MIB,
+        384 * MIB,
+        640 * MIB,
+        896 * MIB,
+        1152 * MIB,
+        // 8 KiB, whose groups are not as long as a bitmap could show.
+        65528 * 8 * KIB,
+        // The last that fits.
+        1200 * MIB + KIB,
+    ];
+    for off in backups {
+        image.put(off, &superblock);
+    }
+    // In no place of a backup, and in one without the magic.
+    let others = [40 * MIB, 64 * MIB + 8 * KIB];
+    image.put(others[0], &superblock);
+    image.put(others[1], &[0x53, 0xef].repeat(512));
+    image.put(256 * MIB, &[0x33; 1024]);
+    succeeds(image.mkfs(&["-f"]));
+    let file = File::open(&image.0).expect("image");
+    let bytes = |off| {
+        let mut bytes = [0; 1024];
+        file.read_exact_at(&mut bytes, off).expect("read");
+        bytes
+    };
+    for off in backups {
+        assert!(bytes(off) == [0; 1024], "{off}");
+    }
+    assert!(bytes(others[0]) == superblock[..]);
+    assert!(bytes(others[1])[..] == [0x53, 0xef].repeat(512));
+    assert!(bytes(256 * MIB) == [0x33; 1024]);
+}
+
 /// Fault A4: of an older file system that did not fill the image no backup is left.
 #[test]
 fn h5_no_old_backup_is_left() {
@@ -292,6 +375,9 @@ fn bad_arguments() {
     let image = Image::new("arguments", 4 * MIB);
     fails(image.mkfs(&["-L", &"x".repeat(33)]), "longer than 32 bytes");
     fails(image.mkfs(&["-U", "12345"]), "invalid value");
+    let nil = "00000000-0000-0000-0000-000000000000";
+    fails(image.mkfs(&["-U", nil]), "all zeroes stand for no UUID");
+    fails(image.mkfs(&["-U", &"0".repeat(32)]), "all zeroes");
     fails(image.mkfs(&["-x"]), "unexpected argument");
     fails(image.mkfs(&["/dev/null"]), "unexpected argument");
     fails(run([]), "required");

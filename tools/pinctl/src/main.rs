@@ -93,7 +93,13 @@ struct Holders {
 #[derive(Args)]
 struct Wait {
     /// Give up after so many seconds (status 1)
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(
+        short,
+        long,
+        value_name = "SECONDS",
+        value_parser = seconds,
+        allow_hyphen_values = true
+    )]
     timeout: Option<Duration>,
 
     /// File on pinfs
@@ -102,7 +108,13 @@ struct Wait {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    if seconds.is_nan() {
+        return Err("not a number".to_owned());
+    }
+    if seconds < 0.0 {
+        return Err("a time cannot be negative".to_owned());
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| "too long".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -157,6 +169,36 @@ fn dispatch(command: &Command) -> Result<ExitCode, String> {
                 &mut std::io::stdout(),
             );
             Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(time: &str) -> Result<Option<Duration>, String> {
+        let arguments = Arguments::try_parse_from(["pinctl", "wait", "-t", time, "/file"]);
+        match arguments.map_err(|error| error.to_string())?.command {
+            Command::Wait(wait) => Ok(wait.timeout),
+            _ => Err("another command".to_owned()),
+        }
+    }
+
+    #[test]
+    fn f5_a_time_to_wait() {
+        assert_eq!(wait("0"), Ok(Some(Duration::ZERO)));
+        assert_eq!(wait("0.25"), Ok(Some(Duration::from_millis(250))));
+        for (time, what) in [
+            ("-1", "a time cannot be negative"),
+            ("-0.5", "a time cannot be negative"),
+            ("-inf", "a time cannot be negative"),
+            ("nan", "not a number"),
+            ("soon", "not a number"),
+            ("1e30", "too long"),
+        ] {
+            let error = wait(time).expect_err(time);
+            assert!(error.contains(what), "{error}");
         }
     }
 }

@@ -31,7 +31,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// What a process has to do with a file.
 #[derive(Serialize)]
 struct Holder {
-    pid: u32,
+    /// None of a context that is in no process, or of a lease whose process has gone.
+    pid: Option<u32>,
     command: String,
     /// It took a lease that is still in force.
     lease: bool,
@@ -140,31 +141,37 @@ pub(crate) fn list(path: Option<&Path>, json: bool) -> Result<(), String> {
 
 /// Who holds the file: by its number, then the processes.
 fn holders_of(file: &FileId) -> Result<Vec<Holder>, String> {
-    let mut found: BTreeMap<u32, Holder> = BTreeMap::new();
-    let holder = |pid| Holder {
+    let mut pins = table::pins()?;
+    pins.retain(|pin| pin.file == *file);
+    Ok(join(&pins, &table::leases(file)?))
+}
+
+/// Who has pins of a file, and leases on it.
+fn join(pins: &[Pin], leases: &[u32]) -> Vec<Holder> {
+    let mut found: BTreeMap<Option<u32>, Holder> = BTreeMap::new();
+    let holder = |pid: Option<u32>| Holder {
         pid,
-        command: table::command(pid),
+        command: pid.map(table::command).unwrap_or_default(),
         lease: false,
         contexts: Vec::new(),
     };
-    for pin in table::pins()?.iter().filter(|pin| pin.file == *file) {
+    for pin in pins {
         // A context that is in no process is still in the way; there is nobody to name.
-        let pids = if pin.pids.is_empty() {
-            &[0][..]
-        } else {
-            &pin.pids
-        };
-        for &pid in pids {
-            found.entry(pid).or_insert_with(|| Holder {
+        if pin.pids.is_empty() {
+            found.entry(None).or_insert_with(|| holder(None));
+        }
+        for &pid in &pin.pids {
+            found.entry(Some(pid)).or_insert_with(|| Holder {
                 contexts: table::contexts(pid, &pin.path, pin.deleted),
-                ..holder(pid)
+                ..holder(Some(pid))
             });
         }
     }
-    for pid in table::leases(file)? {
+    for &pid in leases {
+        let pid = Some(pid).filter(|&pid| pid != 0);
         found.entry(pid).or_insert_with(|| holder(pid)).lease = true;
     }
-    Ok(found.into_values().collect())
+    found.into_values().collect()
 }
 
 /// Prints who holds a file; whether somebody does.
@@ -184,11 +191,9 @@ pub(crate) fn holders(path: &Path, json: bool) -> Result<bool, String> {
                 })
                 .collect();
             vec![
-                if holder.pid == 0 {
-                    "-".to_owned()
-                } else {
-                    holder.pid.to_string()
-                },
+                holder
+                    .pid
+                    .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
                 shown(&holder.command, false),
                 if holder.lease { "yes" } else { "no" }.to_owned(),
                 contexts.join(", "),
@@ -212,5 +217,27 @@ pub(crate) fn wait(path: &Path, timeout: Option<Duration>) -> Result<bool, Strin
             return Ok(false);
         }
         thread::sleep(INTERVAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever kills what is listed must not get a 0, which is his own process group.
+    #[test]
+    fn f5_a_row_without_a_process_has_no_number() {
+        let pin = |pids: &[u32]| Pin {
+            pids: pids.to_vec(),
+            ..table::tests::pin()
+        };
+        // The largest number that no process has.
+        let pid = 1 << 22;
+        let holders = join(&[pin(&[]), pin(&[pid])], &[0]);
+        let rows = serde_json::to_value(&holders).unwrap();
+        assert_eq!(rows[0]["pid"], serde_json::Value::Null);
+        assert_eq!(rows[0]["lease"], true);
+        assert_eq!(rows[1]["pid"], pid);
+        assert_eq!(holders.len(), 2);
     }
 }

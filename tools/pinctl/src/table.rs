@@ -231,8 +231,12 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) fn pin() -> Pin {
+        parse_pins(TABLE).unwrap().remove(0)
+    }
 
     const TABLE: &[u8] = b"# device:inode start end pages kind state pids path\n\
         259:0:1186 0 1048576 256 exclusive active 175,9 /mnt/p/a\\040b\\134c\n\
