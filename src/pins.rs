@@ -51,10 +51,12 @@ mod unpin;
 mod view;
 mod watch;
 
+type LongtermHook<H> = Hook<gup::Longterm<longterm::Longterm<H>>>;
+
 /// The registry of pins and its hooks, as long as the value lives.
 pub(crate) struct Pins<H: Host> {
     /// Comes first, so that no pin is taken when the rest goes.
-    longterm: Option<Pin<KBox<Hook<gup::Longterm<longterm::Longterm<H>>>>>>,
+    longterm: Option<Pin<KBox<LongtermHook<H>>>>,
     _clones: Option<Pin<KBox<Hook<uring::Cloned<share::Shares>>>>>,
     file_pins: Option<proc::PidDirectory<view::FilePins>>,
     _all_pins: proc::Directory,
