@@ -47,6 +47,9 @@ use super::{
     BLOCK_SIZE, //
 };
 
+/// Only files have work left that have names.
+pub const NO_FILE: Error = Error::Corrupt("orphan that is no file has names");
+
 /// What it takes to free an inode and its block.
 const END: Need = Need {
     blocks: 0,
@@ -329,7 +332,7 @@ pub fn resume<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     match (inode.kind(), inode.collapsing()) {
         (S_IFREG, Some(range)) => go_on_collapsing(tx, ino, range)?,
         (S_IFREG, None) => drop(trim(tx, ino)?),
-        _ => return Err(Error::Corrupt("orphan that is no file has names")),
+        _ => return Err(NO_FILE),
     }
     Ok(!tx.inode(ino)?.is_orphan())
 }

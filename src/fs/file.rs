@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Regular files: page faults, and whatever changes which blocks they have. What reads and writes
-//! copy is in [`copy`].
+//! copy is in [`rw`].
 
 use super::{
     inode::Usage,

@@ -3,7 +3,7 @@
 //! What is left on the orphan list when a file system that was mounted read-only is written again.
 //!
 //! At a mount nobody uses the file system yet, and the list is worked off as it comes
-//! ([`orphan::work_off`](format::orphan::work_off)), whether the mount is read-only or not. So what a
+//! ([`orphan::work_off`]), whether the mount is read-only or not. So what a
 //! later remount finds is what came onto the list meanwhile, or what could not be done at the mount
 //! because the device was write-protected then. Others may use all of it:
 //!
@@ -36,7 +36,8 @@ use crate::{
     format::{
         self,
         inode::S_IFREG,
-        mount, //
+        mount,
+        orphan, //
     },
     vfs::{
         self,
@@ -46,11 +47,9 @@ use crate::{
 };
 use kernel::prelude::*;
 
-const NO_FILE: format::Error = format::Error::Corrupt("orphan that is no file has names");
-
 /// Starts to write a file system that is idle. The caller holds `s_umount` exclusively.
 ///
-/// What is damaged is set aside, as by a mount ([`orphan`](format::orphan)).
+/// What is damaged is set aside, as by a mount ([`orphan`]).
 ///
 /// # Errors
 ///
@@ -106,12 +105,12 @@ fn finish(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<format::Result> {
         Found::New(new) => match inode::on_disk(&new) {
             // What else has a name is read with more than its inode.
             Ok(disk) if disk.kind() == S_IFREG => inode::read(new)?,
-            Ok(_) => return Ok(Err(NO_FILE)),
+            Ok(_) => return Ok(Err(orphan::NO_FILE)),
             Err(err) => return Ok(Err(err)),
         },
     };
     if !inode.is_regular() {
-        return Ok(Err(NO_FILE));
+        return Ok(Err(orphan::NO_FILE));
     }
     file::finish(&inode).inspect_err(|err| {
         if err.to_errno() == EBUSY.to_errno() {

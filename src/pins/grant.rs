@@ -606,10 +606,7 @@ impl Registry {
     /// Says whether another task takes pages of an inode away, and has leases broken for that.
     fn is_being_broken(&self, inode: InodeId, pages: &Range<u64>) -> bool {
         self.breakers.iter().any(|(task, (of, broken))| {
-            *task != TaskId::current()
-                && *of == inode
-                && broken.start < pages.end
-                && pages.start < broken.end
+            *task != TaskId::current() && *of == inode && registry::overlap(broken, pages)
         })
     }
 

@@ -289,7 +289,7 @@ impl Registry {
     pub(crate) fn is_pinned(&self, inode: InodeId, pages: &Range<u64>) -> bool {
         range(&self.reservations, (inode, 0))
             .take_while(|((of, _), _)| *of == inode)
-            .any(|(_, (_, reserved))| reserved.start < pages.end && pages.start < reserved.end)
+            .any(|(_, (_, reserved))| overlap(reserved, pages))
             || self.pinned_part(inode, pages).is_some()
     }
 
@@ -304,9 +304,7 @@ impl Registry {
     pub(super) fn is_pinned_under(&self, (inode, grant): GrantKey, pages: &Range<u64>) -> bool {
         range(&self.reservations, (inode, 0))
             .take_while(|((of, _), _)| *of == inode)
-            .any(|(_, (holding, reserved))| {
-                holding.2 == grant && reserved.start < pages.end && pages.start < reserved.end
-            })
+            .any(|(_, (holding, reserved))| holding.2 == grant && overlap(reserved, pages))
             || self
                 .holdings_of(inode)
                 .any(|((_, _, under), holding)| under == grant && holding.runs.touch(pages))
@@ -388,6 +386,11 @@ impl Drop for Open {
         let registry = REGISTRY.lock().take();
         drop(registry);
     }
+}
+
+/// Says whether two ranges have pages in common.
+pub(super) fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
 }
 
 /// Returns what a tree holds from `first` on.

@@ -44,8 +44,8 @@ const BROKEN: &[Broken] = &[
         model: "shrink_or_pin",
         changes: &[(
             "pins/registry.rs",
-            "holding.2 == grant && reserved.start < pages.end",
-            "false && holding.2 == grant && reserved.start < pages.end",
+            "holding.2 == grant && overlap(reserved, pages)",
+            "false && holding.2 == grant && overlap(reserved, pages)",
         )],
     },
     // Pins are looked for before the kernel is asked, and not again.

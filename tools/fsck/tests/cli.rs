@@ -157,22 +157,19 @@ fn progress_that_cannot_be_shown() {
         text.contains("warning: no progress is shown: descriptor 999"),
         "{text}"
     );
-    // Nobody reads any more.
-    let script = r#"exec 7> >(:); wait $!; "$0" -n -f -C 7 "$1""#;
-    let output = Command::new("bash")
-        .args(["-c", script, env!("CARGO_BIN_EXE_fsck-pinfs")])
-        .arg(&image.0)
-        .output()
-        .expect("start");
-    assert_eq!(output.status.code(), Some(4), "{output:?}");
-    // Open for reading only.
-    let script = r#""$0" -n -f -C 7 "$1" 7</dev/null"#;
-    let output = Command::new("bash")
-        .args(["-c", script, env!("CARGO_BIN_EXE_fsck-pinfs")])
-        .arg(&image.0)
-        .output()
-        .expect("start");
-    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    for script in [
+        // Nobody reads any more.
+        r#"exec 7> >(:); wait $!; "$0" -n -f -C 7 "$1""#,
+        // Open for reading only.
+        r#""$0" -n -f -C 7 "$1" 7</dev/null"#,
+    ] {
+        let output = Command::new("bash")
+            .args(["-c", script, env!("CARGO_BIN_EXE_fsck-pinfs")])
+            .arg(&image.0)
+            .output()
+            .expect("start");
+        assert_eq!(output.status.code(), Some(4), "{script}: {output:?}");
+    }
 }
 
 /// A socket cannot be opened again, but written to.
