@@ -90,7 +90,7 @@ for case in "${cases[@]}"; do
 		echo "<7>crossed: $case: $steps" >/dev/kmsg
 		wrong=$(try "$case" "$steps")
 		[[ ! $wrong ]] || wrong="$steps: $wrong"
-		found=$(log_since | grep -E "$FAULTS" | head -n 5) && wrong+=" in the kernel's log: $found"
+		found=$(log_faults | head -n 5) && wrong+=" in the kernel's log: $found"
 	done
 	if [[ $wrong ]]; then
 		fail "H6 S4 blocks of two things (fault B2): $case" "$wrong"

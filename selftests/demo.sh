@@ -216,7 +216,7 @@ fi
 step "The module goes, and leaves nothing"
 shell "rmmod pinfs" ok rmmod pinfs
 answers '#' "test -e /proc/self/file_pins" 1 "$(test -e /proc/self/file_pins; echo $?)"
-if found=$(log_since | grep -E "$FAULTS"); then
+if found=$(log_faults); then
 	stop "the kernel complained: $found"
 fi
 line '#' "dmesg: warnings and faults since the start" "none"

@@ -149,10 +149,15 @@ log_since() {
 # What the kernel says when something is wrong with it.
 FAULTS='WARNING:|BUG:|Oops|general protection|KASAN|UBSAN|Call Trace|refcount_t|blocked for more than|detected stall'
 
+# The faults since the mark; fails if there are none.
+log_faults() {
+	log_since | awk -f "$(dirname "${BASH_SOURCE[0]}")/others_reports.awk" | grep -E "$FAULTS"
+}
+
 # log_clean NAME: no fault since the mark.
 log_clean() {
 	local found
-	if found=$(log_since | grep -E "$FAULTS"); then
+	if found=$(log_faults); then
 		fail "$1" "in the kernel's log:"$'\n'"$(head -n 10 <<<"$found")"
 	else
 		pass "$1"
