@@ -6,7 +6,7 @@
 //! told to the compiler as `cfg(kernel_PROBE = "ANSWER")`. `Documentation/porting.rst` says how
 //! another one is added.
 
-use crate::bindings;
+use crate::rust::bindings;
 use core::convert::Infallible;
 use kernel::{
     ffi::{

@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/dax.h`](srctree/include/linux/dax.h),
 //! [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
 
-use crate::{
+use crate::rust::{
     bindings,
     compat::smp_mb,
     lock::{

@@ -11,7 +11,7 @@
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
-use crate::{
+use crate::rust::{
     bindings,
     hook::{
         self,

@@ -38,7 +38,7 @@
 //!
 //! C header: [`include/linux/ftrace.h`](srctree/include/linux/ftrace.h)
 
-use crate::bindings;
+use crate::rust::bindings;
 use core::{
     marker::{
         PhantomData,
@@ -204,7 +204,7 @@ impl Drop for Call {
         self.state.inside.fetch_sub(1, Full);
         // SAFETY: The reference is ours to give back, by the type's invariant. The code between
         // here and the replacement's return stays, see the module's documentation.
-        unsafe { bindings::module_put(crate::compat::this_module()) };
+        unsafe { bindings::module_put(crate::rust::compat::this_module()) };
     }
 }
 
@@ -258,7 +258,7 @@ impl<R: Redirect> PinnedDrop for Hook<R> {
         // for the order.
         unsafe {
             bindings::unregister_ftrace_function(self.ops.get());
-            if !bindings::pinfs_helper_module_is_going(crate::compat::this_module()) {
+            if !bindings::pinfs_helper_module_is_going(crate::rust::compat::this_module()) {
                 while R::state().inside.load(Relaxed) != 0 {
                     bindings::msleep(10);
                 }
@@ -433,7 +433,7 @@ unsafe extern "C" fn redirect<R: Redirect>(
         return;
     }
     // SAFETY: Our own module is valid as long as its code runs.
-    if !unsafe { bindings::try_module_get(crate::compat::this_module()) } {
+    if !unsafe { bindings::try_module_get(crate::rust::compat::this_module()) } {
         return;
     }
     let state = R::state();

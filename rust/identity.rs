@@ -6,7 +6,7 @@
 //! as the object lives; whoever keeps one has to hear of the object's end, or keep the object by
 //! other means, because the next object may get the same address.
 
-use crate::{
+use crate::rust::{
     bindings,
     vfs::Inode, //
 };

@@ -7,7 +7,7 @@
 //!
 //! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
 
-use crate::bindings;
+use crate::rust::bindings;
 use core::{
     cell::UnsafeCell,
     ops::{

@@ -21,7 +21,7 @@
 //!
 //! C header: [`include/linux/filelock.h`](srctree/include/linux/filelock.h)
 
-use crate::{
+use crate::rust::{
     bindings,
     hook::{
         Call,

@@ -28,7 +28,7 @@
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
-use crate::{
+use crate::rust::{
     bindings,
     vfs::{
         FileSystem,

@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/dax.h`](srctree/include/linux/dax.h),
 //! [`include/linux/libnvdimm.h`](srctree/include/linux/libnvdimm.h)
 
-use crate::{
+use crate::rust::{
     bindings,
     dax::Device, //
 };

@@ -45,7 +45,7 @@
 //! C headers: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h),
 //! [`include/linux/seq_file.h`](srctree/include/linux/seq_file.h)
 
-use crate::{
+use crate::rust::{
     bindings,
     gup::PathRef,
     hook::{
@@ -232,7 +232,7 @@ impl<F: PidFile> PidDirectory<F> {
         unsafe {
             bindings::pinfs_helper_pid_file_init(
                 TABLE.0.get(),
-                crate::compat::this_module(),
+                crate::rust::compat::this_module(),
                 F::NAME.as_char_ptr(),
                 Some(Self::show),
             )
@@ -307,7 +307,7 @@ fn is_ours(table: usize, count: usize) -> bool {
 /// Says whether the module has been loaded and is not about to go.
 fn is_live() -> bool {
     // SAFETY: Our own module is valid as long as its code runs.
-    unsafe { bindings::pinfs_helper_module_is_live(crate::compat::this_module()) }
+    unsafe { bindings::pinfs_helper_module_is_live(crate::rust::compat::this_module()) }
 }
 
 const ENTRY_SIZE: usize = size_of::<bindings::pinfs_pid_entry>();

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/random.h`](srctree/include/linux/random.h)
 
-use crate::bindings;
+use crate::rust::bindings;
 
 /// Returns a random number (`get_random_u32()`).
 pub(crate) fn u32() -> u32 {

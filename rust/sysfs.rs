@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
-use crate::{
+use crate::rust::{
     bindings,
     compat::kobj_attribute, //
 };

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/sched/signal.h`](srctree/include/linux/sched/signal.h)
 
-use crate::bindings;
+use crate::rust::bindings;
 
 /// Says whether a signal waits that will end the current task, so that long work should stop.
 pub(crate) fn fatal_signal_pending() -> bool {

@@ -4,7 +4,7 @@
 //!
 //! All of them may be called in any context, with whatever locks held.
 
-use crate::{
+use crate::rust::{
     bindings,
     vfs::Inode, //
 };

@@ -7,7 +7,7 @@ use kernel::transmute::{
     FromBytes, //
 };
 
-pub(crate) use crate::bindings::{
+pub(crate) use crate::rust::bindings::{
     pinfs_lease as LeaseArg,
     pinfs_lease_op_PINFS_LEASE_GET as PINFS_LEASE_GET,
     pinfs_lease_op_PINFS_LEASE_RELEASE as PINFS_LEASE_RELEASE,
@@ -17,7 +17,7 @@ pub(crate) use crate::bindings::{
 };
 
 /// `PINFS_IOC_LEASE`, whose macro bindgen cannot evaluate.
-pub(crate) const PINFS_IOC_LEASE: u32 = crate::bindings::pinfs_ioc_lease;
+pub(crate) const PINFS_IOC_LEASE: u32 = crate::rust::bindings::pinfs_ioc_lease;
 
 // Four members of four bytes and three of eight, in this order, leave no gap.
 const _: () = assert!(size_of::<LeaseArg>() == 4 * 4 + 3 * 8);

@@ -4,7 +4,7 @@
 //!
 //! C source: `io_uring/rsrc.c`
 
-use crate::{
+use crate::rust::{
     bindings,
     gup::caller_file,
     hook::{

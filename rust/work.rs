@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h),
 //! [`include/linux/task_work.h`](srctree/include/linux/task_work.h)
 
-use crate::bindings;
+use crate::rust::bindings;
 use core::marker::PhantomData;
 use kernel::{
     ffi::c_uint,
@@ -91,7 +91,7 @@ impl<J: Job> Deferred<J> {
         // SAFETY: By the type's invariant; `on_return` fits.
         unsafe {
             if !bindings::pinfs_helper_task_work(
-                crate::compat::this_module(),
+                crate::rust::compat::this_module(),
                 Some(Self::on_return),
             ) {
                 bindings::pinfs_helper_queue_delayed_work(self.work.get(), 0, true);
@@ -114,7 +114,7 @@ impl<J: Job> Deferred<J> {
         // SAFETY: The helper has allocated it, and taken a reference to the module. The code
         // between giving that back and the return stays: unloading waits for an RCU-tasks grace
         // period (see `hook.rs`).
-        unsafe { bindings::pinfs_helper_task_work_done(crate::compat::this_module(), head) };
+        unsafe { bindings::pinfs_helper_task_work_done(crate::rust::compat::this_module(), head) };
     }
 }
 
@@ -140,9 +140,9 @@ pub(crate) fn hold_module() {
     /// As the function of a task work that the helper has allocated.
     unsafe extern "C" fn release(head: *mut bindings::callback_head) {
         // SAFETY: As in `Deferred::on_return`.
-        unsafe { bindings::pinfs_helper_task_work_done(crate::compat::this_module(), head) };
+        unsafe { bindings::pinfs_helper_task_work_done(crate::rust::compat::this_module(), head) };
     }
 
     // SAFETY: `release` fits. If this fails there is nobody to release anything.
-    unsafe { bindings::pinfs_helper_task_work(crate::compat::this_module(), Some(release)) };
+    unsafe { bindings::pinfs_helper_task_work(crate::rust::compat::this_module(), Some(release)) };
 }

@@ -13,7 +13,7 @@ use crate::{
         host::Host,
         Pins, //
     },
-    sysfs::{
+    rust::sysfs::{
         Directory,
         Flag, //
     }, //

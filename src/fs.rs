@@ -2,7 +2,7 @@
 
 //! The file system: the VFS's traits on the metadata engine of [`crate::format`].
 //!
-//! Every change of metadata is one transaction ([`SuperBlock::transact`](crate::vfs::SuperBlock::transact)) and durable when it returns.
+//! Every change of metadata is one transaction ([`SuperBlock::transact`](crate::rust::vfs::SuperBlock::transact)) and durable when it returns.
 //! What the VFS keeps in memory besides (sizes, link counts, times) is set after the transaction
 //! has committed, so that a failed one changes nothing anywhere.
 //!
@@ -11,7 +11,7 @@
 //! The engine wants an *inode lock*, shared to read an inode or its tree and exclusive to change
 //! them. That is the map lock ([`Data::map`]): the VFS's own `i_rwsem` cannot be it, because page
 //! faults and writeback come without `i_rwsem`. The engine's *journal lock* is the mutex in
-//! [`Super`]. The order of all locks is at the head of [`crate::lock`].
+//! [`Super`]. The order of all locks is at the head of [`crate::rust::lock`].
 
 mod dir;
 mod export;

@@ -9,15 +9,17 @@
 //! Nothing here knows how a file system keeps its blocks: it is about inodes and ranges of bytes.
 
 use crate::{
-    hook::{
-        self,
-        Hook, //
-    },
-    lease::{
-        GetLease,
-        SetLease, //
-    },
-    pins::host::Host, //
+    pins::host::Host,
+    rust::{
+        hook::{
+            self,
+            Hook, //
+        },
+        lease::{
+            GetLease,
+            SetLease, //
+        }, //
+    }, //
 };
 use kernel::prelude::*;
 

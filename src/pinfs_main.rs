@@ -26,45 +26,13 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+use rust::{
+    sysfs,
+    vfs, //
+};
 
-#[path = "../rust/bindings.rs"]
-mod bindings;
-#[path = "../rust/compat.rs"]
-mod compat;
-#[path = "../rust/dax.rs"]
-mod dax;
-#[path = "../rust/gup.rs"]
-mod gup;
-#[path = "../rust/hook.rs"]
-mod hook;
-#[path = "../rust/identity.rs"]
-mod identity;
-#[path = "../rust/irq.rs"]
-mod irq;
-#[path = "../rust/lease.rs"]
-mod lease;
-#[path = "../rust/lock.rs"]
-mod lock;
-#[path = "../rust/pmem.rs"]
-mod pmem;
-#[path = "../rust/proc.rs"]
-mod proc;
-#[path = "../rust/random.rs"]
-mod random;
-#[path = "../rust/sysfs.rs"]
-mod sysfs;
-#[path = "../rust/task.rs"]
-mod task;
-#[path = "../rust/trace.rs"]
-mod trace;
-#[path = "../rust/uapi.rs"]
-mod uapi;
-#[path = "../rust/uring.rs"]
-mod uring;
-#[path = "../rust/vfs/mod.rs"]
-mod vfs;
-#[path = "../rust/work.rs"]
-mod work;
+#[path = "../rust/mod.rs"]
+mod rust;
 
 #[forbid(unsafe_code)]
 mod features;
@@ -77,8 +45,6 @@ mod fs;
 mod layout;
 #[forbid(unsafe_code)]
 mod pins;
-#[forbid(unsafe_code)]
-mod small_vec;
 
 module! {
     type: Pinfs,

@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/dcache.h`](srctree/include/linux/dcache.h),
 //! [`include/linux/path.h`](srctree/include/linux/path.h)
 
-use crate::bindings;
+use crate::rust::bindings;
 use kernel::types::Opaque;
 
 /// A name in the directory tree, with or without an inode.

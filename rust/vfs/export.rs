@@ -13,7 +13,7 @@ use super::{
     FsInode,
     SuperBlock, //
 };
-use crate::bindings;
+use crate::rust::bindings;
 use core::marker::PhantomData;
 use kernel::{
     ffi::c_int,

@@ -14,7 +14,7 @@ use super::{
     FileSystem,
     FsInode, //
 };
-use crate::{
+use crate::rust::{
     bindings,
     identity::FileId,
     lease,
@@ -557,7 +557,7 @@ impl<T: Operations> Thunks<T> {
     const REGULAR: bindings::file_operations = bindings::file_operations {
         // The module is held by the file system type as long as a superblock is mounted, and a
         // file holds its mount; the VFS wants the owner all the same for `fops_get()`.
-        owner: crate::compat::this_module(),
+        owner: crate::rust::compat::this_module(),
         fop_flags: bindings::pinfs_fop_flags,
         llseek: Some(Self::llseek),
         read_iter: Some(Self::read_iter),
@@ -586,7 +586,7 @@ impl<T: Operations> Thunks<T> {
     };
 
     const DIRECTORY: bindings::file_operations = bindings::file_operations {
-        owner: crate::compat::this_module(),
+        owner: crate::rust::compat::this_module(),
         llseek: Some(Self::llseek_dir),
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(Self::iterate),

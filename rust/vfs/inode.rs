@@ -31,7 +31,7 @@ use super::{
     super_block::SuperBlock,
     FileSystem, //
 };
-use crate::{
+use crate::rust::{
     bindings,
     lock::ExclusiveInode, //
 };

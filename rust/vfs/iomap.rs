@@ -8,7 +8,7 @@ use super::{
     FileSystem,
     FsInode, //
 };
-use crate::{
+use crate::rust::{
     bindings,
     lock::HeldInode, //
 };

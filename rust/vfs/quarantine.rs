@@ -86,7 +86,7 @@ use super::{
     FsInode,
     SuperBlock, //
 };
-use crate::{
+use crate::rust::{
     bindings,
     compat::smp_mb,
     sysfs::Counters,

@@ -10,7 +10,7 @@
 //!
 //! C header: [`include/linux/xarray.h`](srctree/include/linux/xarray.h)
 
-use crate::bindings;
+use crate::rust::bindings;
 use core::{
     ops::Range,
     ptr::NonNull, //

@@ -19,7 +19,7 @@ use super::{
     FsInode,
     Inode, //
 };
-use crate::{
+use crate::rust::{
     bindings,
     compat,
     dax,

@@ -19,7 +19,7 @@ use super::{
     },
     FileSystem, //
 };
-use crate::{
+use crate::rust::{
     bindings,
     lock::{
         ExclusiveInode,

@@ -28,30 +28,32 @@ use crate::{
         Name,
         Tx, //
     },
-    lock::{
-        ExclusiveInode,
-        VfsLocked, //
-    },
-    random,
-    vfs::{
-        file::{
-            self,
-            DirEmitter,
-            OpenFile, //
+    rust::{
+        lock::{
+            ExclusiveInode,
+            VfsLocked, //
         },
-        inode::{
-            Attributes,
-            Details,
-            Draft,
-            Negative,
-            Operations,
-            Table,
-            Time,
-            Unnamed, //
-        },
-        iomap,
-        Dentry,
-        FsInode, //
+        random,
+        vfs::{
+            file::{
+                self,
+                DirEmitter,
+                OpenFile, //
+            },
+            inode::{
+                Attributes,
+                Details,
+                Draft,
+                Negative,
+                Operations,
+                Table,
+                Time,
+                Unnamed, //
+            },
+            iomap,
+            Dentry,
+            FsInode, //
+        }, //
     }, //
 };
 use kernel::{

@@ -6,7 +6,7 @@ use super::{
     inode,
     super_block::Pinfs, //
 };
-use crate::vfs::{
+use crate::rust::vfs::{
     export,
     FsInode,
     SuperBlock, //

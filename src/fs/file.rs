@@ -10,7 +10,6 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    dax,
     format::{
         self,
         file::{
@@ -29,36 +28,39 @@ use crate::{
         BLOCK_SIZE, //
     },
     layout,
-    lock::{
-        ExclusiveInode,
-        FaultWriteAccess,
-        InodeLock,
-        LayoutLock,
-        NoFaults,
-        ReadGuard,
-        Recheck,
-        SharedInodeLock,
-        WriteGuard, //
-    },
-    uapi::PINFS_IOC_LEASE,
-    vfs::{
-        errno::eopnotsupp,
-        file::{
-            Fallocate,
-            FallocateMode,
-            Iocb,
-            OpenFile,
-            Operations,
-            Table, //
+    rust::{
+        dax,
+        lock::{
+            ExclusiveInode,
+            FaultWriteAccess,
+            InodeLock,
+            LayoutLock,
+            NoFaults,
+            ReadGuard,
+            Recheck,
+            SharedInodeLock,
+            WriteGuard, //
         },
-        inode::Times,
-        iomap::{
-            self,
-            Extent,
-            Map,
-            Request, //
-        },
-        FsInode, //
+        uapi::PINFS_IOC_LEASE,
+        vfs::{
+            errno::eopnotsupp,
+            file::{
+                Fallocate,
+                FallocateMode,
+                Iocb,
+                OpenFile,
+                Operations,
+                Table, //
+            },
+            inode::Times,
+            iomap::{
+                self,
+                Extent,
+                Map,
+                Request, //
+            },
+            FsInode, //
+        }, //
     }, //
 };
 use core::ops::Range;
@@ -314,7 +316,7 @@ fn write_without_growth(
     let Run { start, len } = run(&extent);
     let mut done = 0;
     while done < len {
-        if crate::task::fatal_signal_pending() {
+        if crate::rust::task::fatal_signal_pending() {
             return Err(EINTR);
         }
         let (off, piece) = (
@@ -742,7 +744,7 @@ fn unwrite(
     let (ino, sb) = (inode.ino(), inode.super_block());
     let mut from = blocks.start;
     loop {
-        if crate::task::fatal_signal_pending() {
+        if crate::rust::task::fatal_signal_pending() {
             return Err((from, EINTR));
         }
         let map = inode.data().map.write();
@@ -772,7 +774,7 @@ fn zero_in_place(locked: &LayoutLock<'_, Pinfs>, range: Range<u64>) -> Result {
         .min(locked.inode().size().next_multiple_of(BLOCK_SIZE));
     let mut from = range.start;
     while from < end {
-        if crate::task::fatal_signal_pending() {
+        if crate::rust::task::fatal_signal_pending() {
             return Err(EINTR);
         }
         let to = end.min(from.saturating_add(STEP));
@@ -790,7 +792,7 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
     let end = range.end.div_ceil(BLOCK_SIZE);
     while block < end {
         // One extent at a time, so that page faults and a fatal signal get their turn.
-        if crate::task::fatal_signal_pending() {
+        if crate::rust::task::fatal_signal_pending() {
             return Err(EINTR);
         }
         let map = inode.data().map.write();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     pins::host::Host,
-    vfs::{
+    rust::vfs::{
         FsInode,
         Inode, //
     }, //

@@ -11,7 +11,6 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    dax,
     format::{
         self,
         file::Extent,
@@ -27,39 +26,42 @@ use crate::{
         symlink, //
     },
     layout,
-    lock::{
-        ExclusiveInode,
-        HeldInode,
-        NoFaults,
-        ReadGuard,
-        RwSemaphore,
-        VfsLocked,
-        WriteGuard, //
-    },
-    vfs::{
-        errno::{
-            eopnotsupp,
-            estale, //
+    rust::{
+        dax,
+        lock::{
+            ExclusiveInode,
+            HeldInode,
+            NoFaults,
+            ReadGuard,
+            RwSemaphore,
+            VfsLocked,
+            WriteGuard, //
         },
-        inode::{
-            self,
-            Attributes,
-            Details,
-            Found,
-            Kind,
-            New,
-            Operations,
-            Params,
-            Table,
-            Time,
-            Times,
-            Type,
-            FS_APPEND_FL,
-            FS_IMMUTABLE_FL, //
-        },
-        iomap,
-        FsInode,
-        SuperBlock, //
+        vfs::{
+            errno::{
+                eopnotsupp,
+                estale, //
+            },
+            inode::{
+                self,
+                Attributes,
+                Details,
+                Found,
+                Kind,
+                New,
+                Operations,
+                Params,
+                Table,
+                Time,
+                Times,
+                Type,
+                FS_APPEND_FL,
+                FS_IMMUTABLE_FL, //
+            },
+            iomap,
+            FsInode,
+            SuperBlock, //
+        }, //
     }, //
 };
 use kernel::{

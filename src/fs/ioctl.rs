@@ -11,11 +11,13 @@ use crate::{
         mount,
         superblock::LABEL_MAX, //
     },
-    task,
-    vfs::{
-        errno::eopnotsupp,
-        file::OpenFile,
-        SuperBlock, //
+    rust::{
+        task,
+        vfs::{
+            errno::eopnotsupp,
+            file::OpenFile,
+            SuperBlock, //
+        }, //
     }, //
 };
 use kernel::{

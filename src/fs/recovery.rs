@@ -39,7 +39,7 @@ use crate::{
         mount,
         orphan, //
     },
-    vfs::{
+    rust::vfs::{
         self,
         inode::Found,
         SuperBlock, //

@@ -18,23 +18,25 @@ use super::{
     }, //
 };
 use crate::{
-    dax,
     format::{
         file as map,
         space::Run,
         Medium,
         BLOCK_SIZE, //
     },
-    lock::{
-        ExclusiveInode,
-        HeldInode,
-        InodeLock,
-        SharedInodeLock, //
-    },
-    vfs::{
-        file::Iocb,
-        iomap::Extent,
-        FsInode, //
+    rust::{
+        dax,
+        lock::{
+            ExclusiveInode,
+            HeldInode,
+            InodeLock,
+            SharedInodeLock, //
+        },
+        vfs::{
+            file::Iocb,
+            iomap::Extent,
+            FsInode, //
+        }, //
     }, //
 };
 use kernel::{

@@ -14,7 +14,7 @@
 //! [`recovery`](super::recovery) goes on with it when the file system is written again.
 
 use super::super_block::Pinfs;
-use crate::{
+use crate::rust::{
     dax,
     vfs::SuperBlock, //
 };

@@ -16,7 +16,6 @@ use super::{
     xattr, //
 };
 use crate::{
-    dax,
     format::{
         self,
         file::{
@@ -43,23 +42,26 @@ use crate::{
         Tx,
         Volume, //
     },
-    pmem::{
-        self,
-        Access,
-        Region, //
-    },
-    vfs::{
-        self,
-        super_block::{
-            Known,
-            MountOption,
-            NewSuperBlock,
-            Statistics, //
+    rust::{
+        dax,
+        pmem::{
+            self,
+            Access,
+            Region, //
         },
-        FileSystem,
-        FsInode,
-        QuarantineState, //
-        SuperBlock,
+        vfs::{
+            self,
+            super_block::{
+                Known,
+                MountOption,
+                NewSuperBlock,
+                Statistics, //
+            },
+            FileSystem,
+            FsInode,
+            QuarantineState,
+            SuperBlock, //
+        }, //
     }, //
 };
 use kernel::{
@@ -80,7 +82,7 @@ use kernel::{
 };
 
 /// What statfs(2) says: the bytes "pinf" (`PINFS_SUPER_MAGIC`).
-const MAGIC: u32 = crate::uapi::PINFS_SUPER_MAGIC;
+const MAGIC: u32 = crate::rust::uapi::PINFS_SUPER_MAGIC;
 
 /// The file system type.
 pub(crate) struct Pinfs;

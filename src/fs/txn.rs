@@ -20,7 +20,7 @@ use crate::{
         mount,
         Tx, //
     },
-    vfs::SuperBlock, //
+    rust::vfs::SuperBlock, //
 };
 use kernel::prelude::*;
 

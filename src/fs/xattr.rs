@@ -21,19 +21,21 @@ use crate::{
         },
         Tx, //
     },
-    lock::{
-        ExclusiveInode,
-        VfsLocked, //
-    },
-    vfs::{
-        inode::Time,
-        xattr::{
-            Expect,
-            Initial,
-            Operations,
-            Space, //
+    rust::{
+        lock::{
+            ExclusiveInode,
+            VfsLocked, //
         },
-        FsInode, //
+        vfs::{
+            inode::Time,
+            xattr::{
+                Expect,
+                Initial,
+                Operations,
+                Space, //
+            },
+            FsInode, //
+        }, //
     }, //
 };
 use kernel::prelude::*;

@@ -44,13 +44,6 @@
 //! `get_user_pages_fast()` finds nothing, and the slow path waits in its fault.
 
 use crate::{
-    dax,
-    identity::InodeId,
-    lease,
-    lock::{
-        ExclusiveInode,
-        LayoutLock, //
-    },
     pins::{
         cover::ALL,
         grant::{
@@ -60,12 +53,21 @@ use crate::{
         reaper,
         registry, //
     },
-    task,
-    trace,
-    vfs::{
-        errno::edeadlk,
-        FileSystem,
-        Inode, //
+    rust::{
+        dax,
+        identity::InodeId,
+        lease,
+        lock::{
+            ExclusiveInode,
+            LayoutLock, //
+        },
+        task,
+        trace,
+        vfs::{
+            errno::edeadlk,
+            FileSystem,
+            Inode, //
+        }, //
     }, //
 };
 use core::ops::Range;
@@ -91,7 +93,7 @@ use kernel::{
 /// * `ETXTBSY` for a range that is pinned, or under a strong lease of another process;
 /// * `EDEADLK` for a range that is pinned, if the current process holds the lease;
 /// * `ERESTARTSYS` or `EINTR` after a signal while waiting;
-/// * what has come to forbid the operation while it waited ([`Recheck`](crate::lock::Recheck)), and
+/// * what has come to forbid the operation while it waited ([`Recheck`](crate::rust::lock::Recheck)), and
 ///   what `recheck` returns;
 /// * for a server like nfsd, `EAGAIN` instead of all of these but the last: see [`for_server`].
 pub(crate) fn break_layouts<F: FileSystem>(

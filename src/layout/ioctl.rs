@@ -14,20 +14,22 @@ use super::lease::{
     take, //
 };
 use crate::{
-    lease::{
-        OpenFile,
-        F_UNLCK, //
-    },
     pins::{
         cover::ALL,
         host::Host, //
     },
-    uapi::{
-        LeaseArg,
-        PINFS_LEASE_GET,
-        PINFS_LEASE_RELEASE,
-        PINFS_LEASE_SET,
-        PINFS_LEASE_SIZE_VER0, //
+    rust::{
+        lease::{
+            OpenFile,
+            F_UNLCK, //
+        },
+        uapi::{
+            LeaseArg,
+            PINFS_LEASE_GET,
+            PINFS_LEASE_RELEASE,
+            PINFS_LEASE_SET,
+            PINFS_LEASE_SIZE_VER0, //
+        }, //
     }, //
 };
 use core::ops::Range;

@@ -41,23 +41,6 @@
 //! of its ranges changes except by being given back.
 
 use crate::{
-    identity::{
-        FileId,
-        InodeId, //
-    },
-    lease::{
-        self,
-        LeaseView,
-        Leases,
-        OpenFile,
-        F_EXCLUSIVE,
-        F_LAYOUT,
-        F_RDLCK,
-        F_UNBREAK,
-        F_UNLCK,
-        F_WRLCK, //
-    },
-    lock::FaultLock,
     pins::{
         cover::{
             Piece,
@@ -73,11 +56,30 @@ use crate::{
         host::Host,
         reaper, //
     },
-    trace::{
-        self,
-        Reason, //
-    },
-    vfs::Inode, //
+    rust::{
+        identity::{
+            FileId,
+            InodeId, //
+        },
+        lease::{
+            self,
+            LeaseView,
+            Leases,
+            OpenFile,
+            F_EXCLUSIVE,
+            F_LAYOUT,
+            F_RDLCK,
+            F_UNBREAK,
+            F_UNLCK,
+            F_WRLCK, //
+        },
+        lock::FaultLock,
+        trace::{
+            self,
+            Reason, //
+        },
+        vfs::Inode, //
+    }, //
 };
 use core::{
     marker::PhantomData,

@@ -13,7 +13,7 @@ use super::registry::{
     HoldingKey,
     Registry, //
 };
-use crate::identity::{
+use crate::rust::identity::{
     FileId,
     MmId, //
 };

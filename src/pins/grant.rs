@@ -51,7 +51,7 @@ use super::{
         Registry, //
     }, //
 };
-use crate::{
+use crate::rust::{
     identity::{
         FileId,
         InodeId,

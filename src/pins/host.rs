@@ -2,7 +2,7 @@
 
 //! What leases and pins ask of the file system whose files they are of.
 
-use crate::vfs::Inode;
+use crate::rust::vfs::Inode;
 use core::ops::Range;
 use kernel::prelude::*;
 

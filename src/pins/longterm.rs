@@ -18,7 +18,7 @@ use super::{
     runs::Run,
     watch::Watch, //
 };
-use crate::{
+use crate::rust::{
     dax,
     gup::{
         self,

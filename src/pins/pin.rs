@@ -37,7 +37,7 @@ use super::{
     },
     stock::Kit, //
 };
-use crate::{
+use crate::rust::{
     gup::PathRef,
     identity::InodeId,
     small_vec::SmallVec,

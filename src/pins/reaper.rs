@@ -31,7 +31,7 @@ use super::{
     unpin,
     watch, //
 };
-use crate::{
+use crate::rust::{
     identity::InodeId,
     work::{
         Armed,

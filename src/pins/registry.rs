@@ -30,7 +30,7 @@ use super::{
     share::ShareKey,
     stock::Stock,
 };
-use crate::{
+use crate::rust::{
     gup::PathRef,
     hook::Observer,
     identity::{

@@ -27,7 +27,7 @@ use kernel::{
 };
 
 use super::registry::range;
-use crate::{
+use crate::rust::{
     gup::Folio,
     identity::InodeId, //
 };

@@ -19,7 +19,7 @@ use super::{
         Registry, //
     }, //
 };
-use crate::{
+use crate::rust::{
     identity::FileId,
     uring::Clones, //
 };

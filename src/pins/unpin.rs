@@ -49,7 +49,7 @@ use super::{
     },
     runs::Pool, //
 };
-use crate::{
+use crate::rust::{
     gup::{
         self,
         Folio,

@@ -25,7 +25,7 @@ use super::{
     share::for_each_context,
     unpin::reconcile_holding, //
 };
-use crate::{
+use crate::rust::{
     gup::PathRef,
     identity::InodeId,
     proc::{

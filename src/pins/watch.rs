@@ -12,7 +12,7 @@ use super::{
     reaper,
     registry, //
 };
-use crate::hook::Observer;
+use crate::rust::hook::Observer;
 use kernel::{
     prelude::*,
     sync::{

@@ -7,7 +7,7 @@ use super::{
     Table,
     Times, //
 };
-use crate::{
+use crate::rust::{
     bindings,
     vfs::{
         dentry::Dentry,

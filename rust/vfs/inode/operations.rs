@@ -14,7 +14,7 @@ use super::{
     Time,
     Type, //
 };
-use crate::{
+use crate::rust::{
     bindings,
     compat,
     lock::{

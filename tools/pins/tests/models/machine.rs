@@ -9,12 +9,25 @@
 
 use crate::{
     fs::File,
-    gup::{self, Folio, Request, Span},
-    identity::{FileId, InodeId},
-    lease::KernelLease,
     prelude::*,
-    proc::{Process, Seq},
-    vfs::Inode,
+    rust::{
+        gup::{
+            self,
+            Folio,
+            Request,
+            Span, //
+        },
+        identity::{
+            FileId,
+            InodeId, //
+        },
+        lease::KernelLease,
+        proc::{
+            Process,
+            Seq, //
+        },
+        vfs::Inode, //
+    }, //
 };
 use loom::{
     lazy_static::Lazy,

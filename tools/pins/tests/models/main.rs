@@ -8,7 +8,7 @@
 //! says how many) and with all values that a relaxed load may see:
 //!
 //! * [`kernel_crate`]: what they use of the kernel crate;
-//! * [`walls`]: of `rust/`, with the same names, and the machine below it ([`machine`]): page tables
+//! * [`rust`]: of `rust/`, with the same names, and the machine below it ([`machine`]): page tables
 //!   and page frames, leases, tasks, deferred work;
 //! * [`models`]: what the threads do, and what must hold then.
 //!
@@ -27,10 +27,7 @@ extern crate self as kernel;
 mod kernel_crate;
 mod machine;
 mod models;
-mod walls;
-
-#[path = "../../../../src/small_vec.rs"]
-mod small_vec;
+mod rust;
 
 #[path = "../../../../src"]
 mod kernel_module {
@@ -47,7 +44,7 @@ mod broken {
 
 use kernel_crate::{ffi, mm, page, prelude, rbtree, str, sync};
 use kernel_module::{layout, pins};
-use walls::{dax, fs, gup, hook, identity, irq, lease, lock, proc, task, trace, uring, vfs, work};
+use rust::fs;
 
 /// Runs a model that has to find something.
 fn must_fail(model: fn()) {

@@ -19,18 +19,50 @@ use super::{
     },
 };
 use crate::{
-    gup::Request,
-    identity::{FileId, InodeId},
-    lease::{self, expire, Leases, OpenFile, F_EXCLUSIVE, F_LAYOUT, F_UNBREAK, F_UNLCK, REFUSED},
-    lock::LayoutLock,
     machine::{
-        self, act_for, become_process, free_blocks, get_page, machine, must, run_timers, spawn,
-        syscall, unpin_page, violation, INODE,
+        self,
+        act_for,
+        become_process,
+        free_blocks,
+        get_page,
+        machine,
+        must,
+        run_timers,
+        spawn,
+        syscall,
+        unpin_page,
+        violation,
+        INODE, //
     },
     page::PAGE_SHIFT,
     prelude::*,
-    proc::{Process, Seq},
-    vfs::{FileSystem, Inode},
+    rust::{
+        gup::Request,
+        identity::{
+            FileId,
+            InodeId, //
+        },
+        lease::{
+            self,
+            expire,
+            Leases,
+            OpenFile,
+            F_EXCLUSIVE,
+            F_LAYOUT,
+            F_UNBREAK,
+            F_UNLCK,
+            REFUSED, //
+        },
+        lock::LayoutLock,
+        proc::{
+            Process,
+            Seq, //
+        },
+        vfs::{
+            FileSystem,
+            Inode, //
+        }, //
+    }, //
 };
 use std::{
     ops::Range,

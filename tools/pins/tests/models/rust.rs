@@ -2,9 +2,16 @@
 
 //! What the sources use of `rust/` and of the rest of the module, with the same names.
 
+#[path = "../../../../rust/small_vec.rs"]
+pub(crate) mod small_vec;
+
 /// Identities are numbers.
 pub(crate) mod identity {
-    use crate::{machine, mm::Mm, vfs::Inode};
+    use crate::{
+        machine,
+        mm::Mm,
+        rust::vfs::Inode, //
+    };
 
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
     pub(crate) struct InodeId(usize);
@@ -291,14 +298,29 @@ pub(crate) mod hook {
 pub(crate) mod gup {
     use crate::{
         fs::File,
-        hook::{Observe, Redirect},
-        identity::{FileId, InodeId, MmId},
-        machine::{self, machine},
+        machine::{
+            self,
+            machine, //
+        },
         mm::Mm,
         prelude::*,
-        small_vec::SmallVec,
-        sync::{aref::ARef, Arc},
-        vfs::Inode,
+        rust::{
+            hook::{
+                Observe,
+                Redirect, //
+            },
+            identity::{
+                FileId,
+                InodeId,
+                MmId, //
+            },
+            small_vec::SmallVec,
+            vfs::Inode, //
+        },
+        sync::{
+            aref::ARef,
+            Arc, //
+        }, //
     };
     use std::{marker::PhantomData, ops::Range, sync::atomic::Ordering::SeqCst};
 
@@ -527,7 +549,13 @@ pub(crate) mod gup {
 }
 
 pub(crate) mod uring {
-    use crate::{hook::Redirect, identity::FileId, machine::machine};
+    use crate::{
+        machine::machine,
+        rust::{
+            hook::Redirect,
+            identity::FileId, //
+        }, //
+    };
     use std::marker::PhantomData;
 
     pub(crate) trait Clones: 'static {
@@ -555,9 +583,17 @@ pub(crate) mod task {
 
 pub(crate) mod lock {
     use crate::{
-        machine::{self, machine, INODE},
+        machine::{
+            self,
+            machine,
+            INODE, //
+        },
         prelude::*,
-        vfs::{FileSystem, FsInode, Inode},
+        rust::vfs::{
+            FileSystem,
+            FsInode,
+            Inode, //
+        }, //
     };
     use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
     use std::marker::PhantomData;
@@ -617,11 +653,17 @@ pub(crate) mod lock {
 
 pub(crate) mod dax {
     use crate::{
-        lock::LayoutLock,
-        machine::{self, machine, PAGES},
+        machine::{
+            self,
+            machine,
+            PAGES, //
+        },
         page::PAGE_SHIFT,
         prelude::*,
-        vfs::FileSystem,
+        rust::{
+            lock::LayoutLock,
+            vfs::FileSystem, //
+        }, //
     };
     use std::ops::Range;
 
@@ -692,7 +734,7 @@ pub(crate) mod fs {
 }
 
 pub(crate) mod trace {
-    use crate::vfs::Inode;
+    use crate::rust::vfs::Inode;
     use std::ops::Range;
 
     pub(crate) enum Reason {
@@ -715,11 +757,16 @@ pub(crate) mod lease;
 pub(crate) mod proc {
     use crate::{
         fs::File,
-        gup::PathRef,
-        identity::{FileId, MmId},
         machine::machine,
         prelude::*,
-        str::CStr,
+        rust::{
+            gup::PathRef,
+            identity::{
+                FileId,
+                MmId, //
+            }, //
+        },
+        str::CStr, //
     };
     use std::{cell::RefCell, fmt, marker::PhantomData};
 

@@ -3,10 +3,15 @@
 //! Leases as the kernel has them, `fs/locks.c`: of the one file, with the time that holders have.
 
 use crate::{
-    identity::FileId,
-    machine::{self, machine},
+    machine::{
+        self,
+        machine, //
+    },
     prelude::*,
-    vfs::Inode,
+    rust::{
+        identity::FileId,
+        vfs::Inode, //
+    }, //
 };
 use core::ffi::{c_int, c_uint};
 use std::sync::atomic::Ordering::SeqCst;
