@@ -8,10 +8,9 @@
 //! * `file_pins`: there is `/proc/PID/file_pins`.
 
 use crate::{
-    layout::Layout,
-    pins::{
+    layout::{
         host::Host,
-        Pins, //
+        Layout, //
     },
     rust::sysfs::{
         Directory,
@@ -36,17 +35,13 @@ impl Features {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(
-        pinfs: &Directory,
-        layout: &Layout<impl Host>,
-        pins: &Pins<impl Host>,
-    ) -> Result<Self> {
+    pub(crate) fn new(pinfs: &Directory, layout: &Layout<impl Host>) -> Result<Self> {
         let features = pinfs.directory(c"features")?;
         features.flag(&LAYOUT_LEASE, layout.has_leases())?;
         // Takes nothing that a kernel could lack.
         features.flag(&LEASE_IOCTL, true)?;
-        features.flag(&LONGTERM_PIN, pins.has_longterm())?;
-        features.flag(&FILE_PINS, pins.has_file_pins())?;
+        features.flag(&LONGTERM_PIN, layout.has_longterm())?;
+        features.flag(&FILE_PINS, layout.has_file_pins())?;
         Ok(Self {
             _features: features,
         })

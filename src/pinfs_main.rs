@@ -6,13 +6,13 @@
 //! ordinary interfaces; until the pins end, whatever would free their blocks fails.
 //!
 //! What the compiler cannot check is all in `rust/`, behind safe abstractions of what the kernel
-//! crate lacks. Of the modules here, [`fs`] uses [`layout`], which uses [`pins`]. These two know the file
-//! system as a [`Host`](pins::host::Host) only.
+//! crate lacks. Of the modules here, [`fs`] uses [`layout`], which knows the file system as a
+//! [`Host`](layout::host::Host) only.
 //!
 //! # Glossary
 //!
 //! * *lease*: a layout lease that user space takes with `fcntl(F_SETLEASE)`; *strong* if it cannot
-//!   be broken, and then it permits pins. In [`pins`] a *grant*, which may outlive its descriptor.
+//!   be broken, and then it permits pins. In [`layout`] a *lease record*, which may outlive its descriptor.
 //! * *long-term pin*: a reference to pages taken with `FOLL_LONGTERM` (RDMA, io_uring, AF_XDP, VFIO).
 //! * *transient pin*: any other reference (O_DIRECT, vmsplice, ptrace).
 //! * *context*: what owns a long-term pin: an open file, or a process's memory.
@@ -43,8 +43,6 @@ mod format;
 mod fs;
 #[forbid(unsafe_code)]
 mod layout;
-#[forbid(unsafe_code)]
-mod pins;
 
 module! {
     type: Pinfs,
@@ -61,16 +59,14 @@ struct Pinfs {
     _features: features::Features,
     sysfs: Arc<sysfs::Directory>,
     layout: layout::Layout<fs::Pinfs>,
-    pins: pins::Pins<fs::Pinfs>,
 }
 
 impl kernel::InPlaceModule for Pinfs {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            pins: pins::Pins::new()?,
             layout: layout::Layout::new()?,
             sysfs: Arc::new(sysfs::Directory::new(c"pinfs")?, GFP_KERNEL)?,
-            _features: features::Features::new(sysfs, layout, pins)?,
+            _features: features::Features::new(sysfs, layout)?,
             file_system <- vfs::Registration::new(module, sysfs.clone()),
         })
     }

@@ -817,7 +817,7 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
     Ok(())
 }
 
-/// Allocates and zeroes what is not written of a range, for [`Host::prepare_pin`](crate::pins::host::Host::prepare_pin).
+/// Allocates and zeroes what is not written of a range, for [`Host::prepare_pin`](crate::layout::host::Host::prepare_pin).
 pub(super) fn allocate_for_pin(inode: &FsInode<Pinfs>, range: Range<u64>) -> Result {
     if !inode.is_regular() {
         return Err(EINVAL);
@@ -1128,7 +1128,7 @@ impl Operations for OpenFileOps {
     }
 
     fn release(file: &OpenFile<'_, Pinfs>) {
-        layout::lease::closed(file.inode(), file.id());
+        layout::closed(file.inode(), file.id());
     }
 
     fn fsync(file: &OpenFile<'_, Pinfs>, start: i64, end: i64, _datasync: bool) -> Result {

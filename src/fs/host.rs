@@ -7,7 +7,7 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    pins::host::Host,
+    layout::host::Host,
     rust::vfs::{
         FsInode,
         Inode, //

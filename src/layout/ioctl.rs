@@ -6,30 +6,28 @@
 //! The argument begins with its size, so that it can grow. What a caller's argument lacks is zero;
 //! what it has more must be zero, or it asks for something that is not known here.
 
-use super::lease::{
-    arg_of_kind,
-    give_back,
-    held,
-    kind_of_arg,
-    take, //
-};
-use crate::{
-    pins::{
-        cover::ALL,
-        host::Host, //
+use super::{
+    fcntl::{
+        arg_of_kind,
+        give_back,
+        held,
+        kind_of_arg,
+        take, //
     },
-    rust::{
-        lease::{
-            OpenFile,
-            F_UNLCK, //
-        },
-        uapi::{
-            LeaseArg,
-            PINFS_LEASE_GET,
-            PINFS_LEASE_RELEASE,
-            PINFS_LEASE_SET,
-            PINFS_LEASE_SIZE_VER0, //
-        }, //
+    host::Host,
+    lease_ranges::ALL, //
+};
+use crate::rust::{
+    lease::{
+        OpenFile,
+        F_UNLCK, //
+    },
+    uapi::{
+        LeaseArg,
+        PINFS_LEASE_GET,
+        PINFS_LEASE_RELEASE,
+        PINFS_LEASE_SET,
+        PINFS_LEASE_SIZE_VER0, //
     }, //
 };
 use core::ops::Range;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens at the same time in `src/pins` and `src/layout`: all interleavings, up to a bound.
+//! What happens at the same time in `src/layout`: all interleavings, up to a bound.
 //!
 //! The sources are those of the module as they are. This crate is to them what both the kernel crate
 //! and the rest of the module are, on top of loom, which runs a model again and again with its
@@ -32,10 +32,24 @@ mod rust;
 #[path = "../../../../src"]
 mod kernel_module {
     pub(crate) mod layout {
-        pub(crate) mod busy;
-        pub(crate) mod lease;
+        pub(crate) mod breaking;
+        pub(crate) mod context;
+        pub(crate) mod deferred;
+        pub(crate) mod fcntl;
+        pub(crate) mod folio_runs;
+        pub(crate) mod host;
+        pub(crate) mod lease_ranges;
+        pub(crate) mod lease_state;
+        pub(crate) mod longterm;
+        pub(crate) mod node_cache;
+        pub(crate) mod observer;
+        pub(crate) mod pins;
+        pub(crate) mod proc;
+        pub(crate) mod registry;
+        pub(crate) mod reserve;
+        pub(crate) mod unpin;
+        pub(crate) mod uring_clones;
     }
-    pub(crate) mod pins;
 }
 
 mod broken {
@@ -43,7 +57,7 @@ mod broken {
 }
 
 use kernel_crate::{ffi, mm, page, prelude, rbtree, str, sync};
-use kernel_module::{layout, pins};
+use kernel_module::layout;
 use rust::fs;
 
 /// Runs a model that has to find something.

@@ -5,18 +5,14 @@
 //! Compiled once with the module's sources and once with each broken copy of them, which `super` is.
 //! In the end of each model all pins and leases are given back, and nothing may be left of them.
 
-use super::{
-    layout::{
-        busy::{self, break_layouts},
-        lease::{closed, give_back, take, Fcntl},
-    },
-    pins::{
-        cover,
-        grant::{self, Kind},
-        host::Host,
-        registry,
-        Pins, //
-    },
+use super::layout::{
+    breaking::{self, break_layouts},
+    fcntl::{closed, give_back, take, Fcntl},
+    host::Host,
+    lease_ranges,
+    lease_state::{self, Kind},
+    pins::Pins,
+    registry, //
 };
 use crate::{
     machine::{
@@ -165,7 +161,7 @@ fn is_installed(file: FileId) -> bool {
 
 /// Says whether a file has a lease: both of the kernel and a grant, or neither.
 fn is_leased(file: FileId) -> bool {
-    let is_held = grant::held(InodeId::of(&INODE), file, &cover::ALL).is_some();
+    let is_held = lease_state::held(InodeId::of(&INODE), file, &lease_ranges::ALL).is_some();
     must(is_installed(file) == is_held, "a lease is half there");
     is_held
 }
@@ -240,7 +236,7 @@ fn check_block(before: Option<usize>) {
 
 /// Says whether pages are pinned or about to be, for all that the registry knows.
 fn on_record(pages: Range<usize>) -> bool {
-    registry::any() && busy::is_pinned(&INODE, &bytes(pages))
+    registry::any() && breaking::is_pinned(&INODE, &bytes(pages))
 }
 
 /// Reads `/proc/fs/pinfs/pins`, without its first line, and looks at each line.
@@ -518,7 +514,7 @@ pub(crate) fn pin_or_forbid() {
         set_lease(LEASED, EXCLUSIVE).unwrap();
         let pinner = spawn(HOLDER, || pin(None, 0..1));
         let forbidden = syscall(None, || {
-            busy::unless_pinned(&INODE, || machine().immutable.store(true, SeqCst))
+            breaking::unless_pinned(&INODE, || machine().immutable.store(true, SeqCst))
         });
         match (pinner.join().unwrap(), forbidden) {
             (Ok(frames), Err(EBUSY)) => {
@@ -538,7 +534,7 @@ pub(crate) fn break_abandoned() {
     explore(|| {
         set_lease(LEASED, F_LAYOUT).unwrap();
         let puncher = spawn(THIRD, || {
-            let _breaker = grant::Breaker::new(InodeId::of(&INODE), 0..1).unwrap();
+            let _breaker = lease_state::Breaker::new(InodeId::of(&INODE), 0..1).unwrap();
             // And does not wait.
             lease::break_layout(&INODE, false)
         });

@@ -10,7 +10,7 @@ use super::{
         ContextId,
         Owner, //
     },
-    grant::{
+    lease_state::{
         GrantId,
         Kind, //
     },
@@ -22,8 +22,8 @@ use super::{
         HoldingKey,
         Registry, //
     },
-    share::for_each_context,
-    unpin::reconcile_holding, //
+    unpin::reconcile_holding,
+    uring_clones::for_each_context, //
 };
 use crate::rust::{
     gup::PathRef,

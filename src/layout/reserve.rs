@@ -12,7 +12,7 @@
 //! * **The pin is reserved first.** The check finds it, and the change is refused.
 //! * **In between:** the check finds nothing, then the pin is reserved and gets a page before the
 //!   range is unmapped. The scan for busy pages, which follows the unmapping, finds the page, and
-//!   the registry is asked about it again: the change is refused (`crate::layout::busy`).
+//!   the registry is asked about it again: the change is refused (`super::breaking`).
 //! * **The lease is released or its file closed.** That and the reservation exclude each other by
 //!   the registry's lock: either the grant is in use, so that F_UNLCK is refused and the close
 //!   orphans it, or it is not there any more and the pin is refused.
@@ -23,19 +23,19 @@ use super::{
         ContextId,
         Owner, //
     },
-    reaper,
+    deferred,
+    folio_runs::{
+        Pool,
+        Run, //
+    },
+    node_cache::Kit,
     registry::{
         self,
         Holding,
         HoldingKey,
         Registry,
         ReservationKey, //
-    },
-    runs::{
-        Pool,
-        Run, //
-    },
-    stock::Kit, //
+    }, //
 };
 use crate::rust::{
     gup::PathRef,
@@ -244,7 +244,7 @@ impl Drop for Reservation {
         let dead = !registry.dead.is_empty();
         drop(guard);
         if dead {
-            reaper::reap_soon();
+            deferred::reap_soon();
         }
     }
 }

@@ -1,26 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Long-term pins: who may take them, who has them, and when they are gone.
-//!
-//! * [`grant`]: the leases, as far as pins depend on them, with their state machine; [`cover`]:
-//!   of which ranges.
-//! * [`context`]: what owns a pin; [`share`]: what has a part in it.
-//! * [`registry`]: the tables, and the one lock over all of them; [`runs`]: which pages;
-//!   [`stock`]: memory for both.
-//! * [`longterm`] and [`pin`]: how a pin comes onto the record.
-//! * [`unpin`], [`watch`] and [`reaper`]: how it comes off.
-//! * [`view`]: what is seen of it in `/proc`.
-//! * [`host`]: what all of this asks of the file system.
-//!
-//! # Locks
-//!
-//! The lock order is in [`lock`](crate::rust::lock). While the registry's lock ([`registry::lock`]) is held,
-//! nothing sleeps, and nothing is dropped whose destructor could sleep or take a lock.
-//!
-//! `tools/pins` has models of what happens at the same time, on the host, and copies of these files
-//! with one thing changed that the models must fail with.
+//! The hooks that pins are made, seen and ended by, and their order.
 
-use self::host::Host;
+use super::{
+    deferred,
+    host::Host,
+    longterm,
+    proc::{
+        AllPins,
+        FilePins, //
+    },
+    registry,
+    unpin,
+    uring_clones, //
+};
 use crate::rust::{
     gup,
     hook::{
@@ -36,31 +29,16 @@ use kernel::{
     sync::Arc, //
 };
 
-mod context;
-pub(crate) mod cover;
-pub(crate) mod grant;
-pub(crate) mod host;
-mod longterm;
-mod pin;
-pub(crate) mod reaper;
-pub(crate) mod registry;
-mod runs;
-mod share;
-mod stock;
-mod unpin;
-mod view;
-mod watch;
-
 type LongtermHook<H> = Hook<gup::Longterm<longterm::Longterm<H>>>;
 
 /// The registry of pins and its hooks, as long as the value lives.
 pub(crate) struct Pins<H: Host> {
     /// Comes first, so that no pin is taken when the rest goes.
     longterm: Option<Pin<KBox<LongtermHook<H>>>>,
-    _clones: Option<Pin<KBox<Hook<uring::Cloned<share::Shares>>>>>,
-    file_pins: Option<proc::PidDirectory<view::FilePins>>,
+    _clones: Option<Pin<KBox<Hook<uring::Cloned<uring_clones::Shares>>>>>,
+    file_pins: Option<proc::PidDirectory<FilePins>>,
     _all_pins: proc::Directory,
-    _jobs: reaper::Jobs,
+    _jobs: deferred::Jobs,
     _registry: registry::Open,
 }
 
@@ -81,9 +59,9 @@ impl<H: Host> Pins<H> {
         };
         let observer = hook::optional(observer(), "long-term pins are")?;
         let registry = registry::Open::new(observer.clone())?;
-        let jobs = reaper::Jobs::new()?;
+        let jobs = deferred::Jobs::new()?;
         let all_pins = proc::Directory::new(c"fs/pinfs")?;
-        all_pins.file::<view::AllPins>(c"pins", 0o400)?;
+        all_pins.file::<AllPins>(c"pins", 0o400)?;
         let longterm = match observer {
             Some(_) => hook::optional(Hook::new(), "long-term pins are")?,
             None => None,

@@ -12,11 +12,11 @@
 
 use super::{
     context::Owner,
+    folio_runs::Run,
     host::Host,
-    pin::Reservation,
+    observer::Watch,
     registry,
-    runs::Run,
-    watch::Watch, //
+    reserve::Reservation, //
 };
 use crate::rust::{
     dax,

@@ -13,10 +13,12 @@ use super::{
         ContextId,
         Owner, //
     },
-    grant::{
+    lease_state::{
         Grant,
         GrantId, //
     },
+    node_cache::Kit,
+    observer,
     registry::{
         self,
         key_after,
@@ -27,9 +29,7 @@ use super::{
         HoldingKey,
         Registry, //
     },
-    stock::Kit,
-    unpin,
-    watch, //
+    unpin, //
 };
 use crate::rust::{
     identity::InodeId,
@@ -200,7 +200,7 @@ struct Linger;
 impl Job for Linger {
     fn run() {
         // If there is, the end of that brings this job back.
-        watch::stop_if_idle();
+        observer::stop_if_idle();
     }
 }
 

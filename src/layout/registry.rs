@@ -8,7 +8,7 @@
 //!
 //! The end of a holding comes in two steps, as the last unpin may be one in an interrupt handler,
 //! and dropping a path may sleep: the unpin puts the holding on a list ([`Registry::dead`]), and
-//! [`super::reaper`] takes it down. From the first step on, the holding is in nobody's way.
+//! [`super::deferred`] takes it down. From the first step on, the holding is in nobody's way.
 //!
 //! There may be very many holdings. One with a single run takes 224 bytes of the kernel's memory at
 //! most: a node each of 128 and 64 bytes for itself and its context's list, and 32 for the path.
@@ -19,16 +19,16 @@ use super::{
         ContextId,
         Owner, //
     },
-    grant::{
-        Grant,
-        GrantId, //
-    },
-    runs::{
+    folio_runs::{
         Pool,
         Runs, //
     },
-    share::ShareKey,
-    stock::Stock,
+    lease_state::{
+        Grant,
+        GrantId, //
+    },
+    node_cache::Stock,
+    uring_clones::ShareKey, //
 };
 use crate::rust::{
     gup::PathRef,

@@ -26,7 +26,7 @@
 //!
 //! # Why pins are asked twice
 //!
-//! A pin does not take the locks (see `crate::pins::pin`): it is reserved, then gets its pages, and
+//! A pin does not take the locks (see `super::reserve`): it is reserved, then gets its pages, and
 //! then is put on record. Consider one that is reserved just after 1. If it gets a page that is
 //! still mapped before 2, then 3 finds the page referenced and the reservation, which is there as
 //! long as the pin is not on record. Without the second question the operation would wait for a
@@ -43,31 +43,29 @@
 //! After 2, page tables lead nowhere, and both locks are held until the blocks are gone:
 //! `get_user_pages_fast()` finds nothing, and the slow path waits in its fault.
 
-use crate::{
-    pins::{
-        cover::ALL,
-        grant::{
-            Breaker,
-            Standing, //
-        },
-        reaper,
-        registry, //
+use super::{
+    deferred,
+    lease_ranges::ALL,
+    lease_state::{
+        Breaker,
+        Standing, //
     },
-    rust::{
-        dax,
-        identity::InodeId,
-        lease,
-        lock::{
-            ExclusiveInode,
-            LayoutLock, //
-        },
-        task,
-        trace,
-        vfs::{
-            errno::edeadlk,
-            FileSystem,
-            Inode, //
-        }, //
+    registry, //
+};
+use crate::rust::{
+    dax,
+    identity::InodeId,
+    lease,
+    lock::{
+        ExclusiveInode,
+        LayoutLock, //
+    },
+    task,
+    trace,
+    vfs::{
+        errno::edeadlk,
+        FileSystem,
+        Inode, //
     }, //
 };
 use core::ops::Range;
@@ -291,7 +289,7 @@ pub(crate) fn is_pinned(inode: &Inode, bytes: &Range<u64>) -> bool {
 pub(crate) fn unless_pinned(inode: &Inode, forbid: impl FnOnce()) -> Result {
     let id = InodeId::of(inode);
     // The record may be behind.
-    reaper::reconcile(id);
+    deferred::reconcile(id);
     let guard = registry::lock();
     if let Some(registry) = guard.as_ref() {
         if registry.is_pinned(id, &ALL) {
@@ -346,7 +344,7 @@ fn check_pins(inode: InodeId, bytes: &Range<u64>) -> Result {
         return Ok(());
     }
     // The record may be behind; ask the kernel what is really pinned.
-    reaper::reconcile(inode);
+    deferred::reconcile(inode);
     match is_pinned() {
         None => Ok(()),
         Some(true) => Err(edeadlk()),

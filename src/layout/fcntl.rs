@@ -6,7 +6,7 @@
 //! has, and `F_GETLEASE` tells the kind of the first.
 //!
 //! A lease exists twice: as the kernel's `struct file_lease`, one for all ranges of an open file,
-//! which is seen in `/proc/locks` and ends with the file, and as a [`grant`], which pins depend on.
+//! which is seen in `/proc/locks` and ends with the file, and as a [`lease_state`], which pins depend on.
 //! They come about together: the grant is prepared, and is nothing to anybody yet; then the kernel
 //! is asked for its lease, and when it has no reason left to refuse, under `flc_lock`, conflicts of
 //! ranges are settled ([`Leases::admit`]) and the grant is there ([`Leases::commit`]). They end
@@ -34,52 +34,50 @@
 //! file had, and then see it gone. The operation holds the invalidate lock from its question to its
 //! end, so who takes a lease waits for that lock once, when the grant is there: what was asked before
 //! has ended by then, and what is asked later finds the grant. Nothing that holds the lock waits for
-//! a lease (`super::busy` drops it for that).
+//! a lease (`super::breaking` drops it for that).
 //!
 //! A signal names a descriptor and no range. So a break concerns all ranges of the open file that
 //! can be broken, though only an operation on one of them brings it about; until it is over, none
 //! of its ranges changes except by being given back.
 
-use crate::{
-    pins::{
-        cover::{
-            Piece,
-            ALL, //
-        },
-        grant::{
-            self,
-            Breaker,
-            Kind,
-            Prepared,
-            State, //
-        },
-        host::Host,
-        reaper, //
+use super::{
+    deferred,
+    host::Host,
+    lease_ranges::{
+        Piece,
+        ALL, //
     },
-    rust::{
-        identity::{
-            FileId,
-            InodeId, //
-        },
-        lease::{
-            self,
-            LeaseView,
-            Leases,
-            OpenFile,
-            F_EXCLUSIVE,
-            F_LAYOUT,
-            F_RDLCK,
-            F_UNBREAK,
-            F_UNLCK,
-            F_WRLCK, //
-        },
-        lock::FaultLock,
-        trace::{
-            self,
-            Reason, //
-        },
-        vfs::Inode, //
+    lease_state::{
+        self,
+        Breaker,
+        Kind,
+        Prepared,
+        State, //
     }, //
+};
+use crate::rust::{
+    identity::{
+        FileId,
+        InodeId, //
+    },
+    lease::{
+        self,
+        LeaseView,
+        Leases,
+        OpenFile,
+        F_EXCLUSIVE,
+        F_LAYOUT,
+        F_RDLCK,
+        F_UNBREAK,
+        F_UNLCK,
+        F_WRLCK, //
+    },
+    lock::FaultLock,
+    trace::{
+        self,
+        Reason, //
+    },
+    vfs::Inode, //
 };
 use core::{
     marker::PhantomData,
@@ -124,7 +122,7 @@ fn inode_of(file: OpenFile<'_>) -> InodeId {
 /// # Errors
 ///
 /// `EACCES` for a strong lease without write access, and for who is neither the file's owner nor
-/// has CAP_LEASE; else as [`grant::change`] and [`lease::install`].
+/// has CAP_LEASE; else as [`lease_state::change`] and [`lease::install`].
 pub(crate) fn take<H: Host>(
     file: OpenFile<'_>,
     fd: c_int,
@@ -138,20 +136,20 @@ pub(crate) fn take<H: Host>(
     }
     let inode = inode_of(file);
     // The record of pins may be behind, and it decides here.
-    reaper::reconcile(inode);
-    if let Err(err) = grant::change(inode, file.id(), pages, Some(kind)) {
+    deferred::reconcile(inode);
+    if let Err(err) = lease_state::change(inode, file.id(), pages, Some(kind)) {
         if err != EAGAIN {
             return Err(err);
         }
         // What is in the way may be to go, and its time be up.
         time_out(file.inode())?;
-        grant::change(inode, file.id(), pages, Some(kind))?;
+        lease_state::change(inode, file.id(), pages, Some(kind))?;
     }
     if let Err(err) = lease::install::<Fcntl<H>>(file, fd) {
-        grant::end_change(inode, file.id());
+        lease_state::end_change(inode, file.id());
         return Err(err);
     }
-    if !grant::end_change(inode, file.id()) {
+    if !lease_state::end_change(inode, file.id()) {
         // It was there, and has timed out already.
         return Err(EAGAIN);
     }
@@ -173,13 +171,13 @@ pub(crate) fn give_back<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Resu
         return Err(EAGAIN);
     }
     let inode = inode_of(file);
-    reaper::reconcile(inode);
-    match grant::change(inode, file.id(), pages, None)? {
+    deferred::reconcile(inode);
+    match lease_state::change(inode, file.id(), pages, None)? {
         Prepared::Nothing => lease::remove(file),
         Prepared::Some => {
             let updated = lease::update::<Fcntl<H>>(file);
             // If the rest has timed out meanwhile, that is as good.
-            grant::end_change(inode, file.id());
+            lease_state::end_change(inode, file.id());
             updated.inspect(|()| trace::lease_release(file.inode(), pages, Reason::Released))
         }
     }
@@ -209,7 +207,7 @@ pub(super) fn held<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Option<Pi
     if !lease::is_leased::<Fcntl<H>>(file) {
         return None;
     }
-    grant::held(inode_of(file), file.id(), pages)
+    lease_state::held(inode_of(file), file.id(), pages)
 }
 
 /// The answers to `fcntl()`.
@@ -238,11 +236,11 @@ impl<H: Host> Leases for Fcntl<H> {
     }
 
     fn is_exempt(file: OpenFile<'_>) -> bool {
-        grant::is_exempt(inode_of(file), file.id())
+        lease_state::is_exempt(inode_of(file), file.id())
     }
 
     fn breaking(file: OpenFile<'_>) -> bool {
-        match grant::set_breaking(inode_of(file), file.id()) {
+        match lease_state::set_breaking(inode_of(file), file.id()) {
             Some(pages) => {
                 trace::lease_break(file.inode(), &pages);
                 true
@@ -253,19 +251,19 @@ impl<H: Host> Leases for Fcntl<H> {
 
     fn timed_out(file: OpenFile<'_>) -> bool {
         trace::lease_release(file.inode(), &ALL, Reason::TimedOut);
-        grant::time_out(inode_of(file), file.id())
+        lease_state::time_out(inode_of(file), file.id())
     }
 
     fn admit(file: OpenFile<'_>) -> Result {
-        grant::admit(inode_of(file), file.id())
+        lease_state::admit(inode_of(file), file.id())
     }
 
     fn commit(file: OpenFile<'_>) -> Result<LeaseView> {
-        grant::commit(inode_of(file), file.id())
+        lease_state::commit(inode_of(file), file.id())
     }
 
     fn release(file: OpenFile<'_>) -> Result {
-        grant::release(inode_of(file), file.id())?;
+        lease_state::release(inode_of(file), file.id())?;
         trace::lease_release(file.inode(), &ALL, Reason::Released);
         Ok(())
     }
@@ -274,7 +272,7 @@ impl<H: Host> Leases for Fcntl<H> {
 /// Is told by the file system that a file is closed for the last time (`->release()`): no
 /// descriptor and no mapping is left of it.
 pub(crate) fn closed(inode: &Inode, file: FileId) {
-    match grant::end(InodeId::of(inode), file) {
+    match lease_state::end(InodeId::of(inode), file) {
         Some(State::Orphaned) => trace::lease_release(inode, &ALL, Reason::Orphaned),
         Some(State::Active(_)) => trace::lease_release(inode, &ALL, Reason::Closed),
         None => (),

@@ -9,7 +9,7 @@
 //! finds [`OBSERVED`] cleared, waits for the mutex in `enable()` and starts the observation again.
 
 use super::{
-    reaper,
+    deferred,
     registry, //
 };
 use crate::rust::hook::Observer;
@@ -67,7 +67,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         USERS.fetch_sub(1, Full);
-        reaper::linger();
+        deferred::linger();
     }
 }
 

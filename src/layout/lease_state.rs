@@ -40,7 +40,7 @@
 //! stops being active (then F_UNLCK is refused and a close orphans it) or finds it so.
 
 use super::{
-    cover::{
+    lease_ranges::{
         Cover,
         Piece,
         ALL, //

@@ -37,17 +37,17 @@ use super::{
         Owner,
         Preference, //
     },
-    grant::GrantId,
+    deferred,
+    folio_runs::Pool,
     host::Host,
-    reaper,
+    lease_state::GrantId,
     registry::{
         self,
         key_from,
         Holding,
         HoldingKey,
         Registry, //
-    },
-    runs::Pool, //
+    }, //
 };
 use crate::rust::{
     gup::{
@@ -89,15 +89,15 @@ impl<H: Host> Unpins for Observed<H> {
             done += folios;
         }
         if doubtful {
-            registry.doubts.add(span.inode(), reaper::CHECKS);
+            registry.doubts.add(span.inode(), deferred::CHECKS);
         }
         let dead = !registry.dead.is_empty();
         drop(guard);
         if dead {
-            reaper::reap_soon();
+            deferred::reap_soon();
         }
         if doubtful {
-            reaper::check_soon();
+            deferred::check_soon();
         }
     }
 
@@ -317,7 +317,7 @@ pub(super) fn reconcile_holding(key: HoldingKey) {
         let dead = !registry.dead.is_empty();
         drop(guard);
         if dead {
-            reaper::reap_soon();
+            deferred::reap_soon();
         }
         if !more {
             return;

@@ -6,7 +6,7 @@
 //! is asked for replaces what was there; neighbours of one kind become one range, and giving back
 //! the middle of a range leaves two.
 
-use super::grant::Kind;
+use super::lease_state::Kind;
 use core::ops::Range;
 use kernel::{
     page::PAGE_SHIFT,
