@@ -18,7 +18,7 @@
 //! |  7 | the journal, with the free space | `pinfs_journal` | `src/fs` |
 //! |  8 | the observer of unpins | `pinfs_observer` | a pin, after 4 or without it; ftrace's locks are taken under it, and RCU-tasks grace periods awaited |
 //! |  9 | `flc_lock` of an inode | the kernel's | lease code. Spin lock |
-//! | 10 | the registry of leases and pins | `pinfs_registry` | `src/layout`, `src/pins`, in any context, under whatever a caller of `unpin_user_page()` holds. Spin lock, interrupts disabled |
+//! | 10 | the registry of leases and pins | `pinfs_registry` | `src/layout`, in any context, under whatever a caller of `unpin_user_page()` holds. Spin lock, interrupts disabled |
 //! | 11 | `i_pages` of a mapping | the kernel's | marking pinned pages dirty, under 10. Spin lock, interrupts disabled |
 //!
 //! Leaves, under which no other lock of pinfs is taken: `pinfs_map_last` and `pinfs_untracked` of an inode (spin

@@ -134,7 +134,7 @@ pub(super) enum Preference {
     /// The one that the current system call is about.
     Caller(ContextId),
     /// Those whose file has ended: their pins are being given back.
-    Dead,
+    DeadList,
     /// Any.
     Any,
 }
@@ -143,7 +143,7 @@ impl Preference {
     pub(super) fn includes(self, (_, id, _): HoldingKey, registry: &Registry) -> bool {
         match self {
             Preference::Caller(caller) => id == caller,
-            Preference::Dead => registry
+            Preference::DeadList => registry
                 .contexts
                 .get(&id)
                 .is_some_and(|context| context.is_dead),

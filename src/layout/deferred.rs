@@ -2,7 +2,7 @@
 
 //! What is left to do after a pin has ended, where it may sleep.
 //!
-//! * [`Reap`] takes down holdings without pins, and with the last of an orphaned lease the grant.
+//! * [`Reap`] takes down holdings without pins, and with the last of an orphaned lease its record.
 //! * [`Check`] compares pins with the kernel's counts, after an unpin was seen that could not
 //!   be told from somebody else's.
 //! * [`Linger`] stops observing unpins some time after the last pin.
@@ -14,19 +14,19 @@ use super::{
         Owner, //
     },
     lease_state::{
-        Grant,
-        GrantId, //
+        LeaseId, //
+        LeaseRecord,
     },
-    node_cache::Kit,
+    node_cache::PinNodes,
     observer,
     registry::{
         self,
         key_after,
         key_from,
         ContextKey,
-        GrantKey,
         Holding,
         HoldingKey,
+        LeaseKey,
         Registry, //
     },
     unpin, //
@@ -94,15 +94,15 @@ struct Reap;
 
 impl Job for Reap {
     fn run() {
-        let mut kit = Kit::default();
+        let mut nodes = PinNodes::default();
         loop {
             // The lock is given back at the end of the statement: what follows may sleep.
             let removed = registry::lock().as_mut().and_then(|registry| {
-                registry.stock.put(core::mem::take(&mut kit));
+                registry.node_cache.put(core::mem::take(&mut nodes));
                 take_down(registry)
             });
             match removed {
-                Some(removed) => kit = removed.into_kit(),
+                Some(removed) => nodes = removed.into_nodes(),
                 None => break,
             }
         }
@@ -116,13 +116,13 @@ struct Removed {
     by_context: Option<RBTreeNode<ContextKey, ()>>,
     context: Option<RBTreeNode<ContextId, Context>>,
     owner: Option<RBTreeNode<Owner, ContextId>>,
-    _grant: Option<RBTreeNode<GrantKey, Grant>>,
+    _lease: Option<RBTreeNode<LeaseKey, LeaseRecord>>,
 }
 
 impl Removed {
     /// Drops it, which may sleep, and returns the memory.
-    fn into_kit(self) -> Kit {
-        Kit {
+    fn into_nodes(self) -> PinNodes {
+        PinNodes {
             holding: self.holding.map(RBTreeNode::into_reservation),
             by_context: self.by_context.map(RBTreeNode::into_reservation),
             context: self.context.map(RBTreeNode::into_reservation),
@@ -134,10 +134,10 @@ impl Removed {
 
 /// Takes one dead holding out.
 fn take_down(registry: &mut Registry) -> Option<Removed> {
-    let key = registry.exhume()?;
-    let (inode, context, grant) = key;
+    let key = registry.pop_dead()?;
+    let (inode, context, lease) = key;
     let holding = registry.holdings.remove_node(&key);
-    let by_context = registry.by_context.remove_node(&(context, inode, grant));
+    let by_context = registry.by_context.remove_node(&(context, inode, lease));
     let mut context_node = None;
     let mut owner_node = None;
     if let Some(entry) = registry.contexts.get_mut(&context) {
@@ -150,8 +150,8 @@ fn take_down(registry: &mut Registry) -> Option<Removed> {
             context_node = registry.contexts.remove_node(&context);
         }
     }
-    let grant_node = match registry.grants.get(&(inode, grant)) {
-        Some(entry) if !entry.is_alive() => registry.remove_grant(&(inode, grant)),
+    let lease_node = match registry.leases.get(&(inode, lease)) {
+        Some(entry) if !entry.is_alive() => registry.remove_lease(&(inode, lease)),
         _ => None,
     };
     Some(Removed {
@@ -159,7 +159,7 @@ fn take_down(registry: &mut Registry) -> Option<Removed> {
         by_context,
         context: context_node,
         owner: owner_node,
-        _grant: grant_node,
+        _lease: lease_node,
     })
 }
 
@@ -191,7 +191,7 @@ fn next_doubtful(last: InodeId, all: bool) -> Option<InodeId> {
     if !all {
         return registry.doubts.take_after(last);
     }
-    let last = (last, ContextId::LAST, GrantId::LAST);
+    let last = (last, ContextId::LAST, LeaseId::LAST);
     Some(key_after(&registry.holdings, last)?.0)
 }
 
@@ -209,7 +209,7 @@ pub(crate) fn reconcile(inode: InodeId) {
     if !registry::any() {
         return;
     }
-    let mut next = (inode, ContextId::FIRST, GrantId::FIRST);
+    let mut next = (inode, ContextId::FIRST, LeaseId::FIRST);
     loop {
         let key = match registry::lock().as_ref() {
             Some(registry) => key_from(&registry.holdings, next),

@@ -7,17 +7,17 @@
 //!
 //! A lease exists twice: as the kernel's `struct file_lease`, one for all ranges of an open file,
 //! which is seen in `/proc/locks` and ends with the file, and as a [`lease_state`], which pins depend on.
-//! They come about together: the grant is prepared, and is nothing to anybody yet; then the kernel
+//! They come about together: the lease record is prepared, and is nothing to anybody yet; then the kernel
 //! is asked for its lease, and when it has no reason left to refuse, under `flc_lock`, conflicts of
-//! ranges are settled ([`Leases::admit`]) and the grant is there ([`Leases::commit`]). They end
+//! ranges are settled ([`Leases::admit`]) and the lease record is there ([`Leases::commit`]). They end
 //! each in its own way:
 //!
-//! * F_UNLCK: the kernel asks [`Leases::release`] under `flc_lock`, which forgets the grant or
+//! * F_UNLCK: the kernel asks [`Leases::release`] under `flc_lock`, which forgets the lease record or
 //!   refuses; so either both go or neither.
 //! * last close: the kernel takes its lease away first, then the file system's `release` calls
-//!   [`closed`]. In between the grant is in force with nobody who could use it.
+//!   [`closed`]. In between the lease record is in force with nobody who could use it.
 //! * a break times out: [`Leases::timed_out`] forgets all ranges that can be broken, and if there
-//!   is no other, the grant. That can happen while a range is being added, which then has failed.
+//!   is no other, the lease record. That can happen while a range is being added, which then has failed.
 //!   As with a classic lease, time is up when somebody looks: who breaks leases, and who is refused
 //!   one ([`time_out`]). Whoever had it broken may be gone by then.
 //!
@@ -25,15 +25,15 @@
 //!
 //! The kernel asks about permission last. Here it is asked first, before the registry's lock is
 //! taken: who has no right to a lease costs nobody anything. What only the kernel can ask (a
-//! security module) it still asks before the grant is there.
+//! security module) it still asks before the lease record is there.
 //!
 //! # Leases that come while an operation is at it
 //!
 //! Consider an operation that has asked about leases, and found none, just before one is taken. It goes
 //! on to take blocks away, and would do so after `fcntl()` has returned; the holder would see what the
 //! file had, and then see it gone. The operation holds the invalidate lock from its question to its
-//! end, so who takes a lease waits for that lock once, when the grant is there: what was asked before
-//! has ended by then, and what is asked later finds the grant. Nothing that holds the lock waits for
+//! end, so who takes a lease waits for that lock once, when the lease record is there: what was asked before
+//! has ended by then, and what is asked later finds the lease record. Nothing that holds the lock waits for
 //! a lease (`super::breaking` drops it for that).
 //!
 //! A signal names a descriptor and no range. So a break concerns all ranges of the open file that
@@ -44,7 +44,7 @@ use super::{
     deferred,
     host::Host,
     lease_ranges::{
-        Piece,
+        LeaseRange,
         ALL, //
     },
     lease_state::{
@@ -203,7 +203,7 @@ fn time_out(inode: &Inode) -> Result {
 
 /// Returns the first range that a file's lease has among some pages and that nobody waits for to
 /// go.
-pub(super) fn held<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Option<Piece> {
+pub(super) fn held<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Option<LeaseRange> {
     if !lease::is_leased::<Fcntl<H>>(file) {
         return None;
     }

@@ -39,7 +39,7 @@ use crate::rust::{
 ///
 /// `start < end`; unless the pages lie in one folio, the run begins and ends at folio boundaries.
 #[derive(Clone, Copy)]
-pub(crate) struct Run {
+pub(crate) struct FolioRun {
     /// First page of the file.
     pub(crate) start: u64,
     /// The page behind the last.
@@ -52,7 +52,7 @@ pub(crate) struct Run {
     pub(crate) order: u8,
 }
 
-impl Run {
+impl FolioRun {
     /// Returns the first page of the folio that holds a page.
     fn floor(&self, page: u64) -> u64 {
         page & !((1 << self.order) - 1)
@@ -74,7 +74,7 @@ impl Run {
     }
 
     /// Says whether `next` goes on where this run ends, in the same manner.
-    pub(super) fn continues_with(&self, next: &Run) -> bool {
+    pub(super) fn continues_with(&self, next: &FolioRun) -> bool {
         self.end == next.start
             && self.pfn + (self.end - self.start) == next.pfn
             && self.refs == next.refs
@@ -84,8 +84,8 @@ impl Run {
     }
 
     /// Returns the part of the run between two pages.
-    fn part(&self, start: u64, end: u64) -> Run {
-        Run {
+    fn part(&self, start: u64, end: u64) -> FolioRun {
+        FolioRun {
             start,
             end,
             pfn: self.pfn + (start - self.start),
@@ -94,20 +94,20 @@ impl Run {
     }
 
     /// Returns the part of the run behind a page of it, if there is one.
-    fn behind(&self, page: u64) -> Option<Run> {
+    fn behind(&self, page: u64) -> Option<FolioRun> {
         (page < self.end).then(|| self.part(page, self.end))
     }
 
     /// Returns what is left, if anything, when a folio of the run loses so many references; or
     /// nothing if that is not one run.
-    fn without(&self, folio: &Range<u64>, refs: u64) -> Option<Option<Run>> {
+    fn without(&self, folio: &Range<u64>, refs: u64) -> Option<Option<FolioRun>> {
         let begins = folio.start <= self.start;
         if begins && refs == self.refs {
             return Some(self.behind(folio.end));
         }
         let is_all = begins && self.end <= folio.end;
         is_all.then(|| {
-            Some(Run {
+            Some(FolioRun {
                 refs: self.refs - refs,
                 ..*self
             })
@@ -148,7 +148,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    fn of(run: &Run) -> Self {
+    fn of(run: &FolioRun) -> Self {
         Self {
             start: run.start,
             pfn: run.pfn,
@@ -157,8 +157,8 @@ impl Stored {
         }
     }
 
-    fn run_to(&self, last: u64) -> Run {
-        Run {
+    fn run_to(&self, last: u64) -> FolioRun {
+        FolioRun {
             start: self.start,
             end: last + 1,
             pfn: self.pfn,
@@ -168,7 +168,7 @@ impl Stored {
     }
 }
 
-fn run_of((last, run): (&u64, &Stored)) -> Run {
+fn run_of((last, run): (&u64, &Stored)) -> FolioRun {
     run.run_to(*last)
 }
 
@@ -252,15 +252,15 @@ impl Pool {
 /// # Invariants
 ///
 /// The runs are disjoint, no two touch the same folio, and each has references. The tree is empty if
-/// there is [`Runs::only`].
-pub(crate) struct Runs {
+/// there is [`FolioRuns::only`].
+pub(crate) struct FolioRuns {
     /// The last page of the only run, and the run.
     only: Option<(u64, Stored)>,
     /// By the last page.
     tree: RBTree<u64, Stored>,
 }
 
-impl Runs {
+impl FolioRuns {
     pub(super) fn new() -> Self {
         Self {
             only: None,
@@ -273,16 +273,16 @@ impl Runs {
     }
 
     /// Returns the run that is there without a node.
-    fn only(&self) -> Option<Run> {
+    fn only(&self) -> Option<FolioRun> {
         self.only.as_ref().map(|(last, run)| run.run_to(*last))
     }
 
-    fn set_only(&mut self, run: Option<Run>) {
+    fn set_only(&mut self, run: Option<FolioRun>) {
         self.only = run.map(|run| (run.end - 1, Stored::of(&run)));
     }
 
     /// Gives the only run a node, which is there, as it is to be divided or to get neighbours.
-    fn plant(&mut self, pool: &mut Pool) {
+    fn grow_to_tree(&mut self, pool: &mut Pool) {
         if let Some(run) = self.only() {
             self.only = None;
             self.put(run, pool);
@@ -290,7 +290,7 @@ impl Runs {
     }
 
     /// Takes the node from a run that is the only one.
-    fn uproot(&mut self, pool: &mut Pool) {
+    fn shrink_to_inline(&mut self, pool: &mut Pool) {
         let only = self
             .tree
             .cursor_front()
@@ -303,7 +303,7 @@ impl Runs {
     }
 
     /// Returns the first run that ends behind a page: the one that holds it, or the next.
-    pub(super) fn at_or_after(&self, page: u64) -> Option<Run> {
+    pub(super) fn at_or_after(&self, page: u64) -> Option<FolioRun> {
         if let Some(only) = self.only() {
             return Some(only).filter(|run| run.end > page);
         }
@@ -313,7 +313,7 @@ impl Runs {
     }
 
     /// Returns all runs that hold pages of a range.
-    pub(super) fn within(&self, pages: Range<u64>) -> impl Iterator<Item = Run> + '_ {
+    pub(super) fn within(&self, pages: Range<u64>) -> impl Iterator<Item = FolioRun> + '_ {
         let only = self.only().filter(|run| run.end > pages.start);
         let several = range(&self.tree, pages.start).map(|(last, run)| run.run_to(last));
         Iterator::chain(only.into_iter(), several).take_while(move |run| run.start < pages.end)
@@ -361,19 +361,19 @@ impl Runs {
         }
     }
 
-    /// Returns the number of nodes that [`Runs::add`] may need for a run.
-    pub(super) fn nodes_for(&self, run: &Run) -> usize {
+    /// Returns the number of nodes that [`FolioRuns::add`] may need for a run.
+    pub(super) fn nodes_for(&self, run: &FolioRun) -> usize {
         // The only one so far gets a node, too. Each run in the way is divided at most twice, and leaves
         // a gap before it.
         2 + 3 * self.within(run.span()).count()
     }
 
-    /// Adds references. There are as many nodes in the pool as [`Runs::nodes_for`] said.
-    pub(super) fn add(&mut self, new: Run, pool: &mut Pool) {
+    /// Adds references. There are as many nodes in the pool as [`FolioRuns::nodes_for`] said.
+    pub(super) fn add(&mut self, new: FolioRun, pool: &mut Pool) {
         if self.is_empty() {
             return self.set_only(Some(new));
         }
-        self.plant(pool);
+        self.grow_to_tree(pool);
         let mut at = new.start;
         while at < new.end {
             let floor = new.floor(at);
@@ -403,7 +403,7 @@ impl Runs {
                     self.divide(end, pool);
                     if let Some(old) = self.take(floor, pool) {
                         let start = old.start.min(at);
-                        let union = Run {
+                        let union = FolioRun {
                             start,
                             end: old.end.max(end.min(new.end)),
                             pfn: old.pfn - (old.start - start),
@@ -418,7 +418,7 @@ impl Runs {
         }
         self.join(new.start, pool);
         self.join(new.end, pool);
-        self.uproot(pool);
+        self.shrink_to_inline(pool);
     }
 
     /// Takes folios from one on away, as long as they have just so many references each and a
@@ -433,7 +433,7 @@ impl Runs {
         condition: impl Fn(u64) -> bool,
         pool: &mut Pool,
     ) -> u64 {
-        let folios_of = |run: &Run| {
+        let folios_of = |run: &FolioRun| {
             if run.floor(run.start) != first.index || run.order != first.order || run.refs != refs {
                 return 0;
             }
@@ -459,7 +459,7 @@ impl Runs {
                 Some(rest) => *stored = Stored::of(&rest),
                 None => {
                     pool.keep(cursor.remove_current().1.into_reservation());
-                    self.uproot(pool);
+                    self.shrink_to_inline(pool);
                 }
             }
         }
@@ -483,7 +483,7 @@ impl Runs {
                     return refs;
                 }
                 None if !pool.fill_for_unpin() => return 0,
-                None => self.plant(pool),
+                None => self.grow_to_tree(pool),
             }
         }
         let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&pages.start) else {
@@ -509,12 +509,12 @@ impl Runs {
                 if rest.start == run.start {
                     self.join(run.start, pool);
                     self.join(run.end, pool);
-                    self.uproot(pool);
+                    self.shrink_to_inline(pool);
                 }
             }
             Some(None) => {
                 pool.keep(cursor.remove_current().1.into_reservation());
-                self.uproot(pool);
+                self.shrink_to_inline(pool);
             }
             None if !pool.fill_for_unpin() => return 0,
             None => self.leave_some(run, pages.end, run.refs - refs, pool),
@@ -524,12 +524,12 @@ impl Runs {
 
     /// Makes the part of a run before a page one of its own, with fewer references. There is a node
     /// for it.
-    fn leave_some(&mut self, run: Run, end: u64, refs: u64, pool: &mut Pool) {
+    fn leave_some(&mut self, run: FolioRun, end: u64, refs: u64, pool: &mut Pool) {
         let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&run.start) else {
             return;
         };
         *cursor.current_mut().1 = Stored::of(&run.part(end, run.end));
-        let mut some = Run {
+        let mut some = FolioRun {
             refs,
             ..run.part(run.start, end)
         };
@@ -539,7 +539,7 @@ impl Runs {
         if let Some(before) = before.filter(|before| before.continues_with(&some)) {
             if let Some(node) = cursor.remove_prev() {
                 pool.keep(node.into_reservation());
-                some = Run {
+                some = FolioRun {
                     end: some.end,
                     ..before
                 };
@@ -581,7 +581,7 @@ impl Runs {
     }
 
     /// Takes out the first run that ends behind a page.
-    fn take(&mut self, page: u64, pool: &mut Pool) -> Option<Run> {
+    fn take(&mut self, page: u64, pool: &mut Pool) -> Option<FolioRun> {
         let run = self.at_or_after(page)?;
         let node = self.tree.remove_node(&(run.end - 1))?;
         pool.keep(node.into_reservation());
@@ -589,7 +589,7 @@ impl Runs {
     }
 
     /// Puts a run in, which nothing overlaps. There is a node for it.
-    fn put(&mut self, run: Run, pool: &mut Pool) {
+    fn put(&mut self, run: FolioRun, pool: &mut Pool) {
         if let Some(node) = pool.take() {
             self.tree
                 .insert(node.into_node(run.end - 1, Stored::of(&run)));

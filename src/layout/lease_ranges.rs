@@ -2,9 +2,9 @@
 
 //! Which pages of a file a lease covers, and in which way.
 //!
-//! A lease belongs to an open file, which may hold any number of ranges, each of one [`Kind`]. What
-//! is asked for replaces what was there; neighbours of one kind become one range, and giving back
-//! the middle of a range leaves two.
+//! A lease belongs to an open file, which may hold up to [`LeaseRanges::MAX`] ranges, each of one
+//! [`Kind`]. A request replaces what the file has of its pages. Neighbours of one kind become one
+//! range, and releasing the middle of a range leaves two.
 
 use super::lease_state::Kind;
 use core::ops::Range;
@@ -18,61 +18,60 @@ pub(crate) const ALL: Range<u64> = 0..1 << (u64::BITS as usize - PAGE_SHIFT);
 
 /// Neighbouring pages under a lease of one kind.
 #[derive(Clone, Copy)]
-pub(crate) struct Piece {
+pub(crate) struct LeaseRange {
     /// First page.
     pub(crate) start: u64,
-    /// The page behind the last.
+    /// The page after the last.
     pub(crate) end: u64,
     /// The kind of lease.
     pub(crate) kind: Kind,
 }
 
-/// What a lease covers.
+/// The ranges of a lease.
 ///
 /// # Invariants
 ///
-/// Pieces are not empty, disjoint and in order; those of one kind do not touch.
-pub(super) struct Cover(KVec<Piece>);
+/// Ranges are not empty, disjoint and in order; those of one kind do not touch.
+pub(super) struct LeaseRanges(KVec<LeaseRange>);
 
-impl Cover {
-    /// The most pieces: who wants more of one file uses another descriptor. All of them may have
-    /// to be looked at with interrupts disabled.
+impl LeaseRanges {
+    /// The largest number of ranges. All of them may have to be visited with interrupts disabled; a
+    /// process that wants more of one file opens it again.
     pub(super) const MAX: usize = 256;
 
-    /// Returns nothing.
+    /// Returns an empty set.
     pub(super) const fn new() -> Self {
-        // INVARIANT: There are no pieces.
+        // INVARIANT: There are no ranges.
         Self(KVec::new())
     }
 
-    /// Returns nothing, with the memory for a change of a cover of `pieces`.
+    /// Returns an empty set with room for a change of one that has `ranges` ranges.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn with_room(pieces: usize) -> Result<Self> {
-        // INVARIANT: There are no pieces.
-        Ok(Self(KVec::with_capacity(pieces + 2, GFP_KERNEL)?))
+    pub(super) fn with_room(ranges: usize) -> Result<Self> {
+        // INVARIANT: There are no ranges.
+        Ok(Self(KVec::with_capacity(ranges + 2, GFP_KERNEL)?))
     }
 
-    /// Says whether there is the memory for a change of `old`.
-    pub(super) fn has_room_for(&self, old: &Cover) -> bool {
+    /// Says whether there is room for a change of `old`.
+    pub(super) fn has_room_for(&self, old: &LeaseRanges) -> bool {
         self.0.capacity() >= old.0.len() + 2
     }
 
-    /// Becomes what `old` is with a range of another kind, or of none. There must be
-    /// room for it.
+    /// Sets this to `old` with `pages` changed to `kind`, or removed if that is [`None`].
     ///
     /// # Errors
     ///
-    /// `ENOMEM` if there is none.
+    /// `ENOMEM` without room for it.
     pub(super) fn assign(
         &mut self,
-        old: &[Piece],
+        old: &[LeaseRange],
         pages: &Range<u64>,
         kind: Option<Kind>,
     ) -> Result {
-        let joins = |piece: &Piece| {
+        let joins = |piece: &LeaseRange| {
             Some(piece.kind) == kind && piece.start <= pages.end && pages.start <= piece.end
         };
         self.0.clear();
@@ -95,23 +94,23 @@ impl Cover {
         Ok(())
     }
 
-    /// Appends a piece, unless it is empty.
+    /// Appends a range, unless it is empty.
     fn append(&mut self, start: u64, end: u64, kind: Kind) -> Result {
         if start < end {
             self.0
-                .push_within_capacity(Piece { start, end, kind })
+                .push_within_capacity(LeaseRange { start, end, kind })
                 .map_err(|_| ENOMEM)?;
         }
         Ok(())
     }
 
-    /// Returns the pieces.
-    pub(super) fn pieces(&self) -> &[Piece] {
+    /// Returns all ranges.
+    pub(super) fn as_slice(&self) -> &[LeaseRange] {
         &self.0
     }
 
-    /// Returns the pieces that have pages of a range.
-    pub(super) fn within(&self, pages: &Range<u64>) -> impl Iterator<Item = &Piece> {
+    /// Returns the ranges that have some of the pages.
+    pub(super) fn within(&self, pages: &Range<u64>) -> impl Iterator<Item = &LeaseRange> {
         let first = self.0.partition_point(|piece| piece.end <= pages.start);
         let end = pages.end;
         self.0
@@ -120,7 +119,7 @@ impl Cover {
             .take_while(move |piece| piece.start < end)
     }
 
-    /// Says whether all pages of a range are under strong leases.
+    /// Says whether all the pages are under strong leases.
     pub(super) fn holds(&self, pages: &Range<u64>) -> bool {
         let mut page = pages.start;
         for piece in self.within(pages) {
@@ -132,7 +131,7 @@ impl Cover {
         page >= pages.end
     }
 
-    /// Forgets what can be broken.
+    /// Removes the breakable ranges.
     pub(super) fn keep_strong(&mut self) {
         self.0.retain(|piece| piece.kind.is_strong());
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Grants: what a layout lease is to the registry.
+//! Lease records: what a layout lease is to the registry.
 //!
 //! # States of a lease
 //!
@@ -19,7 +19,7 @@
 //! * **Orphaned**: the file is closed and unmapped, and pins taken under the lease live on. The
 //!   lease keeps its force against others until the last of them ends, but nobody can pin under it
 //!   any more. Only a strong lease gets here, as a breakable one has no pins.
-//! * Gone: an orphaned grant without pins counts as gone at once; its memory goes a little later.
+//! * Gone: an orphaned lease record without pins counts as gone at once; its memory goes a little later.
 //!
 //! # Changes
 //!
@@ -41,13 +41,13 @@
 
 use super::{
     lease_ranges::{
-        Cover,
-        Piece,
+        LeaseRange,
+        LeaseRanges,
         ALL, //
     },
     registry::{
         self,
-        GrantKey,
+        LeaseKey,
         Registry, //
     }, //
 };
@@ -121,11 +121,11 @@ impl State {
     }
 }
 
-/// Which grant. Numbers are not used twice.
+/// Which lease record. Numbers are not used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct GrantId(pub(super) u64);
+pub(crate) struct LeaseId(pub(super) u64);
 
-impl GrantId {
+impl LeaseId {
     pub(super) const FIRST: Self = Self(0);
     pub(super) const LAST: Self = Self(u64::MAX);
 
@@ -143,7 +143,7 @@ struct Change {
     kind: Option<Kind>,
     /// What the lease is to cover. When the change is made: what it did before, whose memory is
     /// freed without the lock.
-    cover: Cover,
+    ranges: LeaseRanges,
     /// The process that is to hold the lease, if that changes; then the one that did.
     holder: Option<ThreadGroup>,
     is_made: bool,
@@ -152,9 +152,9 @@ struct Change {
 }
 
 /// A lease on a file.
-pub(super) struct Grant {
+pub(super) struct LeaseRecord {
     /// What is in force. Empty if the file's first lease is not there yet.
-    cover: Cover,
+    ranges: LeaseRanges,
     /// The change that is under way.
     change: Option<Change>,
     pub(super) state: State,
@@ -166,7 +166,7 @@ pub(super) struct Grant {
     breaking: bool,
 }
 
-impl Grant {
+impl LeaseRecord {
     /// Says whether the lease is in force.
     pub(super) fn is_alive(&self) -> bool {
         self.state != State::Orphaned || self.uses != 0
@@ -174,12 +174,12 @@ impl Grant {
 
     /// Says whether the current process may pin pages under the lease.
     pub(super) fn permits_pins(&self, pages: &Range<u64>) -> bool {
-        self.state != State::Orphaned && self.holder.is_current() && self.cover.holds(pages)
+        self.state != State::Orphaned && self.holder.is_current() && self.ranges.holds(pages)
     }
 
     /// Returns the kind of lease on a page that is pinned.
     pub(super) fn kind_at(&self, page: u64) -> Option<Kind> {
-        let piece = self.cover.within(&(page..page + 1)).next()?;
+        let piece = self.ranges.within(&(page..page + 1)).next()?;
         Some(piece.kind)
     }
 
@@ -191,19 +191,19 @@ impl Grant {
 
     /// Says whether nothing is left of the lease, nor is to come.
     fn is_over(&self) -> bool {
-        self.cover.pieces().is_empty() && self.change.is_none()
+        self.ranges.as_slice().is_empty() && self.change.is_none()
     }
 
     fn has_breakable(&self, pages: &Range<u64>) -> bool {
-        self.cover
+        self.ranges
             .within(pages)
             .any(|piece| !piece.kind.is_strong())
     }
 
     fn keep_strong(&mut self) {
-        self.cover.keep_strong();
+        self.ranges.keep_strong();
         if let Some(change) = self.change.as_mut().filter(|change| !change.is_made) {
-            change.cover.keep_strong();
+            change.ranges.keep_strong();
             change.is_late = true;
         }
         self.breaking = false;
@@ -214,7 +214,7 @@ impl Grant {
 pub(crate) enum Prepared {
     /// Some of it: the kernel's lease changes.
     Some,
-    /// Nothing: the kernel's lease goes, and with it the grant ([`release`]). Nothing is under way.
+    /// Nothing: the kernel's lease goes, and with it the lease record ([`release`]). Nothing is under way.
     Nothing,
 }
 
@@ -234,12 +234,12 @@ pub(crate) fn change(
 ) -> Result<Prepared> {
     let holder = ThreadGroup::current().ok_or(ESRCH)?;
     let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-    let mut cover = Cover::with_room(0)?;
-    let prepared = |cover, holder| Change {
+    let mut ranges = LeaseRanges::with_room(0)?;
+    let prepared = |ranges, holder| Change {
         task: TaskId::current(),
         pages: pages.clone(),
         kind,
-        cover,
+        ranges,
         holder,
         is_made: false,
         is_late: false,
@@ -248,14 +248,14 @@ pub(crate) fn change(
         let mut guard = registry::lock();
         let registry = guard.as_mut().ok_or(ENODEV)?;
         registry.check_change(inode, file, pages, kind)?;
-        let Some(grant) = registry.grant_of_file(inode, file) else {
-            cover.assign(&[], pages, kind)?;
-            let key = (inode, GrantId(registry.next_id()));
-            registry.insert_grant(node.into_node(
+        let Some(lease) = registry.lease_of_file(inode, file) else {
+            ranges.assign(&[], pages, kind)?;
+            let key = (inode, LeaseId(registry.next_id()));
+            registry.insert_lease(node.into_node(
                 key,
-                Grant {
-                    cover: Cover::new(),
-                    change: Some(prepared(cover, None)),
+                LeaseRecord {
+                    ranges: LeaseRanges::new(),
+                    change: Some(prepared(ranges, None)),
                     state: State::Active(file),
                     holder,
                     uses: 0,
@@ -264,23 +264,23 @@ pub(crate) fn change(
             ));
             return Ok(Prepared::Some);
         };
-        if grant.change.is_some() {
+        if lease.change.is_some() {
             return Err(EAGAIN);
         }
-        if !cover.has_room_for(&grant.cover) {
-            let pieces = grant.cover.pieces().len();
+        if !ranges.has_room_for(&lease.ranges) {
+            let as_slice = lease.ranges.as_slice().len();
             drop(guard);
-            cover = Cover::with_room(pieces)?;
+            ranges = LeaseRanges::with_room(as_slice)?;
             continue;
         }
-        cover.assign(grant.cover.pieces(), pages, kind)?;
-        if cover.pieces().len() > Cover::MAX {
+        ranges.assign(lease.ranges.as_slice(), pages, kind)?;
+        if ranges.as_slice().len() > LeaseRanges::MAX {
             return Err(enolck());
         }
-        if cover.pieces().is_empty() {
+        if ranges.as_slice().is_empty() {
             return Ok(Prepared::Nothing);
         }
-        grant.change = Some(prepared(cover, kind.is_some().then_some(holder)));
+        lease.change = Some(prepared(ranges, kind.is_some().then_some(holder)));
         return Ok(Prepared::Some);
     }
 }
@@ -310,38 +310,38 @@ pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<LeaseView> {
     let mut guard = registry::lock();
     let registry = guard.as_mut().ok_or(ENODEV)?;
     let is_first = registry
-        .grant_of_file(inode, file)
-        .is_some_and(|grant| grant.cover.pieces().is_empty());
+        .lease_of_file(inode, file)
+        .is_some_and(|lease| lease.ranges.as_slice().is_empty());
     if !is_first {
         registry.check_prepared(inode, file)?;
     }
-    let grant = registry.grant_of_file(inode, file).ok_or(EAGAIN)?;
-    let change = grant
+    let lease = registry.lease_of_file(inode, file).ok_or(EAGAIN)?;
+    let change = lease
         .change
         .as_mut()
         .filter(|change| change.task == TaskId::current())
         .ok_or(EAGAIN)?;
     if !change.is_made {
         change.is_made = true;
-        core::mem::swap(&mut grant.cover, &mut change.cover);
+        core::mem::swap(&mut lease.ranges, &mut change.ranges);
         if let Some(holder) = &mut change.holder {
-            core::mem::swap(&mut grant.holder, holder);
+            core::mem::swap(&mut lease.holder, holder);
         }
     }
     // The time is up for all that can be broken, so without that there is nothing to wait for.
-    grant.breaking &= grant.has_breakable(&ALL);
+    lease.breaking &= lease.has_breakable(&ALL);
     Ok(LeaseView {
-        is_exclusive: grant
-            .cover
-            .pieces()
+        is_exclusive: lease
+            .ranges
+            .as_slice()
             .iter()
             .any(|piece| piece.kind == Kind::Exclusive),
-        is_breaking: grant.breaking,
-        is_own: grant.holder.is_current(),
+        is_breaking: lease.breaking,
+        is_own: lease.holder.is_current(),
     })
 }
 
-/// Ends the change of the current task, whether it was made or refused, and with it the grant if
+/// Ends the change of the current task, whether it was made or refused, and with it the lease record if
 /// that leaves nothing of it. Returns whether the file has a lease.
 pub(crate) fn end_change(inode: InodeId, file: FileId) -> bool {
     let (is_left, removed) = {
@@ -349,16 +349,16 @@ pub(crate) fn end_change(inode: InodeId, file: FileId) -> bool {
         let Some(registry) = guard.as_mut() else {
             return false;
         };
-        let Some(grant) = registry.grant_of_file(inode, file) else {
+        let Some(lease) = registry.lease_of_file(inode, file) else {
             return false;
         };
-        if grant.own_change().is_none() {
-            return !grant.cover.pieces().is_empty();
+        if lease.own_change().is_none() {
+            return !lease.ranges.as_slice().is_empty();
         }
-        let change = grant.change.take();
-        let is_over = grant.is_over();
-        let grant = is_over.then(|| registry.remove_grant_of_file(inode, file));
-        (!is_over, (change, grant))
+        let change = lease.change.take();
+        let is_over = lease.is_over();
+        let lease = is_over.then(|| registry.remove_lease_of_file(inode, file));
+        (!is_over, (change, lease))
     };
     drop(removed);
     is_left
@@ -372,10 +372,10 @@ pub(crate) fn end_change(inode: InodeId, file: FileId) -> bool {
 /// changing it.
 pub(crate) fn release(inode: InodeId, file: FileId) -> Result {
     let removed = match registry::lock().as_mut() {
-        Some(registry) => match registry.grant_of_file(inode, file) {
-            Some(grant) if grant.change.is_some() => return Err(EAGAIN),
-            Some(grant) if grant.uses != 0 => return Err(EBUSY),
-            _ => registry.remove_grant_of_file(inode, file),
+        Some(registry) => match registry.lease_of_file(inode, file) {
+            Some(lease) if lease.change.is_some() => return Err(EAGAIN),
+            Some(lease) if lease.uses != 0 => return Err(EBUSY),
+            _ => registry.remove_lease_of_file(inode, file),
         },
         None => None,
     };
@@ -390,13 +390,13 @@ pub(crate) fn end(inode: InodeId, file: FileId) -> Option<State> {
         return None;
     }
     let removed = match registry::lock().as_mut() {
-        Some(registry) => match registry.grant_of_file(inode, file) {
-            Some(grant) if grant.uses != 0 => {
-                grant.state = State::Orphaned;
-                grant.keep_strong();
+        Some(registry) => match registry.lease_of_file(inode, file) {
+            Some(lease) if lease.uses != 0 => {
+                lease.state = State::Orphaned;
+                lease.keep_strong();
                 return Some(State::Orphaned);
             }
-            _ => registry.remove_grant_of_file(inode, file),
+            _ => registry.remove_lease_of_file(inode, file),
         },
         None => None,
     };
@@ -407,14 +407,14 @@ pub(crate) fn end(inode: InodeId, file: FileId) -> Option<State> {
 /// left then.
 pub(crate) fn time_out(inode: InodeId, file: FileId) -> bool {
     let removed = match registry::lock().as_mut() {
-        Some(registry) => match registry.grant_of_file(inode, file) {
-            Some(grant) => {
-                grant.keep_strong();
-                if !grant.cover.pieces().is_empty() {
+        Some(registry) => match registry.lease_of_file(inode, file) {
+            Some(lease) => {
+                lease.keep_strong();
+                if !lease.ranges.as_slice().is_empty() {
                     return false;
                 }
-                if grant.is_over() {
-                    registry.remove_grant_of_file(inode, file)
+                if lease.is_over() {
+                    registry.remove_lease_of_file(inode, file)
                 } else {
                     // Who changes it ends it.
                     None
@@ -430,16 +430,16 @@ pub(crate) fn time_out(inode: InodeId, file: FileId) -> bool {
 
 /// Returns the first range that a file's lease has among some pages, and that nobody waits for to
 /// go.
-pub(crate) fn held(inode: InodeId, file: FileId, pages: &Range<u64>) -> Option<Piece> {
+pub(crate) fn held(inode: InodeId, file: FileId, pages: &Range<u64>) -> Option<LeaseRange> {
     if !registry::any() {
         return None;
     }
     let mut guard = registry::lock();
-    let grant = guard.as_mut()?.grant_of_file(inode, file)?;
-    let held = grant
-        .cover
+    let lease = guard.as_mut()?.lease_of_file(inode, file)?;
+    let held = lease
+        .ranges
         .within(pages)
-        .find(|piece| !grant.breaking || piece.kind.is_strong())
+        .find(|piece| !lease.breaking || piece.kind.is_strong())
         .copied();
     held
 }
@@ -450,11 +450,11 @@ pub(crate) fn set_breaking(inode: InodeId, file: FileId) -> Option<Range<u64>> {
     let mut guard = registry::lock();
     let registry = guard.as_mut()?;
     let pages = registry.pages_to_break(inode);
-    let grant = registry.grant_of_file(inode, file)?;
-    if !grant.has_breakable(&pages) {
+    let lease = registry.lease_of_file(inode, file)?;
+    if !lease.has_breakable(&pages) {
         return None;
     }
-    grant.breaking = true;
+    lease.breaking = true;
     Some(pages)
 }
 
@@ -466,8 +466,8 @@ pub(crate) fn is_exempt(inode: InodeId, file: FileId) -> bool {
     };
     let pages = registry.pages_to_break(inode);
     registry
-        .grant_of_file(inode, file)
-        .is_none_or(|grant| grant.holder.is_current() || !grant.has_breakable(&pages))
+        .lease_of_file(inode, file)
+        .is_none_or(|lease| lease.holder.is_current() || !lease.has_breakable(&pages))
 }
 
 /// The pages that the current task breaks leases of, as long as the value lives. The kernel's code for
@@ -516,41 +516,44 @@ pub(crate) struct Standing {
 }
 
 impl Registry {
-    /// Returns the grants on an inode, dead ones included.
-    pub(super) fn grants_of(&self, inode: InodeId) -> impl Iterator<Item = (GrantId, &Grant)> {
-        registry::range(&self.grants, (inode, GrantId::FIRST))
+    /// Returns the lease records on an inode, dead ones included.
+    pub(super) fn leases_of(
+        &self,
+        inode: InodeId,
+    ) -> impl Iterator<Item = (LeaseId, &LeaseRecord)> {
+        registry::range(&self.leases, (inode, LeaseId::FIRST))
             .take_while(move |((of, _), _)| *of == inode)
-            .map(|((_, id), grant)| (id, grant))
+            .map(|((_, id), lease)| (id, lease))
     }
 
-    /// Returns the active grant that a file holds.
-    fn grant_of_file(&mut self, inode: InodeId, file: FileId) -> Option<&mut Grant> {
-        let id = self.grant_id_of_file(inode, file)?;
-        self.grants.get_mut(&(inode, id))
+    /// Returns the active lease record that a file holds.
+    fn lease_of_file(&mut self, inode: InodeId, file: FileId) -> Option<&mut LeaseRecord> {
+        let id = self.lease_id_of_file(inode, file)?;
+        self.leases.get_mut(&(inode, id))
     }
 
-    fn grant_id_of_file(&self, inode: InodeId, file: FileId) -> Option<GrantId> {
-        self.grants_of(inode)
-            .find(|(_, grant)| grant.state == State::Active(file))
+    fn lease_id_of_file(&self, inode: InodeId, file: FileId) -> Option<LeaseId> {
+        self.leases_of(inode)
+            .find(|(_, lease)| lease.state == State::Active(file))
             .map(|(id, _)| id)
     }
 
-    fn remove_grant_of_file(
+    fn remove_lease_of_file(
         &mut self,
         inode: InodeId,
         file: FileId,
-    ) -> Option<RBTreeNode<GrantKey, Grant>> {
-        let id = self.grant_id_of_file(inode, file)?;
-        self.remove_grant(&(inode, id))
+    ) -> Option<RBTreeNode<LeaseKey, LeaseRecord>> {
+        let id = self.lease_id_of_file(inode, file)?;
+        self.remove_lease(&(inode, id))
     }
 
     /// Says whether a lease on pages is in the way of one that another file wants.
     fn refuses(&self, inode: InodeId, file: FileId, pages: &Range<u64>, kind: Kind) -> bool {
-        self.grants_of(inode).any(|(_, grant)| {
-            grant.state != State::Active(file)
-                && grant.is_alive()
-                && grant.cover.within(pages).any(|piece| {
-                    !piece.kind.admits(kind) || (grant.state == State::Orphaned && kind.is_strong())
+        self.leases_of(inode).any(|(_, lease)| {
+            lease.state != State::Active(file)
+                && lease.is_alive()
+                && lease.ranges.within(pages).any(|piece| {
+                    !piece.kind.admits(kind) || (lease.state == State::Orphaned && kind.is_strong())
                 })
         })
     }
@@ -570,16 +573,16 @@ impl Registry {
             return Err(EAGAIN);
         }
         let held = self
-            .grants_of(inode)
-            .find(|(_, grant)| grant.state == State::Active(file));
-        let Some((id, grant)) = held else {
+            .leases_of(inode)
+            .find(|(_, lease)| lease.state == State::Active(file));
+        let Some((id, lease)) = held else {
             return kind.map(|_| ()).ok_or(EAGAIN);
         };
         match kind {
-            None if grant.cover.within(pages).next().is_none() => Err(EAGAIN),
-            Some(_) if grant.breaking => Err(EAGAIN),
+            None if lease.ranges.within(pages).next().is_none() => Err(EAGAIN),
+            Some(_) if lease.breaking => Err(EAGAIN),
             // Pins stay with the process that took them.
-            Some(_) if grant.uses != 0 && !grant.holder.is_current() => Err(EBUSY),
+            Some(_) if lease.uses != 0 && !lease.holder.is_current() => Err(EBUSY),
             Some(kind) if kind.is_strong() => Ok(()),
             _ if self.is_pinned_under((inode, id), pages) => Err(EBUSY),
             _ => Ok(()),
@@ -590,8 +593,8 @@ impl Registry {
     /// yet.
     fn check_prepared(&mut self, inode: InodeId, file: FileId) -> Result {
         let change = self
-            .grant_of_file(inode, file)
-            .and_then(Grant::own_change)
+            .lease_of_file(inode, file)
+            .and_then(LeaseRecord::own_change)
             .ok_or(EAGAIN)?;
         if change.is_made {
             return Ok(());
@@ -621,9 +624,9 @@ impl Registry {
     /// Returns what stands in the way of a change of the layout of pages.
     pub(crate) fn standing(&self, inode: InodeId, pages: &Range<u64>) -> Standing {
         let mut standing = Standing::default();
-        for (_, grant) in self.grants_of(inode).filter(|(_, grant)| grant.is_alive()) {
-            let own = grant.state != State::Orphaned && grant.holder.is_current();
-            for piece in grant.cover.within(pages) {
+        for (_, lease) in self.leases_of(inode).filter(|(_, lease)| lease.is_alive()) {
+            let own = lease.state != State::Orphaned && lease.holder.is_current();
+            for piece in lease.ranges.within(pages) {
                 match (piece.kind.is_strong(), own) {
                     (true, true) => standing.own_strong = true,
                     (true, false) => standing.other_strong = true,

@@ -12,7 +12,7 @@
 
 use super::{
     context::Owner,
-    folio_runs::Run,
+    folio_runs::FolioRun,
     host::Host,
     observer::Watch,
     registry,
@@ -212,9 +212,9 @@ fn runs_of<H: Host>(
     request: &Request<'_>,
     pages: Range<usize>,
     file: &FileSegment,
-) -> Result<Option<SmallVec<Run>>> {
+) -> Result<Option<SmallVec<FolioRun>>> {
     let inode = InodeId::of(file.path.inode());
-    let mut runs: SmallVec<Run> = SmallVec::new();
+    let mut runs: SmallVec<FolioRun> = SmallVec::new();
     let mut page = pages.start;
     let mut index = file.index;
     while page < pages.end {
@@ -227,7 +227,7 @@ fn runs_of<H: Host>(
         // The rest of the folio, each page of which was pinned by one reference.
         let left = (folio.pages().end - index).min((pages.end - page) as u64) as usize;
         let refs = request.in_a_row(page..page + left);
-        let run = Run {
+        let run = FolioRun {
             start: index,
             end: index + refs as u64,
             pfn: folio.pfn + (index - folio.index),

@@ -24,7 +24,7 @@ use kernel::{
 /// One node of each tree, as far as they are there. Dropping it only frees memory, which is allowed
 /// in any context.
 #[derive(Default)]
-pub(super) struct Kit {
+pub(super) struct PinNodes {
     pub(super) context: Option<RBTreeNodeReservation<ContextId, Context>>,
     pub(super) owner: Option<RBTreeNodeReservation<Owner, ContextId>>,
     pub(super) holding: Option<RBTreeNodeReservation<HoldingKey, Holding>>,
@@ -32,7 +32,7 @@ pub(super) struct Kit {
     pub(super) reservation: Option<RBTreeNodeReservation<ReservationKey, Reserved>>,
 }
 
-impl Kit {
+impl PinNodes {
     fn is_complete(&self) -> bool {
         self.context.is_some()
             && self.owner.is_some()
@@ -63,9 +63,9 @@ fn fill<K, V>(node: &mut Option<RBTreeNodeReservation<K, V>>) -> Result {
 }
 
 /// Nodes of one tree.
-struct Shelf<K, V>(KVec<RBTreeNodeReservation<K, V>>);
+struct FreeList<K, V>(KVec<RBTreeNodeReservation<K, V>>);
 
-impl<K, V> Shelf<K, V> {
+impl<K, V> FreeList<K, V> {
     /// Nodes that are kept.
     const ROOM: usize = 8;
 
@@ -88,15 +88,15 @@ impl<K, V> Shelf<K, V> {
 }
 
 /// Some of each.
-pub(super) struct Stock {
-    contexts: Shelf<ContextId, Context>,
-    owners: Shelf<Owner, ContextId>,
-    holdings: Shelf<HoldingKey, Holding>,
-    by_context: Shelf<ContextKey, ()>,
-    reservations: Shelf<ReservationKey, Reserved>,
+pub(super) struct NodeCache {
+    contexts: FreeList<ContextId, Context>,
+    owners: FreeList<Owner, ContextId>,
+    holdings: FreeList<HoldingKey, Holding>,
+    by_context: FreeList<ContextKey, ()>,
+    reservations: FreeList<ReservationKey, Reserved>,
 }
 
-impl Stock {
+impl NodeCache {
     /// Returns an empty stock.
     ///
     /// # Errors
@@ -104,22 +104,22 @@ impl Stock {
     /// `ENOMEM`.
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            contexts: Shelf::new()?,
-            owners: Shelf::new()?,
-            holdings: Shelf::new()?,
-            by_context: Shelf::new()?,
-            reservations: Shelf::new()?,
+            contexts: FreeList::new()?,
+            owners: FreeList::new()?,
+            holdings: FreeList::new()?,
+            by_context: FreeList::new()?,
+            reservations: FreeList::new()?,
         })
     }
 
     /// Adds what a kit lacks, as far as it is there, and says whether the kit is complete then.
-    pub(super) fn supply(&mut self, kit: &mut Kit) -> bool {
-        self.contexts.supply(&mut kit.context);
-        self.owners.supply(&mut kit.owner);
-        self.holdings.supply(&mut kit.holding);
-        self.by_context.supply(&mut kit.by_context);
-        self.reservations.supply(&mut kit.reservation);
-        kit.is_complete()
+    pub(super) fn supply(&mut self, nodes: &mut PinNodes) -> bool {
+        self.contexts.supply(&mut nodes.context);
+        self.owners.supply(&mut nodes.owner);
+        self.holdings.supply(&mut nodes.holding);
+        self.by_context.supply(&mut nodes.by_context);
+        self.reservations.supply(&mut nodes.reservation);
+        nodes.is_complete()
     }
 
     /// Puts back the memory of a reservation.
@@ -131,11 +131,11 @@ impl Stock {
     }
 
     /// Puts back what was not needed, or is not any more.
-    pub(super) fn put(&mut self, kit: Kit) {
-        self.contexts.put(kit.context);
-        self.owners.put(kit.owner);
-        self.holdings.put(kit.holding);
-        self.by_context.put(kit.by_context);
-        self.reservations.put(kit.reservation);
+    pub(super) fn put(&mut self, nodes: PinNodes) {
+        self.contexts.put(nodes.context);
+        self.owners.put(nodes.owner);
+        self.holdings.put(nodes.holding);
+        self.by_context.put(nodes.by_context);
+        self.reservations.put(nodes.reservation);
     }
 }

@@ -11,8 +11,8 @@ use super::{
         Owner, //
     },
     lease_state::{
-        GrantId,
         Kind, //
+        LeaseId,
     },
     registry::{
         self,
@@ -89,11 +89,11 @@ fn for_each_pinned(context: ContextId, mut each: impl FnMut(&PathRef)) {
     let mut next = next_holding(context, None);
     let mut shown = None;
     while let Some(key) = next {
-        let (_, inode, grant) = key;
+        let (_, inode, lease) = key;
         // The same file under another lease is the same file.
         if shown != Some(inode) {
-            reconcile_holding((inode, context, grant));
-            if let Some(path) = pinned_path((inode, context, grant)) {
+            reconcile_holding((inode, context, lease));
+            if let Some(path) = pinned_path((inode, context, lease)) {
                 each(&path);
                 shown = Some(inode);
             }
@@ -106,7 +106,7 @@ fn next_holding(context: ContextId, last: Option<ContextKey>) -> Option<ContextK
     let guard = registry::lock();
     let tree = &guard.as_ref()?.by_context;
     let key = match last {
-        None => key_from(tree, (context, InodeId::FIRST, GrantId::FIRST)),
+        None => key_from(tree, (context, InodeId::FIRST, LeaseId::FIRST)),
         Some(last) => key_after(tree, last),
     }?;
     (key.0 == context).then_some(key)
@@ -228,7 +228,7 @@ fn line_from(registry: &Registry, key: HoldingKey, page: u64) -> Option<Line> {
     /// Number of runs that are looked at in one go, with interrupts disabled.
     const BATCH: usize = 256;
 
-    let (inode, _, grant): (InodeId, ContextId, GrantId) = key;
+    let (inode, _, lease): (InodeId, ContextId, LeaseId) = key;
     let holding = registry.holdings.get(&key)?;
     let first = holding.runs.at_or_after(page)?;
     let end = holding
@@ -242,15 +242,15 @@ fn line_from(registry: &Registry, key: HoldingKey, page: u64) -> Option<Line> {
             })
         })
         .last()?;
-    let grant = registry.grants.get(&(inode, grant));
+    let lease = registry.leases.get(&(inode, lease));
     Some(Line {
         holding: key,
         path: holding.path.clone(),
         start: first.start,
         end,
-        kind: grant
-            .and_then(|grant| grant.kind_at(first.start))
+        kind: lease
+            .and_then(|lease| lease.kind_at(first.start))
             .map_or("-", Kind::name),
-        state: grant.map_or("orphaned", |grant| grant.state.name()),
+        state: lease.map_or("orphaned", |lease| lease.state.name()),
     })
 }

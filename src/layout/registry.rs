@@ -20,14 +20,14 @@ use super::{
         Owner, //
     },
     folio_runs::{
+        FolioRuns, //
         Pool,
-        Runs, //
     },
     lease_state::{
-        Grant,
-        GrantId, //
+        LeaseId, //
+        LeaseRecord,
     },
-    node_cache::Stock,
+    node_cache::NodeCache,
     uring_clones::ShareKey, //
 };
 use crate::rust::{
@@ -58,14 +58,14 @@ use kernel::{
     }, //
 };
 
-/// Identifies a grant, ordered by inode.
-pub(super) type GrantKey = (InodeId, GrantId);
+/// Identifies a lease record, ordered by inode.
+pub(super) type LeaseKey = (InodeId, LeaseId);
 
 /// Identifies a holding, ordered by inode.
-pub(super) type HoldingKey = (InodeId, ContextId, GrantId);
+pub(super) type HoldingKey = (InodeId, ContextId, LeaseId);
 
 /// The same, ordered by context.
-pub(super) type ContextKey = (ContextId, InodeId, GrantId);
+pub(super) type ContextKey = (ContextId, InodeId, LeaseId);
 
 /// Identifies a pin that is on its way, ordered by inode.
 pub(super) type ReservationKey = (InodeId, u64);
@@ -73,15 +73,15 @@ pub(super) type ReservationKey = (InodeId, u64);
 /// What a pin that is on its way is for: the context and lease, and the pages of the file.
 pub(super) type Reserved = (HoldingKey, Range<u64>);
 
-/// What no holding is called.
-const NONE: HoldingKey = (InodeId::FIRST, ContextId::FIRST, GrantId::FIRST);
+/// Terminates the list of the dead.
+const NONE: HoldingKey = (InodeId::FIRST, ContextId::FIRST, LeaseId::FIRST);
 
 /// What a context has pinned of a file under a lease.
 pub(super) struct Holding {
     /// Shared, because cloning the path itself takes locks that interrupt handlers must not wait
     /// for.
     pub(super) path: Arc<PathRef>,
-    pub(super) runs: Runs,
+    pub(super) runs: FolioRuns,
     /// Number of reservations.
     pub(super) reserved: u32,
     /// It is on the list of the dead.
@@ -95,7 +95,7 @@ impl Holding {
     pub(super) fn new(path: Arc<PathRef>) -> Self {
         Self {
             path,
-            runs: Runs::new(),
+            runs: FolioRuns::new(),
             reserved: 0,
             is_listed: false,
             next_dead: NONE,
@@ -110,17 +110,17 @@ impl Holding {
 
 /// Holdings without pins, to be taken down: a list through the holdings themselves, because
 /// there may be no memory when one gets there. They stay in their tree while they are on it.
-pub(super) struct Dead {
+pub(super) struct DeadList {
     first: HoldingKey,
 }
 
-impl Dead {
+impl DeadList {
     pub(super) fn is_empty(&self) -> bool {
         self.first == NONE
     }
 
     /// Puts a holding on the list if nothing is left of it.
-    pub(super) fn bury(&mut self, key: HoldingKey, holding: &mut Holding) {
+    pub(super) fn queue_dead(&mut self, key: HoldingKey, holding: &mut Holding) {
         if !holding.is_listed && holding.is_over() {
             holding.is_listed = true;
             holding.next_dead = core::mem::replace(&mut self.first, key);
@@ -185,7 +185,7 @@ impl Doubts {
 
 /// Everything that is known of leases and pins.
 pub(crate) struct Registry {
-    pub(super) grants: RBTree<GrantKey, Grant>,
+    pub(super) leases: RBTree<LeaseKey, LeaseRecord>,
     pub(super) contexts: RBTree<ContextId, Context>,
     /// The contexts that are alive, by what they are.
     pub(super) owners: RBTree<Owner, ContextId>,
@@ -195,17 +195,17 @@ pub(crate) struct Registry {
     pub(super) shares: RBTree<ShareKey, ()>,
     /// Pins on their way.
     pub(super) reservations: RBTree<ReservationKey, Reserved>,
-    pub(super) dead: Dead,
+    pub(super) dead: DeadList,
     pub(super) doubts: Doubts,
     /// Tasks that break leases, with what they want to take away.
     pub(super) breakers: RBTree<TaskId, (InodeId, Range<u64>)>,
     /// Memory for the runs of all holdings.
     pub(super) pool: Pool,
     /// Memory for the rest.
-    pub(super) stock: Stock,
+    pub(super) node_cache: NodeCache,
     /// Observes unpins; missing if the kernel lacks what that takes.
     pub(super) observer: Option<Arc<Observer>>,
-    /// The next number of a grant, context or reservation.
+    /// The next number of a lease record, context or reservation.
     next_id: u64,
 }
 
@@ -214,15 +214,15 @@ impl Registry {
         Ok(Self {
             observer,
             pool: Pool::new(),
-            stock: Stock::new()?,
-            grants: RBTree::new(),
+            node_cache: NodeCache::new()?,
+            leases: RBTree::new(),
             contexts: RBTree::new(),
             owners: RBTree::new(),
             holdings: RBTree::new(),
             by_context: RBTree::new(),
             shares: RBTree::new(),
             reservations: RBTree::new(),
-            dead: Dead { first: NONE },
+            dead: DeadList { first: NONE },
             doubts: Doubts::new(),
             breakers: RBTree::new(),
             next_id: 1,
@@ -236,16 +236,19 @@ impl Registry {
         id
     }
 
-    pub(super) fn insert_grant(&mut self, node: RBTreeNode<GrantKey, Grant>) {
-        GRANTS.add(1, Relaxed);
+    pub(super) fn insert_lease(&mut self, node: RBTreeNode<LeaseKey, LeaseRecord>) {
+        LEASES.add(1, Relaxed);
         // The key is new, so no node is replaced.
-        self.grants.insert(node);
+        self.leases.insert(node);
     }
 
-    /// Takes a grant out. The caller drops it without the lock.
-    pub(super) fn remove_grant(&mut self, key: &GrantKey) -> Option<RBTreeNode<GrantKey, Grant>> {
-        let node = self.grants.remove_node(key)?;
-        GRANTS.fetch_sub(1, Relaxed);
+    /// Takes a lease record out. The caller drops it without the lock.
+    pub(super) fn remove_lease(
+        &mut self,
+        key: &LeaseKey,
+    ) -> Option<RBTreeNode<LeaseKey, LeaseRecord>> {
+        let node = self.leases.remove_node(key)?;
+        LEASES.fetch_sub(1, Relaxed);
         Some(node)
     }
 
@@ -254,7 +257,7 @@ impl Registry {
         &self,
         inode: InodeId,
     ) -> impl Iterator<Item = (HoldingKey, &Holding)> {
-        range(&self.holdings, (inode, ContextId::FIRST, GrantId::FIRST))
+        range(&self.holdings, (inode, ContextId::FIRST, LeaseId::FIRST))
             .take_while(move |((of, _, _), _)| *of == inode)
     }
 
@@ -264,7 +267,7 @@ impl Registry {
         inode: InodeId,
         mut each: impl FnMut(HoldingKey, &mut Holding),
     ) {
-        let first = (inode, ContextId::FIRST, GrantId::FIRST);
+        let first = (inode, ContextId::FIRST, LeaseId::FIRST);
         let mut next = self.holdings.cursor_lower_bound_mut(&first);
         while let Some(mut cursor) = next {
             let (key, holding) = cursor.current_mut();
@@ -301,38 +304,38 @@ impl Registry {
     }
 
     /// Says whether pages are pinned under a lease, or about to be.
-    pub(super) fn is_pinned_under(&self, (inode, grant): GrantKey, pages: &Range<u64>) -> bool {
+    pub(super) fn is_pinned_under(&self, (inode, lease): LeaseKey, pages: &Range<u64>) -> bool {
         range(&self.reservations, (inode, 0))
             .take_while(|((of, _), _)| *of == inode)
-            .any(|(_, (holding, reserved))| holding.2 == grant && overlap(reserved, pages))
+            .any(|(_, (holding, reserved))| holding.2 == lease && overlap(reserved, pages))
             || self
                 .holdings_of(inode)
-                .any(|((_, _, under), holding)| under == grant && holding.runs.touch(pages))
+                .any(|((_, _, under), holding)| under == lease && holding.runs.touch(pages))
     }
 
     /// Counts a reservation or a holding's first pin against the lease.
-    pub(super) fn use_grant(&mut self, (inode, _, grant): HoldingKey) {
-        if let Some(grant) = self.grants.get_mut(&(inode, grant)) {
-            grant.uses += 1;
+    pub(super) fn use_lease(&mut self, (inode, _, lease): HoldingKey) {
+        if let Some(lease) = self.leases.get_mut(&(inode, lease)) {
+            lease.uses += 1;
         }
     }
 
-    /// Takes back what [`Registry::use_grant`] counted.
-    pub(super) fn unuse_grant(&mut self, (inode, _, grant): HoldingKey) {
-        if let Some(grant) = self.grants.get_mut(&(inode, grant)) {
-            grant.uses -= 1;
+    /// Takes back what [`Registry::use_lease`] counted.
+    pub(super) fn unuse_lease(&mut self, (inode, _, lease): HoldingKey) {
+        if let Some(lease) = self.leases.get_mut(&(inode, lease)) {
+            lease.uses -= 1;
         }
     }
 
     /// Puts a holding on the list of the dead, if nothing is left of it.
-    pub(super) fn bury(&mut self, key: HoldingKey) {
+    pub(super) fn queue_dead(&mut self, key: HoldingKey) {
         if let Some(holding) = self.holdings.get_mut(&key) {
-            self.dead.bury(key, holding);
+            self.dead.queue_dead(key, holding);
         }
     }
 
     /// Takes the first holding off the list of the dead that is still without pins.
-    pub(super) fn exhume(&mut self) -> Option<HoldingKey> {
+    pub(super) fn pop_dead(&mut self) -> Option<HoldingKey> {
         while !self.dead.is_empty() {
             let key = self.dead.first;
             let holding = self.holdings.get_mut(&key)?;
@@ -349,8 +352,8 @@ impl Registry {
 
 static REGISTRY: IrqLock<Option<Registry>> = IrqLock::new(c"pinfs_registry", None);
 
-/// Number of grants, to be read without the lock: while it is zero, nothing is leased or pinned.
-static GRANTS: Atomic<usize> = Atomic::new(0);
+/// Number of lease records, to be read without the lock: while it is zero, nothing is leased or pinned.
+static LEASES: Atomic<usize> = Atomic::new(0);
 
 /// Takes the registry's lock. There is a registry as long as the module is loaded.
 pub(crate) fn lock() -> IrqGuard<Option<Registry>> {
@@ -362,7 +365,7 @@ pub(crate) fn lock() -> IrqGuard<Option<Registry>> {
 /// What a caller learns here may be outdated at once; it is for those who would find nothing in
 /// the registry if they looked a moment earlier.
 pub(crate) fn any() -> bool {
-    GRANTS.load(Relaxed) != 0
+    LEASES.load(Relaxed) != 0
 }
 
 /// The registry, as long as the value lives.

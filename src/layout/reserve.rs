@@ -14,7 +14,7 @@
 //!   range is unmapped. The scan for busy pages, which follows the unmapping, finds the page, and
 //!   the registry is asked about it again: the change is refused (`super::breaking`).
 //! * **The lease is released or its file closed.** That and the reservation exclude each other by
-//!   the registry's lock: either the grant is in use, so that F_UNLCK is refused and the close
+//!   the registry's lock: either the lease record is in use, so that F_UNLCK is refused and the close
 //!   orphans it, or it is not there any more and the pin is refused.
 
 use super::{
@@ -25,10 +25,10 @@ use super::{
     },
     deferred,
     folio_runs::{
+        FolioRun, //
         Pool,
-        Run, //
     },
-    node_cache::Kit,
+    node_cache::PinNodes,
     registry::{
         self,
         Holding,
@@ -83,17 +83,17 @@ impl Reservation {
         let inode = InodeId::of(path.inode());
         // Whatever of this turns out not to be needed is dropped after the lock.
         let mut mm = mm;
-        let mut kit = Kit::default();
+        let mut nodes = PinNodes::default();
         let mut guard = registry::lock();
-        while !guard.as_mut().ok_or(ENODEV)?.stock.supply(&mut kit) {
+        while !guard.as_mut().ok_or(ENODEV)?.node_cache.supply(&mut nodes) {
             drop(guard);
-            kit.complete()?;
+            nodes.complete()?;
             guard = registry::lock();
         }
         let registry = guard.as_mut().ok_or(ENODEV)?;
-        let grant = registry
-            .grants_of(inode)
-            .find(|(_, grant)| grant.permits_pins(&pages))
+        let lease = registry
+            .leases_of(inode)
+            .find(|(_, lease)| lease.permits_pins(&pages))
             .map(|(id, _)| id)
             .ok_or_else(eopnotsupp)?;
         // Under the lock under which the file becomes so.
@@ -105,7 +105,9 @@ impl Reservation {
             Some(&id) => id,
             None => {
                 let id = ContextId(registry.next_id());
-                if let (Some(context), Some(owner_node)) = (kit.context.take(), kit.owner.take()) {
+                if let (Some(context), Some(owner_node)) =
+                    (nodes.context.take(), nodes.owner.take())
+                {
                     registry.contexts.insert(context.into_node(
                         id,
                         Context {
@@ -120,10 +122,10 @@ impl Reservation {
                 id
             }
         };
-        let holding = (inode, context, grant);
+        let holding = (inode, context, lease);
         if registry.holdings.get(&holding).is_none() {
             if let (Some(holding_node), Some(by_context)) =
-                (kit.holding.take(), kit.by_context.take())
+                (nodes.holding.take(), nodes.by_context.take())
             {
                 let path = registry.shared_path(inode, &path);
                 // The lease's descriptor is open for writing, so nobody executes the file; nor
@@ -134,7 +136,7 @@ impl Reservation {
                     .insert(holding_node.into_node(holding, Holding::new(path)));
                 registry
                     .by_context
-                    .insert(by_context.into_node((context, inode, grant), ()));
+                    .insert(by_context.into_node((context, inode, lease), ()));
                 if let Some(context) = registry.contexts.get_mut(&context) {
                     context.holdings += 1;
                 }
@@ -143,14 +145,14 @@ impl Reservation {
         if let Some(holding) = registry.holdings.get_mut(&holding) {
             holding.reserved += 1;
         }
-        registry.use_grant(holding);
+        registry.use_lease(holding);
         let key = (inode, registry.next_id());
-        if let Some(reservation) = kit.reservation.take() {
+        if let Some(reservation) = nodes.reservation.take() {
             registry
                 .reservations
                 .insert(reservation.into_node(key, (holding, pages)));
         }
-        registry.stock.put(kit);
+        registry.node_cache.put(nodes);
         drop(guard);
         // INVARIANT: Counted above.
         Ok(Self {
@@ -167,7 +169,7 @@ impl Reservation {
     ///
     /// `ENOMEM`; some may have been recorded then. Giving all of the pages back, as the caller
     /// does, takes them off the record.
-    pub(super) fn commit(&mut self, runs: &SmallVec<Run>) -> Result {
+    pub(super) fn commit(&mut self, runs: &SmallVec<FolioRun>) -> Result {
         /// Number of runs that are recorded in one go, with interrupts disabled.
         const BATCH: usize = 64;
 
@@ -187,16 +189,16 @@ impl Reservation {
         self.is_over = true;
         if let Some(holding) = registry.holdings.get_mut(&self.holding) {
             holding.reserved -= 1;
-            registry.dead.bury(self.holding, holding);
+            registry.dead.queue_dead(self.holding, holding);
         }
-        registry.unuse_grant(self.holding);
+        registry.unuse_lease(self.holding);
         let node = registry.reservations.remove_node(&self.key);
         registry
-            .stock
+            .node_cache
             .put_reservation(node.map(RBTreeNode::into_reservation));
     }
 
-    fn commit_batch(&mut self, new: &[Run], is_last: bool) -> Result {
+    fn commit_batch(&mut self, new: &[FolioRun], is_last: bool) -> Result {
         let mut more = None;
         loop {
             // Dropped after the lock.
@@ -216,7 +218,7 @@ impl Reservation {
                 }
                 pool.trim();
                 if was_empty {
-                    registry.use_grant(self.holding);
+                    registry.use_lease(self.holding);
                 }
                 if is_last {
                     // What was just recorded keeps the holding alive.

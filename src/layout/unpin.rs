@@ -40,7 +40,7 @@ use super::{
     deferred,
     folio_runs::Pool,
     host::Host,
-    lease_state::GrantId,
+    lease_state::LeaseId,
     registry::{
         self,
         key_from,
@@ -182,8 +182,8 @@ impl Registry {
             credited = (1, is_doubtful(due, taken, refs));
         }
         if holding.runs.is_empty() {
-            self.dead.bury(key, holding);
-            self.unuse_grant(key);
+            self.dead.queue_dead(key, holding);
+            self.unuse_lease(key);
         }
         Some(credited)
     }
@@ -223,7 +223,7 @@ impl Registry {
         let mut left = due;
         let preferences = [
             caller.map(Preference::Caller),
-            Some(Preference::Dead),
+            Some(Preference::DeadList),
             Some(Preference::Any),
         ];
         for preference in preferences.into_iter().flatten() {
@@ -248,8 +248,8 @@ impl Registry {
         };
         let credited = holding.take_off(folio, refs, &mut self.pool);
         if credited != 0 && holding.runs.is_empty() {
-            self.unuse_grant(key);
-            self.bury(key);
+            self.unuse_lease(key);
+            self.queue_dead(key);
         }
         credited
     }
@@ -283,7 +283,7 @@ fn is_doubtful(due: u64, taken: u64, refs: u64) -> bool {
 }
 
 fn first_of(inode: InodeId) -> HoldingKey {
-    (inode, ContextId::FIRST, GrantId::FIRST)
+    (inode, ContextId::FIRST, LeaseId::FIRST)
 }
 
 /// Compares what is on record of a holding's folios with the kernel's counts, and takes off what

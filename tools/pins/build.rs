@@ -32,9 +32,9 @@ const LEASES_DO_NOT_WAIT: &[Change] = &[(
 /// A lease that the kernel may refuse yet is in the way of others.
 const PREPARED_LEASES_REFUSE: &[Change] = &[(
     "layout/lease_state.rs",
-    "                && grant.cover.within(pages).any(|piece| {",
-    "                && Iterator::chain(\n                    grant.cover.within(pages),\n                    \
-     grant.change.iter().flat_map(|change| change.cover.within(pages)),\n                ).any(|piece| {",
+    "                && lease.ranges.within(pages).any(|piece| {",
+    "                && Iterator::chain(\n                    lease.ranges.within(pages),\n                    \
+     lease.change.iter().flat_map(|change| change.ranges.within(pages)),\n                ).any(|piece| {",
 )];
 
 const BROKEN: &[Broken] = &[
@@ -44,8 +44,8 @@ const BROKEN: &[Broken] = &[
         model: "shrink_or_pin",
         changes: &[(
             "layout/registry.rs",
-            "holding.2 == grant && overlap(reserved, pages)",
-            "false && holding.2 == grant && overlap(reserved, pages)",
+            "holding.2 == lease && overlap(reserved, pages)",
+            "false && holding.2 == lease && overlap(reserved, pages)",
         )],
     },
     // Pins are looked for before the kernel is asked, and not again.
@@ -54,7 +54,7 @@ const BROKEN: &[Broken] = &[
         model: "unlock_or_pin",
         changes: &[(
             "layout/lease_state.rs",
-            "            Some(grant) if grant.uses != 0 => return Err(EBUSY),\n",
+            "            Some(lease) if lease.uses != 0 => return Err(EBUSY),\n",
             "",
         )],
     },
@@ -96,11 +96,11 @@ const BROKEN: &[Broken] = &[
         model: "close_or_pin",
         changes: &[(
             "layout/reserve.rs",
-            "        registry.use_grant(holding);\n        let key",
+            "        registry.use_lease(holding);\n        let key",
             "        let key",
         ), (
             "layout/reserve.rs",
-            "        registry.unuse_grant(self.holding);\n",
+            "        registry.unuse_lease(self.holding);\n",
             "",
         )],
     },
@@ -110,12 +110,12 @@ const BROKEN: &[Broken] = &[
         model: "close_or_pin",
         changes: &[(
             "layout/reserve.rs",
-            "    pub(super) fn commit(&mut self, runs: &SmallVec<Run>) -> Result {",
-            "    pub(super) fn commit(&mut self, runs: &SmallVec<Run>) -> Result {\n        \
-             if let Some(registry) = registry::lock().as_mut() {\n            registry.unuse_grant(self.holding);\n        }\n        \
+            "    pub(super) fn commit(&mut self, runs: &SmallVec<FolioRun>) -> Result {",
+            "    pub(super) fn commit(&mut self, runs: &SmallVec<FolioRun>) -> Result {\n        \
+             if let Some(registry) = registry::lock().as_mut() {\n            registry.unuse_lease(self.holding);\n        }\n        \
              let result = self.commit_late(runs);\n        \
-             if let Some(registry) = registry::lock().as_mut() {\n            registry.use_grant(self.holding);\n        }\n        \
-             result\n    }\n\n    fn commit_late(&mut self, runs: &SmallVec<Run>) -> Result {",
+             if let Some(registry) = registry::lock().as_mut() {\n            registry.use_lease(self.holding);\n        }\n        \
+             result\n    }\n\n    fn commit_late(&mut self, runs: &SmallVec<FolioRun>) -> Result {",
         )],
     },
     // Whether a lease has pins is looked at first, and the lease orphaned later.
@@ -124,12 +124,12 @@ const BROKEN: &[Broken] = &[
         model: "close_or_unpin",
         changes: &[(
             "layout/lease_state.rs",
-            "    let removed = match registry::lock().as_mut() {\n        Some(registry) => match registry.grant_of_file(inode, file) {\n            \
-             Some(grant) if grant.uses != 0 => {\n                grant.state",
+            "    let removed = match registry::lock().as_mut() {\n        Some(registry) => match registry.lease_of_file(inode, file) {\n            \
+             Some(lease) if lease.uses != 0 => {\n                lease.state",
             "    let is_used = registry::lock().as_mut().is_some_and(|registry| {\n        \
-             registry.grant_of_file(inode, file).is_some_and(|grant| grant.uses != 0)\n    });\n    \
-             let removed = match registry::lock().as_mut() {\n        Some(registry) => match registry.grant_of_file(inode, file) {\n            \
-             Some(grant) if is_used => {\n                grant.state",
+             registry.lease_of_file(inode, file).is_some_and(|lease| lease.uses != 0)\n    });\n    \
+             let removed = match registry::lock().as_mut() {\n        Some(registry) => match registry.lease_of_file(inode, file) {\n            \
+             Some(lease) if is_used => {\n                lease.state",
         )],
     },
     // The other way round: the lease goes with the holding only if it was orphaned when the pin ended.
@@ -138,7 +138,7 @@ const BROKEN: &[Broken] = &[
         model: "close_or_unpin",
         changes: &[(
             "layout/deferred.rs",
-            "        Some(entry) if !entry.is_alive() => registry.remove_grant(&(inode, grant)),\n",
+            "        Some(entry) if !entry.is_alive() => registry.remove_lease(&(inode, lease)),\n",
             "",
         )],
     },
@@ -256,10 +256,10 @@ const BROKEN: &[Broken] = &[
         model: "refused_taker",
         changes: &[(
             "layout/lease_state.rs",
-            "            for piece in grant.cover.within(pages) {",
-            "            let change = grant.change.iter().filter(|change| !change.is_made);\n            \
-             let prepared = change.flat_map(|change| change.cover.within(pages));\n            \
-             for piece in Iterator::chain(grant.cover.within(pages), prepared) {",
+            "            for piece in lease.ranges.within(pages) {",
+            "            let change = lease.change.iter().filter(|change| !change.is_made);\n            \
+             let prepared = change.flat_map(|change| change.ranges.within(pages));\n            \
+             for piece in Iterator::chain(lease.ranges.within(pages), prepared) {",
         )],
     },
     // ... and of other leases ...
@@ -343,13 +343,13 @@ const BROKEN: &[Broken] = &[
         model: "break_or_shrink",
         changes: &[(
             "layout/lease_state.rs",
-            "    grant.breaking &= grant.has_breakable(&ALL);\n",
+            "    lease.breaking &= lease.has_breakable(&ALL);\n",
             "",
         )],
     },
     // Time is up for the kernel's lease only.
     Broken {
-        name: "grants_do_not_time_out",
+        name: "leases_do_not_time_out",
         model: "time_out_or_give_back",
         changes: &[(
             "layout/fcntl.rs",
@@ -383,12 +383,12 @@ const BROKEN: &[Broken] = &[
         model: "time_out_beside_pins",
         changes: &[(
             "layout/lease_state.rs",
-            "                if !grant.cover.pieces().is_empty() {\n                    return false;\n                }\n",
+            "                if !lease.ranges.as_slice().is_empty() {\n                    return false;\n                }\n",
             "",
         ), (
             "layout/lease_state.rs",
-            "                if grant.is_over() {\n",
-            "                if grant.change.is_none() {\n",
+            "                if lease.is_over() {\n",
+            "                if lease.change.is_none() {\n",
         )],
     },
     // Who waits is told again what it has been told, and nobody but time ends that.

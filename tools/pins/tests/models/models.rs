@@ -159,7 +159,7 @@ fn is_installed(file: FileId) -> bool {
     lease::is_leased::<Fcntl<Pinfs>>(OpenFile::of(file))
 }
 
-/// Says whether a file has a lease: both of the kernel and a grant, or neither.
+/// Says whether a file has a lease: both of the kernel and a lease record, or neither.
 fn is_leased(file: FileId) -> bool {
     let is_held = lease_state::held(InodeId::of(&INODE), file, &lease_ranges::ALL).is_some();
     must(is_installed(file) == is_held, "a lease is half there");
