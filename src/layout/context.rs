@@ -2,11 +2,11 @@
 
 //! Contexts: what owns a long-term pin.
 //!
-//! A context is an open file where the pin was asked for through one (a ring of io_uring, a
-//! context of the RDMA verbs, a socket), else the address space. No reference is kept to the file,
-//! because its release is what gives the pins back. Instead its end is observed ([`close`]): a
-//! context whose file has ended is *dead*, and may have pins for some time yet if they are given
-//! back by deferred work. The next file at the same address is another context.
+//! A context is an open file if the pin was requested through one (a ring of io_uring, a context of
+//! the RDMA verbs, a socket), else the address space. No reference to the file is kept, because its
+//! release unpins. Instead its end is observed ([`close`]). A context whose file has ended is
+//! *dead*; it may have pins for some time if deferred work releases them. The next file at the same
+//! address is another context.
 
 use super::registry::{
     self,
@@ -58,8 +58,8 @@ pub(super) struct Context {
     pub(super) holdings: usize,
 }
 
-/// How many open files are contexts, by a few bits of what they are: most files are known not to
-/// be one without taking the lock, and all files of the system come by when they are closed.
+/// Number of open files that are contexts or share one, by a hash of the file. Every close in the
+/// system comes here, and for most files this answers without the lock.
 static FILES: [Atomic<u32>; 64] = [const { Atomic::new(0) }; 64];
 
 fn files(owner: Owner) -> Option<&'static Atomic<u32>> {
@@ -74,7 +74,7 @@ pub(super) fn may_be(file: FileId) -> bool {
     files(Owner::File(file)).is_some_and(|files| files.load(Relaxed) != 0)
 }
 
-/// Has a file looked for, in the same way as those that are contexts.
+/// Makes [`may_be`] true for a file that shares the pins of a context.
 pub(super) fn count_file(file: FileId) {
     if let Some(files) = files(Owner::File(file)) {
         files.add(1, Relaxed);
@@ -109,10 +109,11 @@ impl Registry {
     }
 }
 
-/// Notes that an open file is about to be released, in whatever context that happens.
+/// Marks the context of an open file dead, because the file is about to be released. May be called
+/// in any context.
 ///
-/// A context is entered while a system call holds the file, and the file comes here after that
-/// call has let go of it; so the count is not overlooked.
+/// A context is inserted while a system call holds the file. The file comes here after that call
+/// has dropped it, so [`may_be`] does not miss the count.
 pub(super) fn close(file: FileId) {
     if !may_be(file) {
         return;
@@ -128,13 +129,13 @@ pub(super) fn close(file: FileId) {
     }
 }
 
-/// The order in which contexts are asked for references that somebody has given back.
+/// Which contexts lose references to an unpin, in the order in which they are tried.
 #[derive(Clone, Copy)]
 pub(super) enum Preference {
     /// The one that the current system call is about.
     Caller(ContextId),
     /// Those whose file has ended: their pins are being given back.
-    DeadList,
+    Dead,
     /// Any.
     Any,
 }
@@ -143,7 +144,7 @@ impl Preference {
     pub(super) fn includes(self, (_, id, _): HoldingKey, registry: &Registry) -> bool {
         match self {
             Preference::Caller(caller) => id == caller,
-            Preference::DeadList => registry
+            Preference::Dead => registry
                 .contexts
                 .get(&id)
                 .is_some_and(|context| context.is_dead),

@@ -32,7 +32,7 @@ pub(crate) trait Host: 'static {
     /// `EINVAL` for an inode that [`Host::owns`] denies; `ENOSPC`, `EROFS`, `EIO`.
     fn prepare_pin(inode: &Inode, bytes: Range<u64>, write: bool) -> Result;
 
-    /// Has the file flushed by whoever syncs the file system, after pins of pages for writing came on
+    /// Marks the file dirty again after pins of pages for writing came on
     /// record: a sync between [`Host::prepare_pin`] and the record may have found nothing pinned.
     ///
     /// The caller holds the pins, which keep the pages those of the file.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Observing unpins, only while there is something to unpin.
+//! Observing unpins while there are pins.
 //!
-//! A pin first makes sure that unpins are observed ([`Watch::new`]), then reserves, and only then
-//! lets the kernel pin. So there is no unpin of a pin on record that would not be seen. Whoever
-//! stops the observation holds the observer's own mutex while looking whether anybody needs it:
-//! a pin that has counted itself in [`USERS`] before is seen there, and one that does so later
-//! finds [`OBSERVED`] cleared, waits for the mutex in `enable()` and starts the observation again.
+//! A pin first makes sure that unpins are observed ([`Watch::new`]), then reserves, and then has the
+//! kernel pin. So no unpin of a pin on record is missed. [`stop_if_idle`] holds the observer's mutex
+//! while it looks for users. A pin that has counted itself in [`USERS`] before is seen there. One
+//! that does so later finds [`OBSERVED`] cleared, waits for the mutex in `enable()`, and starts the
+//! observation again.
 
 use super::{
     deferred,
@@ -29,11 +29,11 @@ use kernel::{
 /// Number of pins that are being taken.
 static USERS: Atomic<usize> = Atomic::new(0);
 
-/// Unpins are observed, and nobody is about to stop that.
+/// Whether unpins are observed, and no task is about to stop that.
 ///
-/// Spares a pin the mutex. It counts itself in [`USERS`] and then reads this; who wants to stop the
-/// observation clears this and then reads [`USERS`], with full barriers in between. So either the
-/// pin finds it cleared, or it is seen itself, and the observation goes on.
+/// Spares a pin the mutex. The pin increments [`USERS`] and then reads this; [`stop_if_idle`] clears
+/// this and then reads [`USERS`], both with a full barrier in between. So either the pin finds it
+/// cleared, or its count is seen and the observation goes on.
 static OBSERVED: Atomic<bool> = Atomic::new(false);
 
 /// Keeps unpins observed while a pin is being taken. Once it is on record, the record does.
@@ -50,14 +50,14 @@ impl Watch {
         let watch = Self;
         if !OBSERVED.load(Acquire) {
             observer().ok_or(ENODEV)?.enable()?;
-            // Nobody stops it again before this pin has uncounted itself.
+            // It is not stopped before this pin has decremented `USERS`.
             OBSERVED.store(true, Release);
         }
         Ok(watch)
     }
 
-    /// Ends the watch because the pin is reserved: the end of what it belongs to then sees to it that
-    /// the observation is stopped.
+    /// Ends the watch because the pin is reserved. From now on the reservation keeps unpins observed,
+    /// and the end of its holding stops the observation.
     pub(super) fn hand_over(self) {
         USERS.fetch_sub(1, Full);
         core::mem::forget(self);
@@ -75,7 +75,7 @@ fn observer() -> Option<Arc<Observer>> {
     registry::lock().as_ref()?.observer.clone()
 }
 
-/// Stops to observe unpins if there is nothing to unpin.
+/// Stops observing unpins if there are no pins.
 pub(super) fn stop_if_idle() {
     let idle = || {
         OBSERVED.xchg(false, Full);
@@ -83,7 +83,7 @@ pub(super) fn stop_if_idle() {
             && registry::lock().as_mut().is_none_or(|registry| {
                 let is_idle = registry.holdings.is_empty();
                 if is_idle {
-                    // The ends of files are not seen from now on either.
+                    // The ends of files are not observed from now on, either.
                     registry.end_all_shares();
                 }
                 is_idle

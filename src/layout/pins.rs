@@ -67,7 +67,7 @@ impl<H: Host> Pins<H> {
             None => None,
         };
         let clones = match longterm {
-            Some(_) => hook::optional(Hook::new(), "who clones buffers of io_uring is")?,
+            Some(_) => hook::optional(Hook::new(), "io_uring buffer-clone tracking is")?,
             None => None,
         };
         let file_pins = hook::optional(proc::PidDirectory::new(), "/proc/PID/file_pins is")?;

@@ -2,16 +2,16 @@
 
 //! The tables of leases and pins, under one lock.
 //!
-//! A *holding* is what one context has pinned of one file under one lease. While anything is
-//! pinned, or a pin is on its way (*reserved*), the holding keeps the path of the file and with it
-//! the inode, the mount and the module.
+//! A *holding* is what one context has pinned of one file under one lease. While pages are pinned or
+//! *reserved* (a pin is on its way), the holding keeps the path of the file, and with it the inode,
+//! the mount and the module.
 //!
-//! The end of a holding comes in two steps, as the last unpin may be one in an interrupt handler,
-//! and dropping a path may sleep: the unpin puts the holding on a list ([`Registry::dead`]), and
-//! [`super::deferred`] takes it down. From the first step on, the holding is in nobody's way.
+//! A holding ends in two steps, because the last unpin may come from an interrupt handler, and
+//! dropping a path may sleep. The unpin puts the holding on a list ([`Registry::dead`]), and
+//! [`super::deferred`] takes it down. From the first step on, the holding does not count.
 //!
-//! There may be very many holdings. One with a single run takes 224 bytes of the kernel's memory at
-//! most: a node each of 128 and 64 bytes for itself and its context's list, and 32 for the path.
+//! There may be many holdings. One with a single run takes at most 224 bytes: nodes of 128 and 64
+//! bytes for itself and its context's list, and 32 bytes for the path.
 
 use super::{
     context::{
@@ -78,13 +78,12 @@ const NONE: HoldingKey = (InodeId::FIRST, ContextId::FIRST, LeaseId::FIRST);
 
 /// What a context has pinned of a file under a lease.
 pub(super) struct Holding {
-    /// Shared, because cloning the path itself takes locks that interrupt handlers must not wait
-    /// for.
+    /// Shared, because cloning a path takes locks that must not be taken under the registry's lock.
     pub(super) path: Arc<PathRef>,
     pub(super) runs: FolioRuns,
     /// Number of reservations.
     pub(super) reserved: u32,
-    /// It is on the list of the dead.
+    /// Whether it is on the list of the dead.
     is_listed: bool,
     /// The next one on that list, or [`NONE`].
     next_dead: HoldingKey,
@@ -108,8 +107,8 @@ impl Holding {
     }
 }
 
-/// Holdings without pins, to be taken down: a list through the holdings themselves, because
-/// there may be no memory when one gets there. They stay in their tree while they are on it.
+/// Holdings without pins, to be taken down: a list through the holdings themselves, because it must
+/// not take memory to put one on it. They stay in their tree meanwhile.
 pub(super) struct DeadList {
     first: HoldingKey,
 }
@@ -128,10 +127,10 @@ impl DeadList {
     }
 }
 
-/// Inodes of which an unpin was seen that could not be told from somebody else's, and how often
-/// their pins are still to be compared with the kernel's counts.
+/// Inodes with an unpin that could not be attributed, and how often their pins are still to be
+/// compared with the kernel's counts.
 ///
-/// They are few, and come up where there may be no memory. Without any, all inodes are doubtful.
+/// They are few, and are added where there may be no memory. Without memory all inodes are checked.
 pub(super) struct Doubts {
     some: RBTree<InodeId, u8>,
     all: u8,
@@ -183,7 +182,7 @@ impl Doubts {
     }
 }
 
-/// Everything that is known of leases and pins.
+/// All leases and pins.
 pub(crate) struct Registry {
     pub(super) leases: RBTree<LeaseKey, LeaseRecord>,
     pub(super) contexts: RBTree<ContextId, Context>,
@@ -352,7 +351,7 @@ impl Registry {
 
 static REGISTRY: IrqLock<Option<Registry>> = IrqLock::new(c"pinfs_registry", None);
 
-/// Number of lease records, to be read without the lock: while it is zero, nothing is leased or pinned.
+/// Number of lease records, read without the lock. While it is zero, nothing is leased or pinned.
 static LEASES: Atomic<usize> = Atomic::new(0);
 
 /// Takes the registry's lock. There is a registry as long as the module is loaded.
@@ -360,10 +359,10 @@ pub(crate) fn lock() -> IrqGuard<Option<Registry>> {
     REGISTRY.lock()
 }
 
-/// Says whether there is any lease or pin at all.
+/// Says whether there is any lease or pin, without the lock.
 ///
-/// What a caller learns here may be outdated at once; it is for those who would find nothing in
-/// the registry if they looked a moment earlier.
+/// The answer may be outdated at once. It is for callers that may as well have looked a moment
+/// earlier.
 pub(crate) fn any() -> bool {
     LEASES.load(Relaxed) != 0
 }

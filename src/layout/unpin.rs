@@ -139,12 +139,11 @@ impl Registry {
         recorded
     }
 
-    /// Takes folios of a span, from one on, off the record if it is known whose they are: one holding
-    /// has all that is on record of the inode. Returns how many folios that were, and whether what
-    /// was taken off may be not all of it; or nothing if there is not one holding.
+    /// Fast path of [`Registry::credit_folio`] for an inode with a single holding. Takes folios of a
+    /// span off the record, from index `from` on. Returns the number of folios credited and whether a
+    /// check is needed; [`None`] if the inode has no holding or several.
     ///
-    /// It is what [`Registry::credit_folio`] comes to as well, which takes the rest. Folios of which all
-    /// references are given back and none are left are taken at once.
+    /// Folios that lose all their references are taken off together.
     fn credit_only(&mut self, span: &Span, from: u64) -> Option<(u64, bool)> {
         let first = span.folio(from);
         let refs = span.refs;
@@ -188,8 +187,8 @@ impl Registry {
         Some(credited)
     }
 
-    /// Takes off the record what is due because `refs` references of a folio are given back. Returns
-    /// true if that may be not all of it.
+    /// Takes off the record what is due because `refs` references of a folio end. Returns whether a
+    /// check is needed.
     fn credit_folio(&mut self, folio: &Folio, refs: u64) -> bool {
         let recorded = self.recorded(folio);
         if recorded.refs == 0 {
@@ -200,8 +199,8 @@ impl Registry {
         is_doubtful(due, credited, refs)
     }
 
-    /// Takes `due` references of a folio off the record, and returns how many it could. Whose they
-    /// are is only asked if there is a choice.
+    /// Takes `due` references of a folio off the record, and returns how many it could. `caller` is
+    /// called only if there are several holdings.
     fn credit(
         &mut self,
         folio: &Folio,
@@ -223,7 +222,7 @@ impl Registry {
         let mut left = due;
         let preferences = [
             caller.map(Preference::Caller),
-            Some(Preference::DeadList),
+            Some(Preference::Dead),
             Some(Preference::Any),
         ];
         for preference in preferences.into_iter().flatten() {
@@ -269,15 +268,13 @@ impl Holding {
     }
 }
 
-/// Returns how many of the references that are on record of a folio are due when some are given
-/// back.
+/// Returns how many of the recorded references of a folio are due when `refs` end.
 fn due(folio: &Folio, recorded: u64, refs: u64) -> u64 {
     let left = gup::pins(folio.pfn).saturating_sub(refs);
     recorded.saturating_sub(left)
 }
 
-/// Says whether more may be due than was taken off the record when `refs` references are given
-/// back.
+/// Says whether more may be due than was taken off the record when `refs` references end.
 fn is_doubtful(due: u64, taken: u64, refs: u64) -> bool {
     taken < due || due < refs
 }
@@ -286,8 +283,8 @@ fn first_of(inode: InodeId) -> HoldingKey {
     (inode, ContextId::FIRST, LeaseId::FIRST)
 }
 
-/// Compares what is on record of a holding's folios with the kernel's counts, and takes off what
-/// cannot be. May be called from any context but takes its time.
+/// Compares the record of a holding's folios with the kernel's counts, and takes off the references
+/// that cannot exist. May be called from any context; takes time linear in the holding's folios.
 pub(super) fn reconcile_holding(key: HoldingKey) {
     /// Number of folios that are looked at in one go, with interrupts disabled.
     const BATCH: usize = 128;

@@ -2,9 +2,10 @@
 
 //! Contexts that share the pins of another.
 //!
-//! A ring of io_uring can clone the buffers of another one. The pins stay the other's on record, but
-//! they last until both have let go: so the ring with the clones is listed with them, too, until it
-//! is closed, or they end. That it has given its clones back before is not known.
+//! A ring of io_uring can clone the buffers of another one. On record the pins stay the other's, but
+//! they last until both rings have unregistered them. So the ring with the clones is listed as a
+//! holder, too, until it is closed or the pins end. An earlier unregistration of the clones is not
+//! seen.
 
 use super::{
     context::{
@@ -29,10 +30,10 @@ use kernel::{
     rbtree::RBTreeNodeReservation, //
 };
 
-/// That a file shares the pins of a context.
+/// Key of a share: the file, and the context whose pins it shares.
 pub(super) type ShareKey = (FileId, ContextId);
 
-/// What hears of clones.
+/// Handles `IORING_REGISTER_CLONE_BUFFERS`.
 pub(super) struct Shares;
 
 impl Clones for Shares {
@@ -41,8 +42,8 @@ impl Clones for Shares {
     }
 
     fn clone(to: FileId, from: FileId, original: impl FnOnce() -> c_int) -> c_int {
-        // For nearly all calls this is what is needed. A clone of many clones that finds no memory
-        // later is only not listed.
+        // Nearly all calls need one node. A ring that clones clones of several others, and finds no
+        // memory for the rest, is not listed for these.
         let mut node = match RBTreeNodeReservation::new(GFP_KERNEL) {
             Ok(node) => Some(node),
             Err(err) => return err.to_errno(),
@@ -52,7 +53,7 @@ impl Clones for Shares {
             return ret;
         }
         // The source's buffers may have been registered while the original waited for its lock, so
-        // this comes second; as it is open, its context is not overlooked.
+        // contexts are looked up after it. The source is open, so `may_be()` does not miss it.
         for_each_context(from, |context| {
             let node = node
                 .take()
@@ -65,7 +66,7 @@ impl Clones for Shares {
     }
 }
 
-/// Notes that a file shares the pins of a context, unless they have ended.
+/// Records that a file shares the pins of a context, unless these have ended.
 fn share(key: ShareKey, node: RBTreeNodeReservation<ShareKey, ()>) {
     // A node that is not needed is dropped after the lock.
     let mut node = Some(node);
@@ -81,7 +82,7 @@ fn share(key: ShareKey, node: RBTreeNodeReservation<ShareKey, ()>) {
     }
 }
 
-/// Calls a function for each context that a file is or shares the pins of.
+/// Calls `each` for the context that a file is, and for those whose pins it shares.
 pub(super) fn for_each_context(file: FileId, mut each: impl FnMut(ContextId)) {
     if !context::may_be(file) {
         return;
@@ -107,7 +108,7 @@ fn next_share(file: FileId, last: ContextId) -> Option<ContextId> {
 }
 
 impl Registry {
-    /// Forgets what all files share, as there are no pins at all.
+    /// Removes all shares. There are no pins.
     pub(super) fn end_all_shares(&mut self) {
         while let Some(key) = key_from(&self.shares, (FileId::FIRST, ContextId::FIRST)) {
             self.shares.remove(&key);
@@ -115,7 +116,7 @@ impl Registry {
         }
     }
 
-    /// Forgets what a file shares, of the contexts that a condition holds for.
+    /// Removes the shares of a file in contexts that `condition` holds for.
     pub(super) fn end_shares(
         &mut self,
         file: FileId,
