@@ -1,46 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an operation has to ask before it takes blocks away from a file.
+//! Breaking layouts: what an operation does before it frees, moves or un-shares blocks of a file.
 //!
 //! The caller holds `i_rwsem` and the invalidate lock exclusively. Then, in this order:
 //!
-//! 1. Leases and pins on record are asked about the range, page by page. A strong lease of somebody else, or a
-//!    pin, is a reason to fail; a breakable lease of somebody else is a reason to tell the holder
-//!    and wait.
-//! 2. The range is unmapped, so that no new reference to its pages can come about without a fault,
-//!    which waits for the lock.
-//! 3. Pages that are still referenced are looked for. For each, pins are asked *again*. If it is on
-//!    record now, that is a reason to fail; else it is a transient reference (O_DIRECT, a pipe),
-//!    and is waited for. The locks are dropped for that, so that everybody else goes on, and so
-//!    the caller has to begin anew.
+//! 1. Look for leases and pins of the range. A pin, or a strong lease of another process, fails the
+//!    operation. For a breakable lease of another process, notify the holder and wait.
+//! 2. Unmap the range. From now on a new reference to its pages needs a fault, which waits for the
+//!    lock.
+//! 3. Look for pages that are still referenced. For each, look for pins *again*: one on record fails
+//!    the operation. Otherwise the reference is transient (O_DIRECT, a pipe). Drop the locks, so that
+//!    others make progress, wait for the reference to end, take the locks, and start over.
 //!
 //! # How to wait
 //!
-//! While the locks are dropped, the page may be mapped again, and referenced again before the last
-//! reference has ended. So the wait does not depend on seeing it idle: it also ends after some
-//! time, to unmap and look again. If the page has been mapped meanwhile, again and again, there may
-//! be a stream of references. Then the locks are *kept* for a moment while waiting: there are no
-//! new references, and those in flight end ([`Patience`]). One reference that lasts, say of a page
-//! in a pipe, does not end by that, so it is not tried for long; nobody but the caller waits for
-//! such a one.
+//! While the locks are dropped, the page may be mapped and referenced again before its last reference
+//! has ended. So the wait does not depend on seeing the page idle: it also ends after some time, to
+//! unmap and look again. If the page has been mapped meanwhile, again and again, there may be a stream
+//! of references. Then the locks are *kept* for a moment while waiting: there are no new references,
+//! and those in flight end ([`Patience`]). That does not help against one long reference, say of a
+//! page in a pipe, so it is not tried for long; only the caller waits for such a reference.
 //!
-//! # Why pins are asked twice
+//! # Why to look for pins twice
 //!
-//! A pin does not take the locks (see `super::reserve`): it is reserved, then gets its pages, and
-//! then is put on record. Consider one that is reserved just after 1. If it gets a page that is
-//! still mapped before 2, then 3 finds the page referenced and the reservation, which is there as
-//! long as the pin is not on record. Without the second question the operation would wait for a
-//! pin that may last for years. If the pin comes to a page only after 2, it faults, and gets what
-//! the file has when the operation is done.
+//! A pin does not take the locks (see [`super::reserve`]): it is reserved, then gets its pages, and is
+//! then put on record. Consider one that is reserved just after 1. If it gets a page that is still
+//! mapped before 2, then 3 finds the page referenced, and finds the reservation, which lasts until the
+//! pin is on record. Without the second look the operation would wait for a pin that may last for
+//! years. If the pin reaches a page only after 2, it faults, and gets what the file has after the
+//! operation.
 //!
-//! # Leases that come meanwhile
+//! # Leases that begin meanwhile
 //!
-//! Leases are asked about once, in 1. One that is granted after that says so to its holder only when the
-//! caller has given its locks up (`super::lease`): either all is done by then, or it is asked again.
+//! Leases are looked for once, in 1. `fcntl()` returns a lease that is granted after that only when the
+//! caller has dropped its locks (see [`super::fcntl`]): either the operation is over by then, or it
+//! starts over and finds the lease.
 //!
-//! # Why a page that is found idle stays so
+//! # Why an idle page stays idle
 //!
-//! After 2, page tables lead nowhere, and both locks are held until the blocks are gone:
+//! After 2, no page table leads to the page, and both locks are held until the blocks are freed:
 //! `get_user_pages_fast()` finds nothing, and the slow path waits in its fault.
 
 use super::{
@@ -78,13 +76,13 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// Clears a range of a file (bytes; up to `u64::MAX` for all that follows) of what stands in the way
-/// of taking its blocks away. There is nothing in the way when this returns, and will not be as long
-/// as the locks are held.
+/// Waits until the blocks of a range (bytes; up to `u64::MAX` for the rest of the file) can be freed or
+/// moved. When this returns without an error, no lease, pin or reference of a page conflicts with
+/// that, and none will as long as the locks are held.
 ///
-/// Some of it is waited for with the locks dropped. Whenever they are taken again, `recheck` is
-/// called, for what the caller knows of the file may have changed. While this waits for leases to go,
-/// no new ones are given out on the range: their takers would starve it.
+/// It may wait with the locks dropped. Whenever they are taken again, `recheck` is called, because the
+/// file may have changed. While this waits for leases to end, no new ones on the range are granted:
+/// they would starve it.
 ///
 /// # Errors
 ///
@@ -108,9 +106,9 @@ pub(crate) fn break_layouts<F: FileSystem>(
     }
 }
 
-/// What a server like nfsd is told. It has no word for most of these errnos: some it takes for an
-/// I/O error, of others it warns. `EAGAIN` it knows (`NFS4ERR_DELAY`, `NFS3ERR_JUKEBOX`): the
-/// client asks again later, and an operation on a pinned file goes on when the pins have ended.
+/// Translates errors for a server like nfsd, which takes some of these errnos for an I/O error and
+/// warns about others. It passes `EAGAIN` on (`NFS4ERR_DELAY`, `NFS3ERR_JUKEBOX`): the client retries,
+/// and an operation on a pinned file succeeds after the pins have ended.
 fn for_server(err: Error) -> Error {
     let unknown = [ETXTBSY, edeadlk(), EBUSY, EINTR];
     if unknown.contains(&err) {
@@ -120,10 +118,10 @@ fn for_server(err: Error) -> Error {
     }
 }
 
-/// The heart of [`break_layouts`].
+/// Implements [`break_layouts`].
 ///
-/// A server's threads are few, and its clients ask again; so it has holders told of a break, and
-/// waits for pages no longer than streams of references take.
+/// A server has few threads, and its clients retry. So for a server this notifies holders without
+/// waiting, and waits for pages only with the locks held.
 fn break_or_wait<F: FileSystem>(
     lock: &mut LayoutLock<'_, F>,
     range: Range<u64>,
@@ -252,18 +250,17 @@ fn pages_of(bytes: &Range<u64>) -> Range<u64> {
     bytes.start >> PAGE_SHIFT..bytes.end.div_ceil(PAGE_SIZE as u64)
 }
 
-/// Returns the leases that stand in the way.
+/// Returns the leases that conflict with a change of the layout.
 fn standing(inode: InodeId, pages: &Range<u64>) -> Result<Standing> {
     let guard = registry::lock();
     let registry = guard.as_ref().ok_or(ENODEV)?;
     Ok(registry.standing(inode, pages))
 }
 
-/// Says whether something stands in the way of taking the blocks of a range (bytes) away: a pin, a
-/// lease, or a reference to a page. If not, the range is out of page tables, and no reference to it
-/// comes into being as long as the locks are held.
+/// Says whether a pin, a lease or a reference to a page forbids to free the blocks of a range (bytes).
+/// If not, the range is unmapped, and stays without references as long as the locks are held.
 ///
-/// For those who must not wait; nobody is told.
+/// Does not wait, and notifies no holder.
 pub(crate) fn is_held<F: FileSystem>(lock: &LayoutLock<'_, F>, range: &Range<u64>) -> Result<bool> {
     let inode = InodeId::of(lock.inode());
     if registry::any() {
@@ -280,15 +277,15 @@ pub(crate) fn is_pinned(inode: &Inode, bytes: &Range<u64>) -> bool {
     are_pinned(InodeId::of(inode), &pages_of(bytes))
 }
 
-/// Runs `forbid`, which must have pins of the inode refused from then on, unless there are any or
-/// some on their way. It runs with interrupts disabled and must not sleep.
+/// Calls `forbid`, after which pins of the inode must be refused, unless there are pins or
+/// reservations. It is called with interrupts disabled and must not sleep.
 ///
 /// # Errors
 ///
-/// `EBUSY` if there are.
+/// `EBUSY` if there are pins or reservations.
 pub(crate) fn unless_pinned(inode: &Inode, forbid: impl FnOnce()) -> Result {
     let id = InodeId::of(inode);
-    // The record may be behind.
+    // Ended pins may still be on record.
     deferred::reconcile(id);
     let guard = registry::lock();
     if let Some(registry) = guard.as_ref() {
@@ -301,14 +298,13 @@ pub(crate) fn unless_pinned(inode: &Inode, forbid: impl FnOnce()) -> Result {
     Ok(())
 }
 
-/// Marks one of the pages that hold bytes of a range and are pinned as dirty, if there are any, so that
-/// writeback does not take the file for clean.
+/// Tags one pinned page of a range (bytes) as dirty, if there is one, so that writeback does not take
+/// the file for clean.
 ///
-/// What is marked must be a page of the device. A hole may have been read through a mapping, whose
-/// page is the kernel's page of zeroes; marked as dirty, that would stay where a write gives the
-/// hole a block, and could not be written back. What is pinned has blocks, and keeps them: so the
-/// page is marked under the lock under which the pins are seen, before the last of them can end
-/// and a punch can ask for it.
+/// The page must be one of the device. A hole that was read through a mapping has the kernel's zero
+/// page. Tagged as dirty, that would stay in place when a write allocates the block, and could not be
+/// written back. A pinned page has a block and keeps it. So the page is tagged under the registry's
+/// lock, under which the pin is found: the pin cannot end before, and no punch frees the block.
 pub(crate) fn mark_pinned_dirty(inode: &Inode, bytes: &Range<u64>) {
     if !registry::any() {
         return;
@@ -322,7 +318,7 @@ pub(crate) fn mark_pinned_dirty(inode: &Inode, bytes: &Range<u64>) {
     }
 }
 
-/// Says whether there are pins, or some on their way.
+/// Says whether there are pins or reservations.
 fn are_pinned(inode: InodeId, pages: &Range<u64>) -> bool {
     registry::any()
         && registry::lock()
@@ -343,7 +339,7 @@ fn check_pins(inode: InodeId, bytes: &Range<u64>) -> Result {
     if is_pinned().is_none() {
         return Ok(());
     }
-    // The record may be behind; ask the kernel what is really pinned.
+    // Ended pins may still be on record; compare with the kernel's counts.
     deferred::reconcile(inode);
     match is_pinned() {
         None => Ok(()),

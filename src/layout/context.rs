@@ -134,7 +134,7 @@ pub(super) fn close(file: FileId) {
 pub(super) enum Preference {
     /// The one that the current system call is about.
     Caller(ContextId),
-    /// Those whose file has ended: their pins are being given back.
+    /// Those whose file has ended: their pins are being released.
     Dead,
     /// Any.
     Any,

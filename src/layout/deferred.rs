@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is left to do after a pin has ended, where it may sleep.
+//! Work after the end of a pin, deferred to where it may sleep.
 //!
 //! * [`Reap`] takes down holdings without pins, and with the last of an orphaned lease its record.
-//! * [`Check`] compares pins with the kernel's counts, after an unpin was seen that could not
-//!   be told from somebody else's.
+//! * [`Check`] compares pins with the kernel's counts, after an unpin that could not be attributed.
 //! * [`Linger`] stops observing unpins some time after the last pin.
 
 use super::{
@@ -44,8 +43,8 @@ use kernel::{
     rbtree::RBTreeNode, //
 };
 
-/// How long the unpin functions stay observed after the last pin, in milliseconds: who pins and
-/// unpins in turn should not have code patched each time.
+/// How long the unpin functions stay observed after the last pin, in milliseconds, so that a program
+/// that pins and unpins in turn does not patch code each time.
 const LINGER_MS: u32 = 1000;
 
 /// How soon doubtful pins are looked at again, in milliseconds.
@@ -96,7 +95,7 @@ impl Job for Reap {
     fn run() {
         let mut nodes = PinNodes::default();
         loop {
-            // The lock is given back at the end of the statement: what follows may sleep.
+            // The lock is released at the end of the statement; what follows may sleep.
             let removed = registry::lock().as_mut().and_then(|registry| {
                 registry.node_cache.put(core::mem::take(&mut nodes));
                 take_down(registry)
@@ -199,7 +198,7 @@ struct Linger;
 
 impl Job for Linger {
     fn run() {
-        // If there is, the end of that brings this job back.
+        // The end of a pin that is there queues this job again.
         observer::stop_if_idle();
     }
 }

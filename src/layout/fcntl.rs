@@ -1,44 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What user space asks for with `fcntl(2)`, and what it gets; `super::ioctl` is the other way in.
+//! Taking, releasing and reading leases for user space with `fcntl(2)`; [`super::ioctl`] is the other
+//! way in.
 //!
-//! A lease of `fcntl()` is on all of the file. `F_SETLEASE` replaces whatever ranges the open file
-//! has, and `F_GETLEASE` tells the kind of the first.
+//! A lease of `fcntl()` covers the whole file. `F_SETLEASE` replaces all ranges of the open file, and
+//! `F_GETLEASE` returns the kind of the first.
 //!
 //! A lease exists twice: as the kernel's `struct file_lease`, one for all ranges of an open file,
-//! which is seen in `/proc/locks` and ends with the file, and as a [`lease_state`], which pins depend on.
-//! They come about together: the lease record is prepared, and is nothing to anybody yet; then the kernel
-//! is asked for its lease, and when it has no reason left to refuse, under `flc_lock`, conflicts of
-//! ranges are settled ([`Leases::admit`]) and the lease record is there ([`Leases::commit`]). They end
-//! each in its own way:
+//! which `/proc/locks` shows and which ends with the file, and as a record ([`lease_state`]), on
+//! which pins depend.
 //!
-//! * F_UNLCK: the kernel asks [`Leases::release`] under `flc_lock`, which forgets the lease record or
-//!   refuses; so either both go or neither.
-//! * last close: the kernel takes its lease away first, then the file system's `release` calls
-//!   [`closed`]. In between the lease record is in force with nobody who could use it.
-//! * a break times out: [`Leases::timed_out`] forgets all ranges that can be broken, and if there
-//!   is no other, the lease record. That can happen while a range is being added, which then has failed.
-//!   As with a classic lease, time is up when somebody looks: who breaks leases, and who is refused
-//!   one ([`time_out`]). Whoever had it broken may be gone by then.
+//! They begin together. The record is prepared, without effect for others. Then the kernel is asked
+//! for its lease. When it can no longer refuse, under `flc_lock`, conflicts of ranges are checked
+//! ([`Leases::admit`]), and the record is published ([`Leases::commit`]). They end in three ways:
 //!
-//! # Who may ask
+//! * F_UNLCK: the kernel calls [`Leases::release`] under `flc_lock`, which removes the record or
+//!   refuses. So both end, or neither.
+//! * Last close: the kernel removes its lease first, then the file system's `->release()` calls
+//!   [`closed`]. In between the record is in force, and no task can use it.
+//! * A break times out: [`Leases::timed_out`] removes all breakable ranges, and the record with the
+//!   last range. That can happen while a range is being added, which then fails. As with a classic
+//!   lease, the time is only checked by a task that breaks leases, or one that is refused a lease
+//!   ([`time_out`]): the task that began the break may have gone.
 //!
-//! The kernel asks about permission last. Here it is asked first, before the registry's lock is
-//! taken: who has no right to a lease costs nobody anything. What only the kernel can ask (a
-//! security module) it still asks before the lease record is there.
+//! # Permission
 //!
-//! # Leases that come while an operation is at it
+//! The kernel checks permission last. Here it is checked before the registry's lock is taken, so that
+//! a task without permission delays no other. The kernel's own check (and that of security modules)
+//! still comes before the record is published.
 //!
-//! Consider an operation that has asked about leases, and found none, just before one is taken. It goes
-//! on to take blocks away, and would do so after `fcntl()` has returned; the holder would see what the
-//! file had, and then see it gone. The operation holds the invalidate lock from its question to its
-//! end, so who takes a lease waits for that lock once, when the lease record is there: what was asked before
-//! has ended by then, and what is asked later finds the lease record. Nothing that holds the lock waits for
-//! a lease (`super::breaking` drops it for that).
+//! # Leases that begin during an operation
 //!
-//! A signal names a descriptor and no range. So a break concerns all ranges of the open file that
-//! can be broken, though only an operation on one of them brings it about; until it is over, none
-//! of its ranges changes except by being given back.
+//! Consider an operation that looks for leases, and finds none, just before one is taken. It goes on
+//! to free blocks, and would do so after `fcntl()` has returned: the holder would see the file's data,
+//! and then lose it. The operation holds the invalidate lock from the check to its end. So [`take`]
+//! acquires and releases that lock once after the record is published: an operation that checked
+//! before has ended by then, and one that checks later finds the record. A task that holds the lock
+//! never waits for a lease ([`super::breaking`] drops it first).
+//!
+//! A signal names a descriptor and no range. So a break concerns all breakable ranges of the open
+//! file, although the operation may be about one of them. Until the break is over, its ranges can only
+//! be released.
 
 use super::{
     deferred,
@@ -121,8 +123,8 @@ fn inode_of(file: OpenFile<'_>) -> InodeId {
 ///
 /// # Errors
 ///
-/// `EACCES` for a strong lease without write access, and for who is neither the file's owner nor
-/// has CAP_LEASE; else as [`lease_state::change`] and [`lease::install`].
+/// `EACCES` for a strong lease without write access, and for a caller that is not the file's owner
+/// and lacks CAP_LEASE; else as [`lease_state::change`] and [`lease::install`].
 pub(crate) fn take<H: Host>(
     file: OpenFile<'_>,
     fd: c_int,
@@ -130,18 +132,18 @@ pub(crate) fn take<H: Host>(
     kind: Kind,
 ) -> Result {
     check_permission(file)?;
-    // It keeps others from changing a file, so it takes a descriptor that could change it.
+    // It keeps others from changing the file, so it needs a descriptor that could change it.
     if kind.is_strong() && !file.is_writable() {
         return Err(EACCES);
     }
     let inode = inode_of(file);
-    // The record of pins may be behind, and it decides here.
+    // Ended pins may still be on record, and the record decides here.
     deferred::reconcile(inode);
     if let Err(err) = lease_state::change(inode, file.id(), pages, Some(kind)) {
         if err != EAGAIN {
             return Err(err);
         }
-        // What is in the way may be to go, and its time be up.
+        // The conflicting lease may be breaking, and its time over.
         time_out(file.inode())?;
         lease_state::change(inode, file.id(), pages, Some(kind))?;
     }
@@ -150,10 +152,10 @@ pub(crate) fn take<H: Host>(
         return Err(err);
     }
     if !lease_state::end_change(inode, file.id()) {
-        // It was there, and has timed out already.
+        // It was published, and has timed out already.
         return Err(EAGAIN);
     }
-    // Whoever asked about leases before there was this one, and is still at it, ends first.
+    // Wait for operations that have looked for leases before this one was published.
     drop(FaultLock::new(file.inode()));
     trace::lease_set(file.inode(), pages, arg_of_kind(kind));
     Ok(())
@@ -176,14 +178,14 @@ pub(crate) fn give_back<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Resu
         Prepared::Nothing => lease::remove(file),
         Prepared::Some => {
             let updated = lease::update::<Fcntl<H>>(file);
-            // If the rest has timed out meanwhile, that is as good.
+            // That the rest has timed out meanwhile is no error.
             lease_state::end_change(inode, file.id());
             updated.inspect(|()| trace::lease_release(file.inode(), pages, Reason::Released))
         }
     }
 }
 
-/// Fails for who has no right to a lease on a file, as the kernel does.
+/// Fails if the caller may not have leases on the file; the same check as the kernel's.
 fn check_permission(file: OpenFile<'_>) -> Result {
     if file.may_lease() {
         Ok(())
@@ -192,17 +194,16 @@ fn check_permission(file: OpenFile<'_>) -> Result {
     }
 }
 
-/// Ends what of a file's leases is to go and had its time.
+/// Ends leases of a file whose break has timed out.
 ///
-/// The kernel looks at that whenever somebody breaks leases; so they are broken here by somebody
-/// who is in the way of none.
+/// The kernel checks that whenever leases are broken. So they are broken here on behalf of an
+/// operation on no pages, with which no lease conflicts.
 fn time_out(inode: &Inode) -> Result {
     let _nothing = Breaker::new(InodeId::of(inode), 0..0)?;
     lease::break_layout(inode, false)
 }
 
-/// Returns the first range that a file's lease has among some pages and that nobody waits for to
-/// go.
+/// Returns the first range of a file's lease in `pages` that is not breaking.
 pub(super) fn held<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Option<LeaseRange> {
     if !lease::is_leased::<Fcntl<H>>(file) {
         return None;
@@ -221,7 +222,7 @@ impl<H: Host> Leases for Fcntl<H> {
     fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result {
         match arg {
             F_UNLCK => give_back::<H>(file, &ALL),
-            // A classic lease does not come beside a layout lease of the same file.
+            // A file has no classic lease along with a layout lease.
             F_RDLCK | F_WRLCK => check_permission(file).and(Err(EAGAIN)),
             _ => take::<H>(file, fd as c_int, &ALL, kind_of_arg(arg)?),
         }
@@ -269,8 +270,8 @@ impl<H: Host> Leases for Fcntl<H> {
     }
 }
 
-/// Is told by the file system that a file is closed for the last time (`->release()`): no
-/// descriptor and no mapping is left of it.
+/// Ends the lease of a file. The file system calls this from `->release()`: no descriptor and no
+/// mapping of the open file is left.
 pub(crate) fn closed(inode: &Inode, file: FileId) {
     match lease_state::end(InodeId::of(inode), file) {
         Some(State::Orphaned) => trace::lease_release(inode, &ALL, Reason::Orphaned),

@@ -42,7 +42,7 @@ use crate::rust::{
 pub(crate) struct FolioRun {
     /// First page of the file.
     pub(crate) start: u64,
-    /// The page behind the last.
+    /// The page after the last.
     pub(crate) end: u64,
     /// Page frame of the first page.
     pub(crate) pfn: u64,
@@ -58,7 +58,7 @@ impl FolioRun {
         page & !((1 << self.order) - 1)
     }
 
-    /// Returns the page behind the folio that holds the page before `end`.
+    /// Returns the page after the folio that holds the page before `end`.
     fn ceil(&self, end: u64) -> u64 {
         self.floor(end - 1) + (1 << self.order)
     }
@@ -93,8 +93,8 @@ impl FolioRun {
         }
     }
 
-    /// Returns the part of the run behind a page of it, if there is one.
-    fn behind(&self, page: u64) -> Option<FolioRun> {
+    /// Returns the part of the run from page `page` on, if there is one.
+    fn part_from(&self, page: u64) -> Option<FolioRun> {
         (page < self.end).then(|| self.part(page, self.end))
     }
 
@@ -103,7 +103,7 @@ impl FolioRun {
     fn without(&self, folio: &Range<u64>, refs: u64) -> Option<Option<FolioRun>> {
         let begins = folio.start <= self.start;
         if begins && refs == self.refs {
-            return Some(self.behind(folio.end));
+            return Some(self.part_from(folio.end));
         }
         let is_all = begins && self.end <= folio.end;
         is_all.then(|| {
@@ -203,7 +203,7 @@ impl Pool {
         Ok(more)
     }
 
-    /// Takes nodes over, and returns what is left of them.
+    /// Takes nodes, and returns those that have no place.
     pub(super) fn bring(&mut self, mut more: KVec<Spare>) -> KVec<Spare> {
         if more.capacity() > self.0.capacity() {
             core::mem::swap(&mut self.0, &mut more);
@@ -302,7 +302,7 @@ impl FolioRuns {
         }
     }
 
-    /// Returns the first run that ends behind a page: the one that holds it, or the next.
+    /// Returns the first run that ends after a page: the one that holds it, or the next.
     pub(super) fn at_or_after(&self, page: u64) -> Option<FolioRun> {
         if let Some(only) = self.only() {
             return Some(only).filter(|run| run.end > page);
@@ -444,7 +444,7 @@ impl FolioRuns {
         if let Some(run) = self.only() {
             let folios = folios_of(&run);
             if folios != 0 {
-                self.set_only(run.behind(end(folios)));
+                self.set_only(run.part_from(end(folios)));
             }
             return folios;
         }
@@ -455,7 +455,7 @@ impl FolioRuns {
         let run = stored.run_to(*last);
         let folios = folios_of(&run);
         if folios != 0 {
-            match run.behind(end(folios)) {
+            match run.part_from(end(folios)) {
                 Some(rest) => *stored = Stored::of(&rest),
                 None => {
                     pool.keep(cursor.remove_current().1.into_reservation());
@@ -580,7 +580,7 @@ impl FolioRuns {
         }
     }
 
-    /// Takes out the first run that ends behind a page.
+    /// Takes out the first run that ends after a page.
     fn take(&mut self, page: u64, pool: &mut Pool) -> Option<FolioRun> {
         let run = self.at_or_after(page)?;
         let node = self.tree.remove_node(&(run.end - 1))?;

@@ -53,7 +53,7 @@ const KNOWN: usize = size_of::<LeaseArg>();
 /// # Errors
 ///
 /// * `EFAULT` for an argument that is not there;
-/// * `E2BIG` for one that asks for what is not known here;
+/// * `E2BIG` for one that is larger and not zero beyond what is known here;
 /// * `EINVAL` for one that is too small, or has a value that means nothing;
 /// * what `fcntl()` says of such a lease.
 pub(crate) fn lease<H: Host>(file: OpenFile<'_>, user: UserPtr) -> Result {
@@ -107,19 +107,19 @@ fn read(user: UserPtr, size: usize) -> Result<LeaseArg> {
 /// The pages that have bytes of a range, which the argument gives as `start` and `len`.
 fn pages_of(start: u64, len: u64) -> Result<Range<u64>> {
     // Offsets are signed.
-    const BEHIND_LAST: u64 = 1 << 63;
+    const AFTER_LAST: u64 = 1 << 63;
 
-    if start >= BEHIND_LAST {
+    if start >= AFTER_LAST {
         return Err(EINVAL);
     }
     let end = match len {
-        0 => BEHIND_LAST,
+        0 => AFTER_LAST,
         _ => start
             .checked_add(len)
-            .filter(|end| *end <= BEHIND_LAST)
+            .filter(|end| *end <= AFTER_LAST)
             .ok_or(EINVAL)?,
     };
-    let end = if end == BEHIND_LAST {
+    let end = if end == AFTER_LAST {
         ALL.end
     } else {
         end.div_ceil(PAGE_SIZE as u64)

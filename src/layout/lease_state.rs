@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Lease records: what a layout lease is to the registry.
+//! The life of a layout lease: its states, and changes of them.
 //!
 //! # States of a lease
 //!
@@ -17,27 +17,26 @@
 //!
 //! * **Active**: the open file holds the lease. Its process may pin under it, if it is strong.
 //! * **Orphaned**: the file is closed and unmapped, and pins taken under the lease live on. The
-//!   lease keeps its force against others until the last of them ends, but nobody can pin under it
-//!   any more. Only a strong lease gets here, as a breakable one has no pins.
-//! * Gone: an orphaned lease record without pins counts as gone at once; its memory goes a little later.
+//!   lease stays in force against others until the last of them ends, but permits no more pins. Only
+//!   a strong lease gets here, as a breakable one has no pins.
+//! * Gone: the record of an orphaned lease without pins no longer counts; it is freed a little later.
 //!
 //! # Changes
 //!
-//! What a file's lease covers changes together with the kernel's own lease, under `flc_lock`, and
-//! the kernel may refuse that: [`change`] prepares it, the kernel's lease code has it checked
-//! ([`admit`]) and made ([`commit`]) when nothing else can fail, and [`end_change`] ends it.
+//! The ranges of a file's lease change together with the kernel's own lease, under `flc_lock`, and the
+//! kernel may refuse. [`change`] prepares the change. When nothing else can fail, the kernel's lease
+//! code calls back to check it ([`admit`]) and to publish it ([`commit`]). [`end_change`] ends it.
 //!
-//! What is prepared is nothing to anybody else: it keeps nobody away, permits no pin and is not
-//! shown. Otherwise somebody whose request is refused could have others refused, again and again.
-//! Two that prepare what cannot be there together find out in [`admit`]: `flc_lock` is held from
-//! there to [`commit`], and whoever is second is refused. Pins are looked for in [`commit`], under
-//! the registry's lock.
+//! A prepared change has no effect on others: it conflicts with no request, permits no pin and is not
+//! shown. Otherwise a task whose request is refused could have others refused, again and again. Of
+//! two tasks that prepare conflicting changes, the second is refused in [`admit`]: `flc_lock` is held
+//! from there to [`commit`]. [`commit`] checks for pins, under the registry's lock.
 //!
-//! Nobody but the task that began it changes the lease meanwhile, except that what can be broken
-//! may time out. Then what was to be added is refused, for it was added to a lease that is gone.
+//! Only the task that began a change changes the lease meanwhile, except that breakable ranges may
+//! time out. Then the change is refused, because it would extend a lease that has ended.
 //!
-//! Transitions happen under the registry's lock, so that a pin is either reserved before the lease
-//! stops being active (then F_UNLCK is refused and a close orphans it) or finds it so.
+//! Transitions happen under the registry's lock. So a pin is either reserved before the lease stops
+//! being active (then F_UNLCK is refused, and a close orphans it), or is refused.
 
 use super::{
     lease_ranges::{
@@ -137,23 +136,22 @@ impl LeaseId {
 
 /// A change of a lease, from [`change`] to [`end_change`].
 struct Change {
-    /// Who began it, and alone goes on with it.
+    /// The task that began it. No other continues it.
     task: TaskId,
     pages: Range<u64>,
     kind: Option<Kind>,
-    /// What the lease is to cover. When the change is made: what it did before, whose memory is
-    /// freed without the lock.
+    /// The new ranges. After the change is published: the old ones, to be freed without the lock.
     ranges: LeaseRanges,
-    /// The process that is to hold the lease, if that changes; then the one that did.
+    /// The new holder, if it changes. After the change is published: the old one.
     holder: Option<ThreadGroup>,
     is_made: bool,
-    /// Something that can be broken has timed out since the change began.
+    /// Breakable ranges have timed out since the change began.
     is_late: bool,
 }
 
 /// A lease on a file.
 pub(super) struct LeaseRecord {
-    /// What is in force. Empty if the file's first lease is not there yet.
+    /// The ranges in force. Empty until the file's first lease is published.
     ranges: LeaseRanges,
     /// The change that is under way.
     change: Option<Change>,
@@ -162,7 +160,7 @@ pub(super) struct LeaseRecord {
     pub(super) holder: ThreadGroup,
     /// Number of reservations and of contexts with pins under this lease.
     pub(super) uses: usize,
-    /// Somebody waits for what can be broken of the lease to go.
+    /// A task waits for the breakable ranges to end.
     breaking: bool,
 }
 
@@ -214,18 +212,21 @@ impl LeaseRecord {
 pub(crate) enum Prepared {
     /// Some of it: the kernel's lease changes.
     Some,
-    /// Nothing: the kernel's lease goes, and with it the lease record ([`release`]). Nothing is under way.
+    /// Nothing: the kernel's lease is to be removed, and the record with it ([`release`]). No change is
+    /// under way.
     Nothing,
 }
 
-/// Prepares to put pages of a file under a lease of another kind, or of none, for an open file and
-/// in the name of the current process. If that leaves anything of a lease, [`end_change`] must follow.
+/// Prepares to set the lease of an open file on `pages` to `kind`, or to remove it, for the current
+/// process. [`end_change`] must follow if this returns [`Prepared::Some`].
 ///
 /// # Errors
 ///
-/// `EAGAIN` if a lease of another file is in the way, another thread is at this one, it is being
-/// broken or an operation waits for leases on these pages to go, or there is nothing to give back; `EBUSY` if pins would be left without the lease that
-/// they were taken under; `ENOLCK` if the file has too many ranges; `ENOMEM`.
+/// * `EAGAIN` if a lease of another file conflicts, another thread changes this one, it is being
+///   broken, an operation waits for leases on these pages to end, or there is no lease to remove.
+/// * `EBUSY` if pins would be left without the lease that they were taken under.
+/// * `ENOLCK` if the file has too many ranges.
+/// * `ENOMEM`.
 pub(crate) fn change(
     inode: InodeId,
     file: FileId,
@@ -285,23 +286,23 @@ pub(crate) fn change(
     }
 }
 
-/// Says whether the change that the current task has prepared can be made. Under `flc_lock`.
+/// Checks that the change prepared by the current task can be made. The caller holds `flc_lock`.
 ///
 /// # Errors
 ///
-/// As [`change`], for what has come about since; `EAGAIN` if nothing was prepared.
+/// As [`change`], as things have changed since; `EAGAIN` if nothing was prepared.
 pub(crate) fn admit(inode: InodeId, file: FileId) -> Result {
     let mut guard = registry::lock();
     guard.as_mut().ok_or(ENODEV)?.check_prepared(inode, file)
 }
 
-/// Makes the change that the current task has prepared, unless it is made already, and returns what
-/// the kernel's lease has to look like then. Under `flc_lock`.
+/// Publishes the change prepared by the current task, unless that was done, and returns how the
+/// kernel's lease is to look. The caller holds `flc_lock`.
 ///
-/// Pins come about without that lock, so whether there are any under what is given back is looked
-/// at under the registry's lock, which is held until that is given back. Under a file's first lease
-/// there are none; and the leases of others are what they were in [`admit`], but that one may have
-/// been orphaned, which is as if that came later.
+/// Pins begin without `flc_lock`. So pins under ranges that are removed are looked for here, under the
+/// registry's lock, which is held until the ranges are removed. Under a file's first lease there are
+/// none. The leases of others have not changed since [`admit`], but that one may have been orphaned,
+/// which might as well have happened later.
 ///
 /// # Errors
 ///
@@ -328,7 +329,7 @@ pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<LeaseView> {
             core::mem::swap(&mut lease.holder, holder);
         }
     }
-    // The time is up for all that can be broken, so without that there is nothing to wait for.
+    // A break is about all breakable ranges, so without any there is nothing to wait for.
     lease.breaking &= lease.has_breakable(&ALL);
     Ok(LeaseView {
         is_exclusive: lease
@@ -341,8 +342,8 @@ pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<LeaseView> {
     })
 }
 
-/// Ends the change of the current task, whether it was made or refused, and with it the lease record if
-/// that leaves nothing of it. Returns whether the file has a lease.
+/// Ends the change of the current task, published or refused, and removes the record if it is empty.
+/// Returns whether the file has a lease.
 pub(crate) fn end_change(inode: InodeId, file: FileId) -> bool {
     let (is_left, removed) = {
         let mut guard = registry::lock();
@@ -364,7 +365,7 @@ pub(crate) fn end_change(inode: InodeId, file: FileId) -> bool {
     is_left
 }
 
-/// Forgets the file's lease because its holder lets go of all of it.
+/// Removes the file's lease because its holder releases all of it.
 ///
 /// # Errors
 ///
@@ -383,8 +384,8 @@ pub(crate) fn release(inode: InodeId, file: FileId) -> Result {
     Ok(())
 }
 
-/// Ends the file's lease because the file is closed. Pins that were taken under it keep it in
-/// force. Returns the state that it had at last, if there was one.
+/// Ends the file's lease because the file is closed; pins that were taken under it orphan it instead.
+/// Returns its last state, or [`None`] without a lease.
 pub(crate) fn end(inode: InodeId, file: FileId) -> Option<State> {
     if !registry::any() {
         return None;
@@ -403,8 +404,8 @@ pub(crate) fn end(inode: InodeId, file: FileId) -> Option<State> {
     removed.map(|_| State::Active(file))
 }
 
-/// Ends what can be broken of the file's lease because its time is up. Returns true if nothing is
-/// left then.
+/// Removes the breakable ranges of the file's lease because the break has timed out. Returns true if
+/// no range is left.
 pub(crate) fn time_out(inode: InodeId, file: FileId) -> bool {
     let removed = match registry::lock().as_mut() {
         Some(registry) => match registry.lease_of_file(inode, file) {
@@ -416,7 +417,7 @@ pub(crate) fn time_out(inode: InodeId, file: FileId) -> bool {
                 if lease.is_over() {
                     registry.remove_lease_of_file(inode, file)
                 } else {
-                    // Who changes it ends it.
+                    // `end_change()` removes it.
                     None
                 }
             }
@@ -428,8 +429,7 @@ pub(crate) fn time_out(inode: InodeId, file: FileId) -> bool {
     true
 }
 
-/// Returns the first range that a file's lease has among some pages, and that nobody waits for to
-/// go.
+/// Returns the first range of the file's lease in `pages` that is not breaking.
 pub(crate) fn held(inode: InodeId, file: FileId, pages: &Range<u64>) -> Option<LeaseRange> {
     if !registry::any() {
         return None;
@@ -444,8 +444,8 @@ pub(crate) fn held(inode: InodeId, file: FileId, pages: &Range<u64>) -> Option<L
     held
 }
 
-/// Notes that the current task waits for what can be broken of the file's lease to go. Returns
-/// the pages that it wants, or nothing if it need not wait.
+/// Marks the file's lease as breaking, for the current task. Returns the pages that the task waits
+/// for, or [`None`] if it need not wait.
 pub(crate) fn set_breaking(inode: InodeId, file: FileId) -> Option<Range<u64>> {
     let mut guard = registry::lock();
     let registry = guard.as_mut()?;
@@ -458,7 +458,7 @@ pub(crate) fn set_breaking(inode: InodeId, file: FileId) -> Option<Range<u64>> {
     Some(pages)
 }
 
-/// Says whether the file's lease lets the current task go on.
+/// Says whether the current task need not wait for the file's lease.
 pub(crate) fn is_exempt(inode: InodeId, file: FileId) -> bool {
     let mut guard = registry::lock();
     let Some(registry) = guard.as_mut() else {
@@ -470,15 +470,14 @@ pub(crate) fn is_exempt(inode: InodeId, file: FileId) -> bool {
         .is_none_or(|lease| lease.holder.is_current() || !lease.has_breakable(&pages))
 }
 
-/// The pages that the current task breaks leases of, as long as the value lives. The kernel's code for
-/// that knows of no ranges; when it asks about a lease, it is looked up here for which pages. Nobody
-/// gets a new lease on them.
+/// The pages whose leases the current task breaks, as long as the value lives. The kernel's code for
+/// breaking knows no ranges, so its call-backs look the pages up here. No new lease on them begins.
 pub(crate) struct Breaker {
     task: TaskId,
 }
 
 impl Breaker {
-    /// Says which pages of an inode the current task is about to take away.
+    /// Records which pages of an inode the current task is about to free or move.
     ///
     /// # Errors
     ///
@@ -509,9 +508,9 @@ impl Drop for Breaker {
 pub(crate) struct Standing {
     /// The current process holds a strong lease.
     pub(crate) own_strong: bool,
-    /// Somebody else does, or an orphaned one is in force.
+    /// Another process holds a strong lease, or an orphaned one is in force.
     pub(crate) other_strong: bool,
-    /// Somebody else holds a breakable lease.
+    /// Another process holds a breakable lease.
     pub(crate) other_breakable: bool,
 }
 
@@ -547,7 +546,7 @@ impl Registry {
         self.remove_lease(&(inode, id))
     }
 
-    /// Says whether a lease on pages is in the way of one that another file wants.
+    /// Says whether a lease on `pages` conflicts with one that another file requests.
     fn refuses(&self, inode: InodeId, file: FileId, pages: &Range<u64>, kind: Kind) -> bool {
         self.leases_of(inode).any(|(_, lease)| {
             lease.state != State::Active(file)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory for what a pin adds to the registry, kept from the last pins for the next.
+//! Memory for the nodes that a pin adds to the registry, kept from earlier pins.
 
 use super::{
     context::{
@@ -21,8 +21,7 @@ use kernel::{
     rbtree::RBTreeNodeReservation, //
 };
 
-/// One node of each tree, as far as they are there. Dropping it only frees memory, which is allowed
-/// in any context.
+/// At most one node for each tree. Dropping it only frees memory, which is allowed in any context.
 #[derive(Default)]
 pub(super) struct PinNodes {
     pub(super) context: Option<RBTreeNodeReservation<ContextId, Context>>,
@@ -41,7 +40,7 @@ impl PinNodes {
             && self.reservation.is_some()
     }
 
-    /// Allocates what is not there.
+    /// Allocates the missing nodes.
     ///
     /// # Errors
     ///
@@ -87,7 +86,7 @@ impl<K, V> FreeList<K, V> {
     }
 }
 
-/// Some of each.
+/// Nodes of each tree.
 pub(super) struct NodeCache {
     contexts: FreeList<ContextId, Context>,
     owners: FreeList<Owner, ContextId>,
@@ -97,7 +96,7 @@ pub(super) struct NodeCache {
 }
 
 impl NodeCache {
-    /// Returns an empty stock.
+    /// Returns an empty cache.
     ///
     /// # Errors
     ///
@@ -112,7 +111,7 @@ impl NodeCache {
         })
     }
 
-    /// Adds what a kit lacks, as far as it is there, and says whether the kit is complete then.
+    /// Adds missing nodes as far as the cache has them, and says whether all are there.
     pub(super) fn supply(&mut self, nodes: &mut PinNodes) -> bool {
         self.contexts.supply(&mut nodes.context);
         self.owners.supply(&mut nodes.owner);
@@ -130,7 +129,7 @@ impl NodeCache {
         self.reservations.put(node);
     }
 
-    /// Puts back what was not needed, or is not any more.
+    /// Puts back nodes that are not needed.
     pub(super) fn put(&mut self, nodes: PinNodes) {
         self.contexts.put(nodes.context);
         self.owners.put(nodes.owner);

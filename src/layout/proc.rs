@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who holds what: `/proc/PID/file_pins`, and `/proc/fs/pinfs/pins` for all.
+//! `/proc/PID/file_pins`, and `/proc/fs/pinfs/pins` for all processes.
 //!
-//! Paths are printed without the registry's lock, so what is printed is taken out of the registry
-//! piece by piece: each line is right by itself, and they may be of different moments.
+//! Paths are printed without the registry's lock, so lines are read from the registry one by one. Each
+//! is right by itself; they may be of different moments.
 
 use super::{
     context::{

@@ -190,7 +190,7 @@ pub(crate) struct Registry {
     pub(super) owners: RBTree<Owner, ContextId>,
     pub(super) holdings: RBTree<HoldingKey, Holding>,
     pub(super) by_context: RBTree<ContextKey, ()>,
-    /// Who else has a part in the pins of a context.
+    /// Files that share the pins of a context.
     pub(super) shares: RBTree<ShareKey, ()>,
     /// Pins on their way.
     pub(super) reservations: RBTree<ReservationKey, Reserved>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who gave a reference back: crediting unpins.
+//! Attributing unpins to pins on record.
 //!
 //! An unpin names a page and no owner. It may end a long-term pin on record, or a transient pin
 //! (O_DIRECT and the like) of the same page, which is none of our business. What decides is the
@@ -115,7 +115,7 @@ fn caller(registry: &Registry) -> Option<ContextId> {
         .copied()
 }
 
-/// What is on record of a folio.
+/// The record of a folio.
 struct Recorded {
     /// Number of references.
     refs: u64,
