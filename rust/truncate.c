@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Checks the permission for a truncate again. */
+
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/mount.h>
+
+#include "helpers.h"
+
+/*
+ * What vfs_truncate(), do_ftruncate(), may_open() and nfsd have asked before
+ * they called notify_change(), and what that asked of the file and of who
+ * changes its size.  By name, and to open a file, permission is needed; a file
+ * that is open for writing has it for good.  nfsd has no files that stay open
+ * and lets the owner do what a descriptor would let it do.
+ *
+ * The set-user-ID and set-group-ID bits and capabilities that the file may have
+ * by now go by themselves: what the caller wants done about them follows from
+ * what they were.  Security modules and fanotify are not asked again; there is
+ * no way for a module to do so.
+ */
+int pinfs_helper_recheck_truncate(struct mnt_idmap *idmap,
+				  struct dentry *dentry, struct iattr *attr)
+{
+	struct inode *inode = d_inode(dentry);
+	struct iattr privs = { .ia_valid = ATTR_FORCE | ATTR_KILL_PRIV };
+	int ret;
+
+	if (sb_rdonly(inode->i_sb))
+		return -EROFS;
+	if (IS_APPEND(inode) || IS_IMMUTABLE(inode))
+		return -EPERM;
+	if (!(attr->ia_valid & ATTR_FILE) || (attr->ia_valid & ATTR_OPEN)) {
+		ret = inode_permission(idmap, inode, MAY_WRITE);
+		if (ret == -EACCES && pinfs_helper_is_server() &&
+		    vfsuid_eq_kuid(i_uid_into_vfsuid(idmap, inode),
+				   current_fsuid()))
+			ret = 0;
+		if (ret)
+			return ret;
+	}
+	attr->ia_valid &= ~ATTR_KILL_PRIV;
+	ret = setattr_prepare(idmap, dentry, attr);
+	if (ret)
+		return ret;
+	if (IS_NOSEC(inode))
+		return 0;
+	privs.ia_valid |= setattr_should_drop_suidgid(idmap, inode);
+	return notify_change(idmap, dentry, &privs, NULL);
+}
