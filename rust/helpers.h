@@ -168,7 +168,7 @@ long pinfs_helper_wait_page_idle_killable(struct page *page,
 					  bool (*stop)(void *), void *arg);
 void pinfs_helper_wake_page(unsigned long pfn);
 
-/* gup.rs (partly in hook_helpers.c) */
+/* gup.rs */
 struct pinfs_page_place {
 	struct inode *inode;
 	pgoff_t index;		/* of the folio in the file, in pages */
@@ -208,7 +208,7 @@ int pinfs_helper_pin_fast(unsigned long start, int count, unsigned int flags,
 			  struct page **pages);
 void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count);
 
-/* hook.rs (hook_helpers.c, hook_resume.S) */
+/* hook.rs (hook_resume.S) */
 struct ftrace_regs;
 bool pinfs_helper_hook_disabled(const char *name);
 unsigned long pinfs_helper_ftrace_regs_argument(struct ftrace_regs *fregs,
@@ -224,7 +224,7 @@ void pinfs_hook_resume(void);
 /* identity.rs */
 struct pid *pinfs_helper_current_tgid(void);
 
-/* irq.rs (hook_helpers.c) */
+/* irq.rs */
 void pinfs_helper_spin_lock_init_once(spinlock_t *lock, const char *name, bool *ready);
 unsigned long pinfs_helper_spin_lock_irqsave(spinlock_t *lock);
 void pinfs_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
@@ -263,7 +263,7 @@ void pinfs_helper_trace_busy_wait(const struct inode *inode, u64 start,
 				  u64 end);
 void pinfs_helper_trace_quarantine(const struct inode *inode, bool enter);
 
-/* proc.rs (partly in hook_helpers.c) */
+/* proc.rs */
 struct pid;
 struct pid_namespace;
 struct seq_file;
@@ -311,7 +311,7 @@ int pinfs_helper_pid_file_probe(const char *name);
 bool pinfs_helper_pid_file_is_probed(void);
 void pinfs_helper_pid_file_forget(struct pinfs_pid_file *file);
 
-/* work.rs (partly in hook_helpers.c) */
+/* work.rs */
 void pinfs_helper_init_delayed_work(struct delayed_work *work, work_func_t func);
 void pinfs_helper_queue_delayed_work(struct delayed_work *work,
 				     unsigned int msecs, bool earlier);
