@@ -14,7 +14,7 @@
 #include <asm/syscall.h>
 #include <asm/unistd.h>
 
-#include "acting.h"
+#include "pin_owner.h"
 #include "helpers.h"
 
 static LIST_HEAD(actings);

@@ -10,7 +10,7 @@
 #include <linux/sched.h>
 #include <linux/vaddr_pin.h>
 
-#include "acting.h"
+#include "pin_owner.h"
 
 long vaddr_pin_pages(unsigned long addr, unsigned long nr_pages,
 		     unsigned int gup_flags, struct page **pages,
