@@ -17,27 +17,27 @@
 #include "pin_owner.h"
 #include "helpers.h"
 
-static LIST_HEAD(actings);
-static DEFINE_RAW_SPINLOCK(actings_lock);
+static LIST_HEAD(owner_scopes);
+static DEFINE_RAW_SPINLOCK(owner_scopes_lock);
 
-void acting_begin(struct acting *acting, const struct vaddr_pin *owner)
+void pin_owner_scope_begin(struct pin_owner_scope *scope, const struct vaddr_pin *owner)
 {
 	unsigned long flags;
 
-	acting->task = current;
-	acting->owner = owner;
-	raw_spin_lock_irqsave(&actings_lock, flags);
-	list_add(&acting->list, &actings);
-	raw_spin_unlock_irqrestore(&actings_lock, flags);
+	scope->task = current;
+	scope->owner = owner;
+	raw_spin_lock_irqsave(&owner_scopes_lock, flags);
+	list_add(&scope->list, &owner_scopes);
+	raw_spin_unlock_irqrestore(&owner_scopes_lock, flags);
 }
 
-void acting_end(struct acting *acting)
+void pin_owner_scope_end(struct pin_owner_scope *scope)
 {
 	unsigned long flags;
 
-	raw_spin_lock_irqsave(&actings_lock, flags);
-	list_del(&acting->list);
-	raw_spin_unlock_irqrestore(&actings_lock, flags);
+	raw_spin_lock_irqsave(&owner_scopes_lock, flags);
+	list_del(&scope->list);
+	raw_spin_unlock_irqrestore(&owner_scopes_lock, flags);
 }
 
 /*
@@ -46,29 +46,29 @@ void acting_end(struct acting *acting)
  * finds its own entry, as nobody else adds or removes it; what an interrupt
  * does is not in the name of the task that it came upon.
  */
-static const struct vaddr_pin *acting_for(void)
+static const struct vaddr_pin *current_pin_owner(void)
 {
 	const struct vaddr_pin *owner = NULL;
-	const struct acting *acting;
+	const struct pin_owner_scope *scope;
 	unsigned long flags;
 
-	if (list_empty(&actings) || !in_task())
+	if (list_empty(&owner_scopes) || !in_task())
 		return NULL;
-	raw_spin_lock_irqsave(&actings_lock, flags);
-	list_for_each_entry(acting, &actings, list) {
-		if (acting->task == current) {
-			owner = acting->owner;
+	raw_spin_lock_irqsave(&owner_scopes_lock, flags);
+	list_for_each_entry(scope, &owner_scopes, list) {
+		if (scope->task == current) {
+			owner = scope->owner;
 			break;
 		}
 	}
-	raw_spin_unlock_irqrestore(&actings_lock, flags);
+	raw_spin_unlock_irqrestore(&owner_scopes_lock, flags);
 	return owner;
 }
 
 /* The address space that the current task acts for, if it does not for a file. */
 struct mm_struct *pinfs_helper_acting_mm(void)
 {
-	const struct vaddr_pin *owner = acting_for();
+	const struct vaddr_pin *owner = current_pin_owner();
 
 	return owner && !owner->f_owner ? owner->mm : NULL;
 }
@@ -157,7 +157,7 @@ static struct file *registered_ring(unsigned int index)
  */
 struct file *pinfs_helper_caller_file(void)
 {
-	const struct vaddr_pin *owner = acting_for();
+	const struct vaddr_pin *owner = current_pin_owner();
 	unsigned int arg;
 	struct file *file;
 
@@ -177,7 +177,7 @@ struct file *pinfs_helper_caller_file(void)
 /* The address only: the file may be gone when this returns. */
 const struct file *pinfs_helper_caller_file_id(void)
 {
-	const struct vaddr_pin *owner = acting_for();
+	const struct vaddr_pin *owner = current_pin_owner();
 	struct files_struct *files = current->files;
 	const struct file *file;
 	unsigned int arg;

@@ -1,24 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * In whose name the current task pins and unpins, where a caller within the
- * kernel has said so.
+ * The owner of the pins that the current task takes and releases, where a caller
+ * within the kernel has named it.
  */
-#ifndef _PINFS_ACTING_H
-#define _PINFS_ACTING_H
+#ifndef _PINFS_PIN_OWNER_H
+#define _PINFS_PIN_OWNER_H
 
 #include <linux/list.h>
 
 struct task_struct;
 struct vaddr_pin;
 
-/* Lives on the task's stack while it acts for somebody. */
-struct acting {
+/**
+ * struct pin_owner_scope - a part of a task's execution with a named owner
+ * @list: in the list of all scopes
+ * @task: the task
+ * @owner: whose pins the task takes and releases until the scope ends
+ *
+ * It is on the stack of @task.
+ */
+struct pin_owner_scope {
 	struct list_head list;
 	const struct task_struct *task;
 	const struct vaddr_pin *owner;
 };
 
-void acting_begin(struct acting *acting, const struct vaddr_pin *owner);
-void acting_end(struct acting *acting);
+void pin_owner_scope_begin(struct pin_owner_scope *scope, const struct vaddr_pin *owner);
+void pin_owner_scope_end(struct pin_owner_scope *scope);
 
-#endif /* _PINFS_ACTING_H */
+#endif /* _PINFS_PIN_OWNER_H */
