@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* For whom the current task pins and unpins. */
+/*
+ * The owner of the pins that the current task takes and releases: the one that a
+ * caller within the kernel has named, or the file that the current system call is
+ * about.  All of it looks at the current task only.
+ */
 
 #include <linux/fdtable.h>
 #include <linux/file.h>
@@ -14,12 +18,20 @@
 #include <asm/syscall.h>
 #include <asm/unistd.h>
 
-#include "pin_owner.h"
 #include "helpers.h"
+#include "pin_owner.h"
 
+/* All scopes; owner_scopes_lock is a leaf. */
 static LIST_HEAD(owner_scopes);
 static DEFINE_RAW_SPINLOCK(owner_scopes_lock);
 
+/**
+ * pin_owner_scope_begin() - name the owner of the current task's pins
+ * @scope: on the stack of the caller, which ends it by pin_owner_scope_end()
+ * @owner: the owner, valid until then
+ *
+ * Context: process context.  Scopes of one task nest; the innermost counts.
+ */
 void pin_owner_scope_begin(struct pin_owner_scope *scope, const struct vaddr_pin *owner)
 {
 	unsigned long flags;
@@ -31,6 +43,10 @@ void pin_owner_scope_begin(struct pin_owner_scope *scope, const struct vaddr_pin
 	raw_spin_unlock_irqrestore(&owner_scopes_lock, flags);
 }
 
+/**
+ * pin_owner_scope_end() - end a scope of the current task
+ * @scope: the scope that began last
+ */
 void pin_owner_scope_end(struct pin_owner_scope *scope)
 {
 	unsigned long flags;
@@ -41,10 +57,13 @@ void pin_owner_scope_end(struct pin_owner_scope *scope)
 }
 
 /*
- * Whom the current task acts for, or NULL.  The owner's description is on the
- * task's own stack or its caller's, so it stays after the lock.  A task always
- * finds its own entry, as nobody else adds or removes it; what an interrupt
- * does is not in the name of the task that it came upon.
+ * Returns the owner that the innermost scope of the current task names, or NULL.
+ * The owner is valid until the scope ends, so it outlasts the lock.  list_empty()
+ * without the lock is right about the task's own scopes, as only the task itself
+ * adds and removes them.  An interrupt has no owner: it does not run for the task
+ * that it interrupted.
+ *
+ * Context: any.
  */
 static const struct vaddr_pin *current_pin_owner(void)
 {
@@ -65,7 +84,13 @@ static const struct vaddr_pin *current_pin_owner(void)
 	return owner;
 }
 
-/* The address space that the current task acts for, if it does not for a file. */
+/**
+ * pinfs_helper_acting_mm() - find the address space that a scope names
+ *
+ * Context: any.
+ * Return: the address space, if the current task is in a scope whose owner is not a
+ * file, else NULL.  No reference is taken.
+ */
 struct mm_struct *pinfs_helper_acting_mm(void)
 {
 	const struct vaddr_pin *owner = current_pin_owner();
@@ -73,7 +98,7 @@ struct mm_struct *pinfs_helper_acting_mm(void)
 	return owner && !owner->f_owner ? owner->mm : NULL;
 }
 
-/* What the first argument of the system call in progress names. */
+/* The kind of object that the first argument of a system call names. */
 enum syscall_names { NAMES_NOTHING, NAMES_FD, NAMES_RING };
 
 static enum syscall_names fd_or_ring(bool is_ring)
@@ -82,12 +107,15 @@ static enum syscall_names fd_or_ring(bool is_ring)
 }
 
 /*
- * Looks at the system call that the current task is in.  Kernel threads and
- * io_uring's workers are in none, and a task that exits may be in one that has
- * nothing to do with what it gives back.
+ * Tells which kind of object the first argument of the current system call names,
+ * and stores the argument.  Kernel threads and workers of io_uring are in no system
+ * call.  A task that exits may be in one that has nothing to do with the pins that
+ * it releases.
  *
- * io_uring's two calls take an index into the task's registered rings instead
- * of a descriptor, if a flag says so.
+ * io_uring_register() and io_uring_enter() take an index of the task's registered
+ * rings instead of a descriptor if a flag says so.
+ *
+ * Context: any.
  */
 static enum syscall_names syscall_argument(unsigned int *arg)
 {
@@ -133,7 +161,13 @@ static enum syscall_names syscall_argument(unsigned int *arg)
 	return NAMES_NOTHING;
 }
 
-/* The descriptor that is the first argument of the system call, or -1. */
+/**
+ * pinfs_helper_syscall_fd() - find the descriptor that the system call is about
+ *
+ * Context: any.
+ * Return: the first argument of the current system call if it is a descriptor, else
+ * -1.
+ */
 int pinfs_helper_syscall_fd(void)
 {
 	unsigned int arg;
@@ -141,7 +175,10 @@ int pinfs_helper_syscall_fd(void)
 	return syscall_argument(&arg) == NAMES_FD ? (int)arg : -1;
 }
 
-/* Only the task itself changes its table of rings, and it is in another call. */
+/*
+ * Returns a registered ring of the current task, or NULL.  No lock is needed: only
+ * the task itself changes its table of rings, in another system call.
+ */
 static struct file *registered_ring(unsigned int index)
 {
 	struct io_uring_task *rings = current->io_uring;
@@ -151,9 +188,12 @@ static struct file *registered_ring(unsigned int index)
 	return rings->registered_rings[array_index_nospec(index, IO_RINGFD_REG_MAX)];
 }
 
-/*
- * The open file that the current task acts for, or that its system call's first
- * argument names, with a reference, or NULL.
+/**
+ * pinfs_helper_caller_file() - find the open file that owns new pins
+ *
+ * Context: process context.
+ * Return: the file that a scope of the current task names, else the file that the
+ * first argument of its system call names, with a reference; NULL if there is none.
  */
 struct file *pinfs_helper_caller_file(void)
 {
@@ -174,7 +214,14 @@ struct file *pinfs_helper_caller_file(void)
 	}
 }
 
-/* The address only: the file may be gone when this returns. */
+/**
+ * pinfs_helper_caller_file_id() - find which open file owns pins that are released
+ *
+ * As pinfs_helper_caller_file(), but without a reference: the file may be gone when
+ * this returns, so only its address is of use.
+ *
+ * Context: any.  In an interrupt there is no such file.
+ */
 const struct file *pinfs_helper_caller_file_id(void)
 {
 	const struct vaddr_pin *owner = current_pin_owner();
@@ -199,7 +246,13 @@ const struct file *pinfs_helper_caller_file_id(void)
 	}
 }
 
-/* The ring that buffers are to be cloned from, with a reference, or NULL. */
+/**
+ * pinfs_helper_clone_source() - find the ring whose buffers are cloned
+ * @arg: the argument of IORING_REGISTER_CLONE_BUFFERS
+ *
+ * Context: process context, in the system call.  May sleep.
+ * Return: the file of the source ring with a reference, or NULL.
+ */
 struct file *pinfs_helper_clone_source(const void __user *arg)
 {
 	struct io_uring_clone_buffers buf;

@@ -8,7 +8,16 @@
 
 #include "helpers.h"
 
-/* Gives the first page in a range of the mapping the mark of a dirty one. */
+/**
+ * pinfs_helper_tag_dirty() - mark the first page in a range of a file dirty
+ * @inode: the file
+ * @first: index of the first page
+ * @last: index of the last page
+ *
+ * One page is enough for writeback to visit the file.
+ *
+ * Context: any.  Takes the xa_lock of the mapping.
+ */
 void pinfs_helper_tag_dirty(struct inode *inode, pgoff_t first, pgoff_t last)
 {
 	XA_STATE(xas, &inode->i_mapping->i_pages, first);
@@ -20,10 +29,16 @@ void pinfs_helper_tag_dirty(struct inode *inode, pgoff_t first, pgoff_t last)
 	xas_unlock_irqrestore(&xas, flags);
 }
 
-/*
- * Finds the page of a mapping that holds an index: its first index and its
- * number of pages, 0 if there is none.  Page faults change that, so they must be
- * kept out for the answer to last.
+/**
+ * pinfs_helper_dax_entry() - find the page of a file at an index
+ * @inode: the file
+ * @index: index in the file
+ * @first: set to the first index of the page, if there is one
+ * @dirty: set to whether the page is marked dirty, if there is one
+ *
+ * Context: any.  Takes the xa_lock of the mapping.  The answer only lasts while page
+ * faults are excluded.
+ * Return: size of the page in units of PAGE_SIZE, or 0 if there is none.
  */
 unsigned long pinfs_helper_dax_entry(struct inode *inode, pgoff_t index, pgoff_t *first,
 				     bool *dirty)
@@ -44,6 +59,16 @@ unsigned long pinfs_helper_dax_entry(struct inode *inode, pgoff_t index, pgoff_t
 	return pages;
 }
 
+/**
+ * pinfs_helper_dax_flush_range() - write the dirty pages in a range back
+ * @inode: the file
+ * @dax_dev: its device
+ * @start: first byte
+ * @end: last byte
+ *
+ * Context: may sleep.
+ * Return: 0 or a negative errno.
+ */
 int pinfs_helper_dax_flush_range(struct inode *inode, struct dax_device *dax_dev,
 				 loff_t start, loff_t end)
 {

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Installs, updates and finds the layout lease of an open file. */
+/*
+ * The layout lease of an open file: a struct file_lease of type FL_LAYOUT on the
+ * flc_lease list of the inode, with the functions of pinfs.  An open file has at
+ * most one.
+ */
 
 #include <linux/filelock.h>
 #include <linux/fs.h>
@@ -7,11 +11,19 @@
 
 #include "helpers.h"
 
-/*
- * The kernel's own leases put their fasync entry into place under flc_lock,
- * with memory that modules cannot allocate ahead; ours get it before anybody
- * else sees them.  What is not used (because the file has a layout lease
- * already, which was changed instead) is taken back.
+/**
+ * pinfs_helper_layout_lease_install() - set the layout lease of an open file
+ * @file: the file
+ * @fd: its descriptor, for signals
+ * @ops: functions of the lease
+ *
+ * Allocates the fasync entry before the lease is visible.  The kernel puts the entry
+ * of its own leases into place under flc_lock, with memory that modules cannot
+ * allocate in advance.  If the file already has a layout lease, that is changed
+ * instead, and the new one is freed.
+ *
+ * Context: process context, may sleep.  vfs_setlease() takes flc_lock.
+ * Return: 0 or a negative errno.
  */
 int pinfs_helper_layout_lease_install(struct file *file, int fd,
 				      const struct lease_manager_operations *ops)
@@ -39,7 +51,7 @@ int pinfs_helper_layout_lease_install(struct file *file, int fd,
 	return ret;
 }
 
-/* The lease of a file, under flc_lock. */
+/* Returns the layout lease of a file, or NULL.  The caller holds flc_lock. */
 static struct file_lease *
 find_layout_lease(struct file_lock_context *ctx, const struct file *file,
 		  const struct lease_manager_operations *ops)
@@ -52,6 +64,13 @@ find_layout_lease(struct file_lock_context *ctx, const struct file *file,
 	return NULL;
 }
 
+/**
+ * pinfs_helper_file_has_layout_lease() - check for a layout lease
+ * @file: an open file
+ * @ops: functions of the lease
+ *
+ * Context: process context, also with preemption disabled.  Takes flc_lock.
+ */
 bool pinfs_helper_file_has_layout_lease(const struct file *file,
 					const struct lease_manager_operations *ops)
 {
@@ -66,7 +85,17 @@ bool pinfs_helper_file_has_layout_lease(const struct file *file,
 	return found;
 }
 
-/* What vfs_setlease() does to a lease that is there, and nothing else of it. */
+/**
+ * pinfs_helper_layout_lease_update() - change the layout lease of an open file
+ * @file: the file
+ * @ops: functions of the lease
+ *
+ * Does what vfs_setlease() does to an existing lease, and no more: it calls
+ * ->lm_change().
+ *
+ * Context: process context.  Takes flc_lock.
+ * Return: what ->lm_change() returns, or -EAGAIN if there is no layout lease.
+ */
 int pinfs_helper_layout_lease_update(struct file *file,
 				     const struct lease_manager_operations *ops)
 {
@@ -85,6 +114,13 @@ int pinfs_helper_layout_lease_update(struct file *file,
 	return ret;
 }
 
+/**
+ * pinfs_helper_file_has_other_lease() - check for a lease that is no layout lease
+ * @file: an open file
+ * @ops: functions of layout leases
+ *
+ * Context: the caller holds flc_lock.
+ */
 bool pinfs_helper_file_has_other_lease(const struct file *file,
 				       const struct lease_manager_operations *ops)
 {

@@ -12,10 +12,10 @@
 #include "helpers.h"
 
 /*
- * Copies whole words and returns the number of bytes that are left, which is
- * zero unless the memory is poisoned.  copy_mc_to_kernel() does the same byte
- * by byte, which is slow for the small structures of a file system where the
- * processor has no microcode for it.
+ * Copies whole words.  Returns the number of bytes that are left, which is zero
+ * unless the memory is poisoned.  copy_mc_to_kernel() copies byte by byte, which is
+ * slow for the small structures of a file system on a processor whose microcode does
+ * not speed it up.
  */
 static __always_inline size_t pmem_read_words(void *dst, const void *src,
 					      size_t words)
@@ -29,12 +29,19 @@ static __always_inline size_t pmem_read_words(void *dst, const void *src,
 	return words * sizeof(u64);
 }
 
-/*
- * Copies between one contiguous range of a device and a read's or write's
- * memory, as dax_iomap_rw() does once it knows where to.  Returns the number of
- * bytes copied: fewer than asked for at a fault or a machine check, and none
- * where the device will not give an address, which dax_iomap_rw() knows how to
- * deal with.
+/**
+ * pinfs_helper_dax_copy() - copy between a range of a device and the memory of a read or write
+ * @dax_dev: the device
+ * @at: address of the range in the device
+ * @len: number of bytes
+ * @iter: the memory, and the direction
+ *
+ * Does what dax_iomap_rw() does once it has a mapping.
+ *
+ * Context: may sleep, in a fault of the memory.
+ * Return: number of bytes copied.  It is smaller than @len after a fault or a machine
+ * check, or at the end of what the device maps at once.  It is 0 if the device does not
+ * give an address, which dax_iomap_rw() can deal with.
  */
 size_t pinfs_helper_dax_copy(struct dax_device *dax_dev, u64 at, size_t len,
 			     struct iov_iter *iter)
@@ -60,6 +67,15 @@ size_t pinfs_helper_dax_copy(struct dax_device *dax_dev, u64 at, size_t len,
 	return done;
 }
 
+/**
+ * pinfs_helper_pmem_read() - copy out of persistent memory
+ * @dst: destination, ordinary memory
+ * @src: source
+ * @len: number of bytes
+ *
+ * Context: any.  The device is alive, as under dax_read_lock().
+ * Return: number of bytes that are left because the memory is poisoned.
+ */
 size_t pinfs_helper_pmem_read(void *dst, const void *src, size_t len)
 {
 	if (len % sizeof(u64))
@@ -67,6 +83,7 @@ size_t pinfs_helper_pmem_read(void *dst, const void *src, size_t len)
 	return pmem_read_words(dst, src, len / sizeof(u64));
 }
 
+/* Stores one word at once, and advances both pointers. */
 static __always_inline void pmem_write_word(void **dst, const void **src)
 {
 	WRITE_ONCE(*(u64 *)*dst, get_unaligned((const u64 *)*src));
@@ -74,9 +91,16 @@ static __always_inline void pmem_write_word(void **dst, const void **src)
 	*src += sizeof(u64);
 }
 
-/*
- * An aligned word is stored at once, which a journal's commit relies on;
- * memcpy() promises nothing of the kind.
+/**
+ * pinfs_helper_pmem_write() - copy into persistent memory
+ * @dst: destination
+ * @src: source
+ * @len: number of bytes
+ *
+ * Stores each aligned word at once, on which the commit of a journal relies: memcpy()
+ * does not promise that.  The caller writes the cache lines back.
+ *
+ * Context: any.  The device is alive, as under dax_read_lock().
  */
 void pinfs_helper_pmem_write(void *dst, const void *src, size_t len)
 {
@@ -94,6 +118,15 @@ void pinfs_helper_pmem_write(void *dst, const void *src, size_t len)
 		pmem_write_word(&dst, &src);
 }
 
+/**
+ * pinfs_helper_pmem_zero() - zero persistent memory
+ * @dst: the memory
+ * @len: number of bytes
+ *
+ * The caller writes the cache lines back.
+ *
+ * Context: any.  The device is alive, as under dax_read_lock().
+ */
 void pinfs_helper_pmem_zero(void *dst, size_t len)
 {
 	if (len % sizeof(u64))

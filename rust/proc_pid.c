@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The file in /proc/PID: tries it, shows it, and forgets it. */
+/*
+ * The file of pinfs in /proc/PID and /proc/PID/task/TID: its entry, a trial look-up
+ * while the module is loaded, and its end.  proc_pid_table.c has what runs in
+ * callbacks of ftrace.
+ */
 
 #include <linux/dcache.h>
 #include <linux/fs.h>
@@ -11,6 +15,16 @@
 
 #include "helpers.h"
 
+/**
+ * pinfs_helper_pid_file_init() - fill in the entry of the file
+ * @file: zeroed; not in use yet
+ * @owner: pinfs
+ * @name: name of the file
+ * @show: prints the file
+ *
+ * The entry is complete when a table of the kernel has been recognised, see
+ * pinfs_helper_pid_table().
+ */
 void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
 				struct module *owner, const char *name,
 				pinfs_pid_show_t show)
@@ -23,8 +37,9 @@ void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
 }
 
 /*
- * procfs answers ENOENT also if it has no memory for an inode.  What is really
- * not there is not there the next time either.
+ * Looks a path up in an instance of procfs.  Returns 0 or a negative errno.  procfs
+ * returns ENOENT also if it cannot allocate an inode, so ENOENT is tried again: a file
+ * that really does not exist does not exist the next time either.
  */
 static int pid_file_lookup(struct vfsmount *mnt, const char *name)
 {
@@ -42,9 +57,16 @@ static int pid_file_lookup(struct vfsmount *mnt, const char *name)
 	return ret;
 }
 
-/*
- * Looks the file up in /proc/self and /proc/thread-self, in an instance of
- * procfs of our own: the caller's may not have one.
+/**
+ * pinfs_helper_pid_file_probe() - try whether the file is there
+ * @name: name of the file
+ *
+ * Looks the file up in /proc/self and /proc/thread-self, in an internal mount of
+ * procfs: the caller may not have one.  During the look-ups pinfs_pid_file_prober is
+ * the current task.
+ *
+ * Context: process context, may sleep.
+ * Return: 0 or a negative errno.
  */
 int pinfs_helper_pid_file_probe(const char *name)
 {
@@ -71,6 +93,13 @@ int pinfs_helper_pid_file_probe(const char *name)
 	return ret;
 }
 
+/**
+ * pinfs_helper_pid_file_uncache() - keep the result of a look-up out of the dcache
+ * @dentry: the dentry that was looked up
+ * @found: result of the look-up: NULL if @dentry was used, another dentry, or an errno
+ *
+ * Return: true if the file was found.
+ */
 bool pinfs_helper_pid_file_uncache(struct dentry *dentry, struct dentry *found)
 {
 	if (IS_ERR(found))
@@ -79,13 +108,20 @@ bool pinfs_helper_pid_file_uncache(struct dentry *dentry, struct dentry *found)
 	return true;
 }
 
-/* An inode number means nothing here, as it is another after each look-up. */
+/**
+ * pinfs_helper_pid_file_emit() - list the file
+ * @ctx: the listing, at the position after the last entry of the kernel
+ * @name: name of the file
+ *
+ * The inode number has no meaning, as each look-up makes a new inode.
+ */
 void pinfs_helper_pid_file_emit(struct dir_context *ctx, const char *name)
 {
 	if (dir_emit(ctx, name, strlen(name), 1, DT_REG))
 		ctx->pos++;
 }
 
+/* Makes all inodes of one procfs bad that have given functions, and drops their dentries. */
 static void pid_file_forget_in(struct super_block *sb, void *fop)
 {
 	struct dentry *dentry;
@@ -94,12 +130,12 @@ static void pid_file_forget_in(struct super_block *sb, void *fop)
 again:
 	spin_lock(&sb->s_inode_list_lock);
 	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
-		/* One that is being freed is in no dentry, so none can open it. */
+		/* An inode that is being freed has no dentry, so it cannot be opened. */
 		if (inode->i_fop != fop || !igrab(inode))
 			continue;
 		spin_unlock(&sb->s_inode_list_lock);
 		make_bad_inode(inode);
-		/* Inodes of procfs have one dentry. */
+		/* An inode of procfs has one dentry. */
 		dentry = d_find_any_alias(inode);
 		if (dentry) {
 			d_invalidate(dentry);
@@ -112,6 +148,13 @@ again:
 	spin_unlock(&sb->s_inode_list_lock);
 }
 
+/**
+ * pinfs_helper_pid_file_forget() - take the file out of all instances of procfs
+ * @file: the file, which no later look-up finds
+ *
+ * Context: process context, may sleep.  Takes s_umount of each instance of procfs
+ * shared, and s_inode_list_lock.
+ */
 void pinfs_helper_pid_file_forget(struct pinfs_pid_file *file)
 {
 	struct file_system_type *type = get_fs_type("proc");

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The tables of /proc/PID and /proc/PID/task/TID. */
+/*
+ * Recognises look-ups and listings of /proc/PID and /proc/PID/task/TID, in callbacks
+ * of ftrace at the entry of proc_pident_lookup() and proc_pident_readdir(): with
+ * preemption disabled.  proc_pid.c has the rest of the file of pinfs there.
+ */
 
 #include <linux/dcache.h>
 #include <linux/fs.h>
@@ -11,13 +15,18 @@
 
 #include "helpers.h"
 
+/**
+ * pinfs_helper_dentry_is() - compare the name of a dentry
+ * @dentry: the dentry of a look-up, whose name does not change
+ * @name: the name
+ */
 bool pinfs_helper_dentry_is(const struct dentry *dentry, const char *name)
 {
 	return dentry->d_name.len == strlen(name) &&
 	       !memcmp(dentry->d_name.name, name, dentry->d_name.len);
 }
 
-/* The task that tries the file while the module is being loaded. */
+/* The task that tries the file while the module is loaded, or NULL. */
 struct task_struct *pinfs_pid_file_prober;
 
 bool pinfs_helper_pid_file_is_probed(void)
@@ -25,13 +34,17 @@ bool pinfs_helper_pid_file_is_probed(void)
 	return READ_ONCE(pinfs_pid_file_prober) == current;
 }
 
+/* Protects entry.fop, fop and tables of a struct pinfs_pid_file.  A leaf. */
 static DEFINE_RAW_SPINLOCK(pid_table_lock);
 
 /*
- * Whether a table is that of /proc/PID (which begins with "task") or of
- * /proc/PID/task/TID (which begins with "fd"), and looks as we know it.  The
- * functions of the entry "status" are those of any file that is printed by one
- * function; ours are the same, but owned by the module.
+ * Returns true if a table is that of /proc/PID (which begins with "task") or of
+ * /proc/PID/task/TID (which begins with "fd"), and has the expected layout.  Then it
+ * is kept in @file.  The functions of the entry "status" are those of any file that
+ * one function prints.  The first table completes the entry of @file with a copy of
+ * them, which the module owns.
+ *
+ * Reads the table without trust: it is of a private structure of the kernel.
  */
 static bool pid_table_inspect(struct pinfs_pid_file *file,
 			      const struct pinfs_pid_entry *table,
@@ -76,6 +89,15 @@ static bool pid_table_inspect(struct pinfs_pid_file *file,
 	return file->entry.fop;
 }
 
+/**
+ * pinfs_helper_pid_table() - recognise the table of a process or a thread
+ * @file: the file of pinfs
+ * @table: the table that procfs searches or lists
+ * @count: its number of entries
+ *
+ * Context: any.
+ * Return: true if the entry of @file belongs to @table, and is complete.
+ */
 bool pinfs_helper_pid_table(struct pinfs_pid_file *file,
 			    const struct pinfs_pid_entry *table,
 			    unsigned long count)

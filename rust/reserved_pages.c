@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The mark PG_reserved of pages of a device. */
+/* Clears PG_reserved of pages of a device. */
 
 #include <linux/mm.h>
 #include <linux/mmzone.h>
@@ -8,12 +8,13 @@
 #include "helpers.h"
 
 /*
- * All pages of a subsection, the unit that memory of devices comes and goes in,
- * the last of them last: if that has no mark, none has.  The first would not do
- * for it, as a device may keep its memmap there, in pages without one.
+ * Clears PG_reserved of all pages of a subsection, the unit in which device memory is
+ * added and removed, in order, and of the last page last: if that page is not marked,
+ * no page is.  The first page would not do for it, as a device may keep its memmap
+ * there, in pages without the mark.
  *
- * Each page of a huge one has its own mark.  ClearPageReserved() would not have
- * that: the others are not folios.
+ * Each page of a huge one has its own mark.  ClearPageReserved() does not accept tail
+ * pages.
  */
 static void clear_reserved_subsection(struct page *last)
 {
@@ -27,6 +28,15 @@ static void clear_reserved_subsection(struct page *last)
 	clear_bit_unlock(PG_reserved, &last->flags.f);
 }
 
+/**
+ * pinfs_helper_clear_reserved() - clear PG_reserved of pages
+ * @pfn: the first page frame
+ * @count: number of pages, not 0
+ *
+ * Clears it of all pages of the subsections that the range touches.
+ *
+ * Context: any.  The caller has pinned the pages.
+ */
 void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count)
 {
 	unsigned long end = pfn + count;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Work of the current task on its way back to user space. */
+/*
+ * Work that the current task runs on its way back to user space.  Functions may be
+ * called in callbacks of ftrace, in any context.
+ */
 
 #include <linux/module.h>
 #include <linux/sched.h>
@@ -8,7 +11,10 @@
 
 #include "helpers.h"
 
-/* One that is kept from the last task work for the next: nearly always enough. */
+/*
+ * Kept from the last task work for the next one, so that most need no allocation.
+ * xchg() passes it on: no lock is needed.
+ */
 static struct callback_head *spare_head;
 
 static struct callback_head *get_head(void)
@@ -23,12 +29,26 @@ static void put_head(struct callback_head *head)
 	kfree(xchg(&spare_head, head));
 }
 
-/* For the end of the module, when there is no task work any more. */
+/**
+ * pinfs_helper_task_work_exit() - free the memory that is kept
+ *
+ * Context: the end of the module.  No task work is pending.
+ */
 void pinfs_helper_task_work_exit(void)
 {
 	put_head(NULL);
 }
 
+/**
+ * pinfs_helper_task_work() - let the current task run a function before it returns to user space
+ * @module: the module that has the function, which a reference keeps until
+ *	pinfs_helper_task_work_done()
+ * @func: the function, which ends with pinfs_helper_task_work_done()
+ *
+ * Context: any.
+ * Return: false if the current context is of no task that returns to user space, if
+ * there is no memory, or if the module is about to be unloaded.
+ */
 bool pinfs_helper_task_work(struct module *module, task_work_func_t func)
 {
 	struct callback_head *head;
@@ -47,6 +67,11 @@ bool pinfs_helper_task_work(struct module *module, task_work_func_t func)
 	return false;
 }
 
+/**
+ * pinfs_helper_task_work_done() - end a task work
+ * @module: the module
+ * @head: the argument of the function
+ */
 void pinfs_helper_task_work_done(struct module *module,
 				 struct callback_head *head)
 {

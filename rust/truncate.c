@@ -7,17 +7,26 @@
 
 #include "helpers.h"
 
-/*
- * What vfs_truncate(), do_ftruncate(), may_open() and nfsd have asked before
- * they called notify_change(), and what that asked of the file and of who
- * changes its size.  By name, and to open a file, permission is needed; a file
- * that is open for writing has it for good.  nfsd has no files that stay open
- * and lets the owner do what a descriptor would let it do.
+/**
+ * pinfs_helper_recheck_truncate() - check the permission for a truncate again
+ * @idmap: idmap of the mount
+ * @dentry: the file
+ * @attr: attributes to be set; ATTR_KILL_PRIV is cleared
  *
- * The set-user-ID and set-group-ID bits and capabilities that the file may have
- * by now go by themselves: what the caller wants done about them follows from
- * what they were.  Security modules and fanotify are not asked again; there is
- * no way for a module to do so.
+ * Repeats the checks of vfs_truncate(), do_ftruncate(), may_open() and nfsd before they
+ * call notify_change(), and those that notify_change() makes of the file and the
+ * caller when the size changes.  A truncate by name, or one that is part of an open,
+ * needs permission.  A file that is open for writing has it for good.  nfsd has no
+ * files that stay open, and lets the owner do what a descriptor would allow.
+ *
+ * Then removes set-user-ID and set-group-ID bits and capabilities that the file may
+ * have got meanwhile.  That is separate, because the caller's request depends on what
+ * the file had before.  Security modules and fanotify are not asked again: a module
+ * has no way to do that.
+ *
+ * Context: process context, may sleep.  The caller holds i_rwsem of the file
+ * exclusively, and write access to the superblock.
+ * Return: 0 or a negative errno.
  */
 int pinfs_helper_recheck_truncate(struct mnt_idmap *idmap,
 				  struct dentry *dentry, struct iattr *attr)

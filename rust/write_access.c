@@ -9,16 +9,8 @@
 #include "helpers.h"
 
 /*
- * The VFS calls setattr and fallocate with write access to the superblock, but
- * others call them without: the core dumper, which tells by PF_DUMPCORE; loop
- * and target_core_file, which call f_op->fallocate() from kernel threads; and
- * ecryptfs and cachefiles, which call notify_change() from system calls.  The
- * counter itself does not say who holds it.
- *
- * So what is asked is who called: if all that is on the stack is the kernel
- * proper, pinfs, and overlayfs, which takes it as the VFS does, then it is held.
- * Whoever else is there may be one who has not; that includes the trampolines
- * of BPF and kprobes, which count as modules.
+ * Returns true if an address is in the kernel proper, in pinfs, or in overlayfs.
+ * Trampolines of BPF and kprobes count as modules.
  */
 static bool is_known_caller(unsigned long addr)
 {
@@ -31,6 +23,22 @@ static bool is_known_caller(unsigned long addr)
 	       strstarts(module, "[overlay]");
 }
 
+/**
+ * pinfs_helper_holds_write_access() - check whether setattr or fallocate has write access
+ *
+ * The VFS calls ->setattr() and ->fallocate() with write access to the superblock.
+ * Other callers do not take it: the core dumper, which PF_DUMPCORE tells; loop and
+ * target_core_file, which call ->fallocate() in kernel threads; ecryptfs and
+ * cachefiles, which call notify_change() in system calls.  The counter of the
+ * superblock does not tell who holds it.
+ *
+ * So the stack decides: if it has only the kernel proper, pinfs, and overlayfs, which
+ * takes write access as the VFS does, then it is held.  Any other module may be a
+ * caller that has not taken it.
+ *
+ * Context: process context, in a call of ->setattr() or ->fallocate().
+ * Return: true if the current task is known to hold write access.
+ */
 bool pinfs_helper_holds_write_access(void)
 {
 	unsigned long stack[64];
@@ -38,7 +46,7 @@ bool pinfs_helper_holds_write_access(void)
 
 	if (current->flags & (PF_DUMPCORE | PF_KTHREAD))
 		return false;
-	/* Built in, they do not show as modules. */
+	/* If they are built in, the stack does not show them as modules. */
 	if (IS_BUILTIN(CONFIG_ECRYPT_FS) || IS_BUILTIN(CONFIG_CACHEFILES))
 		return false;
 	count = stack_trace_save(stack, ARRAY_SIZE(stack), 0);

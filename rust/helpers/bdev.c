@@ -13,7 +13,7 @@ u64 pinfs_helper_bdev_nr_bytes(struct block_device *bdev)
 	return bdev_nr_bytes(bdev);
 }
 
-/* What fs_dax_get_by_bdev() refuses on a disk that has DAX. */
+/* Returns true if fs_dax_get_by_bdev() refuses a disk that has DAX. */
 bool pinfs_helper_bdev_dax_misaligned(struct block_device *bdev)
 {
 	return blk_queue_dax(bdev_get_queue(bdev)) &&

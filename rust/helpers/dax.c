@@ -18,6 +18,7 @@ bool pinfs_helper_dax_page_is_idle(struct page *page)
 	return dax_page_is_idle(page);
 }
 
+/* Returns the size of a page's folio, and sets @start to its offset in the file. */
 u64 pinfs_helper_dax_folio_range(struct page *page, u64 *start)
 {
 	struct folio *folio = page_folio(page);
@@ -31,6 +32,11 @@ bool pinfs_helper_page_mapped(struct page *page)
 	return folio_mapped(page_folio(page));
 }
 
+/*
+ * Waits until a page is idle, until @stop returns true, or for at most @msecs.  @stop is
+ * called after each wake-up, and must not sleep.  Returns 0 after the time is over,
+ * -ERESTARTSYS after a fatal signal, and a positive number otherwise.
+ */
 long pinfs_helper_wait_page_idle_killable(struct page *page,
 					  unsigned int msecs,
 					  bool (*stop)(void *), void *arg)

@@ -4,7 +4,7 @@
 #include <linux/compat.h>
 #include <linux/fs.h>
 
-/* nfsd says what its client can take; of others it is known by their call. */
+/* Tells which positions a reader can take: nfsd sets a mode, others show by their system call. */
 bool pinfs_helper_dir_pos_is_31bit(const struct file *file)
 {
 	if (file->f_mode & FMODE_32BITHASH)

@@ -31,7 +31,7 @@ u64 pinfs_helper_peek_iversion(const struct inode *inode)
 	return inode_peek_iversion(inode);
 }
 
-/* Whoever asked before the inode left memory may compare with what it got. */
+/* Sets I_VERSION_QUERIED: the version may have been read before the inode left memory. */
 void pinfs_helper_set_iversion(struct inode *inode, u64 version)
 {
 	inode_set_iversion_queried(inode, version);

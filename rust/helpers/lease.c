@@ -32,14 +32,17 @@ void pinfs_helper_lease_own(struct file_lease *lease)
 	lease->c.flc_pid = current->tgid;
 }
 
-/* A lease that was to be broken stays. */
+/* Ends the breaking of a lease, which stays.  The caller holds flc_lock. */
 void pinfs_helper_lease_spare(struct file_lease *lease)
 {
 	lease->c.flc_flags &= ~FL_UNLOCK_PENDING;
 	lease->fl_break_time = 0;
 }
 
-/* What vfs_setlease() asks first, but for the security modules. */
+/*
+ * Makes the checks that vfs_setlease() makes before it sets a lease, except those of
+ * security modules.  Does not sleep.
+ */
 bool pinfs_helper_may_lease(struct file *file)
 {
 	vfsuid_t vfsuid = i_uid_into_vfsuid(file_mnt_idmap(file),

@@ -15,6 +15,10 @@ void pinfs_helper_mmap_read_unlock(struct mm_struct *mm)
 	mmap_read_unlock(mm);
 }
 
+/*
+ * Looks up the mapping that covers an address.  Returns false if there is none.  The
+ * caller holds mmap_lock; @found is valid until it is released.
+ */
 bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 			     struct pinfs_vma *found)
 {
@@ -33,7 +37,7 @@ bool pinfs_helper_vma_lookup(struct mm_struct *mm, unsigned long addr,
 	return true;
 }
 
-/* How often the mappings have been changed, unless they are just being. */
+/* Reads the count of changes of the mappings.  Returns false during a change. */
 bool pinfs_helper_mmap_seq(struct mm_struct *mm, unsigned int *seq)
 {
 	return mmap_lock_speculate_try_begin(mm, seq);
@@ -55,8 +59,8 @@ struct file *pinfs_helper_vmf_file(const struct vm_fault *vmf)
 }
 
 /*
- * vmf->cow_page is only set for single pages, so the VMA is asked whether a
- * write is one to the file.
+ * Returns true if a fault is a write to the file.  vmf->cow_page tells that only for
+ * single pages, so the VMA has to.
  */
 bool pinfs_helper_vmf_is_shared_write(const struct vm_fault *vmf)
 {
@@ -64,7 +68,7 @@ bool pinfs_helper_vmf_is_shared_write(const struct vm_fault *vmf)
 	       (vmf->vma->vm_flags & VM_SHARED);
 }
 
-/* The fast path takes no other flags, and is for the task's own memory. */
+/* The fast path accepts no other flags, and pins memory of the current task only. */
 bool pinfs_helper_can_pin_fast(const struct mm_struct *mm, unsigned long count,
 			       unsigned int flags)
 {

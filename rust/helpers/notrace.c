@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * As helpers.c: the wrappers that callbacks of ftrace use. This file is compiled
- * without calls of __fentry__, see src/Kbuild.
+ * As helpers/helpers.c, for the functions that callbacks of ftrace call.  src/Kbuild
+ * excludes them from ftrace.
  */
 
 #include "helpers.h"

@@ -4,7 +4,7 @@
 #include <linux/libnvdimm.h>
 #include <linux/string.h>
 
-/* Past the cache: needs no write-back, and a fence like one. */
+/* Bypasses the cache: needs no write-back, but a fence. */
 void pinfs_helper_pmem_stream(void *dst, const void *src, size_t len)
 {
 	memcpy_flushcache(dst, src, len);

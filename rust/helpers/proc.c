@@ -17,7 +17,7 @@ bool pinfs_helper_seq_has_overflowed(struct seq_file *seq)
 	return seq_has_overflowed(seq);
 }
 
-/* The address only: the address space may be gone when this returns. */
+/* Takes no reference: the address space may be gone when this returns. */
 const struct mm_struct *pinfs_helper_task_mm_id(struct task_struct *task)
 {
 	const struct mm_struct *mm;
@@ -28,7 +28,10 @@ const struct mm_struct *pinfs_helper_task_mm_id(struct task_struct *task)
 	return mm;
 }
 
-/* The first process whose number is not below *nr, which becomes its number. */
+/*
+ * Returns the process with the lowest number that is at least *@nr, with a reference,
+ * and sets *@nr to that number; NULL if there is none.
+ */
 struct task_struct *pinfs_helper_next_process(struct pid_namespace *ns, int *nr)
 {
 	struct task_struct *task = NULL;

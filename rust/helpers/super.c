@@ -47,7 +47,7 @@ void pinfs_helper_report_shutdown(struct super_block *sb)
 	fserror_report_shutdown(sb, GFP_NOFS);
 }
 
-/* The caller has an open file, which keeps its superblock active. */
+/* Takes an active reference.  The caller has an open file, which keeps the superblock active. */
 void pinfs_helper_super_hold(struct super_block *sb)
 {
 	atomic_inc(&sb->s_active);

@@ -10,9 +10,8 @@ bool pinfs_helper_fatal_signal_pending(void)
 }
 
 /*
- * Whether the current task is a server of other machines, that is nfsd: of the
- * kernel's threads that are no workers of a workqueue, it alone calls file
- * systems for others.
+ * Returns true if the current task is a thread of nfsd.  Of the kernel threads that
+ * are no workers of a workqueue, only those call file systems for others.
  */
 bool pinfs_helper_is_server(void)
 {

@@ -5,6 +5,10 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
+/*
+ * Finds where a page is in a file.  Returns false for a page of no DAX file.  The
+ * caller has a reference of the page, or finds the answer out of date.
+ */
 bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place)
 {
 	struct folio *folio = page_folio(page);
@@ -24,9 +28,10 @@ bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place)
 }
 
 /*
- * The mapcount is read after the reference count, and mappings may come and go
- * in between; rounding to the nearest pin keeps that, and the odd reference of
- * another kind, from counting.
+ * Returns the number of pins of a page frame's folio.  Without a pin count it is
+ * derived from the reference count.  The map count is read after that, and mappings
+ * may come and go in between: rounding to the nearest pin makes up for that, and for
+ * a few references of other kinds.
  */
 unsigned long pinfs_helper_pfn_pins(unsigned long pfn)
 {
