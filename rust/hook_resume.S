@@ -5,14 +5,13 @@
 #include <asm/unwind_hints.h>
 
 /*
- * Goes on with a redirected function where ftrace would have gone on: just
- * behind the call of __fentry__, whose address is in %rax.  The caller has put
- * the arguments where the function expects them, and the return address on the
- * stack is the caller's.
+ * Continues a redirected function where ftrace would continue it: at the address in
+ * %rax, just after the call of __fentry__.  The caller has put the arguments where the
+ * function expects them.  The return address on the stack is the caller's.
  *
- * A return and not an indirect jump, because the target carries no ENDBR: with
- * indirect branch tracking a jump or call there is a control protection fault.
- * RET is whatever return the kernel's mitigations ask for.
+ * This is a return and not an indirect jump, because the target has no ENDBR: with
+ * indirect branch tracking, a jump or call to it raises a control protection fault.
+ * RET is the return that the kernel's mitigations require.
  */
 SYM_FUNC_START(pinfs_hook_resume)
 	push	%rax

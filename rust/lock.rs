@@ -21,10 +21,11 @@
 //! | 10 | the registry of leases and pins | `pinfs_registry` | `src/layout`, in any context, under whatever a caller of `unpin_user_page()` holds. Spin lock, interrupts disabled |
 //! | 11 | `i_pages` of a mapping | the kernel's | marking pinned pages dirty, under 10. Spin lock, interrupts disabled |
 //!
-//! Leaves, under which no other lock of pinfs is taken: `pinfs_map_last` and `pinfs_untracked` of an inode (spin
-//! locks, in process context); `actings_lock`, `pid_table_lock` and `init_lock` of `hook_helpers.c`
-//! (raw spin locks, interrupts disabled; `init_lock` only until the registry's lock is initialised); the
-//! wait queue of a folio, whose wake-up ends a quarantine (interrupts disabled).
+//! Leaves, under which no other lock of pinfs is taken: `pinfs_map_last` and `pinfs_untracked` of an
+//! inode (spin locks, in process context); `owner_scopes_lock` of `caller.c`, `pid_table_lock` of
+//! `proc_pid_table.c` and `init_lock` of `helpers/notrace/spinlock.c` (raw spin locks, interrupts
+//! disabled; `init_lock` only until the registry's lock is initialised); the wait queue of a folio,
+//! whose wake-up ends a quarantine (interrupts disabled).
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 

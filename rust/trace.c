@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tracepoints, and functions that Rust can call them by: the kernel crate's own
- * way to them needs its bindings to know them.  Some are reached from the
- * call-backs of ftrace, so this file is compiled without calls of __fentry__.
+ * Tracepoints, and functions by which Rust calls them: the kernel crate's own way to
+ * tracepoints requires that its bindings have them.
  */
 
 #include "helpers.h"

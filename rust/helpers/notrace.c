@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * As helpers/helpers.c, for the functions that callbacks of ftrace call.  src/Kbuild
+ * excludes them from ftrace.
+ */
+
+#include "helpers.h"
+
+#include "notrace/ftrace.c"
+#include "notrace/module.c"
+#include "notrace/page.c"
+#include "notrace/spinlock.c"
+#include "notrace/task.c"
+#include "notrace/work.c"
