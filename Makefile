@@ -12,12 +12,8 @@ top := $(patsubst %/,%,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
 # rest, and so is, with DEBUG=1, what is for the debug kernel.
 KERNEL ?= $(PINFS_KERNEL)
 export PINFS_KERNEL := $(KERNEL)
-# With PLANT=, the module has an ordering bug, and is beside the rest, too.
-build := $(top)/build$(if $(KERNEL),-$(KERNEL))$(if $(DEBUG),-debug)$(if $(PLANT),/planted)
-ifneq ($(PLANT),)
-export PINFS_PLANT := $(PLANT)
-endif
-cargo := $(top)/build$(if $(PLANT),/planted)/cargo
+build := $(top)/build$(if $(KERNEL),-$(KERNEL))$(if $(DEBUG),-debug)
+cargo := $(top)/build/cargo
 vm := $(top)/qemu/vm run $(if $(DEBUG),--debug)
 jobs := -j$(shell nproc)
 
@@ -41,6 +37,17 @@ kbuild = $(enter) $(top)/tools/kbuild $(kernel) $(2) $(if $(DEBUG),LLVM=1) M=$(1
 
 sources = find rust src tools -name '*.rs' -not -path '*/target/*' -print0
 
+# With PLANT=, a target is made in a copy of the checkout that has this bug of tests/bugs/powerloss.
+ifneq ($(PLANT),)
+planted := $(build)/planted
+goals := $(or $(MAKECMDGOALS),module)
+.PHONY: plant $(goals)
+$(goals): plant
+	@+$(MAKE) --no-print-directory -C $(planted) PLANT= $@
+plant:
+	@$(enter) $(top)/tests/bugs/apply powerloss/$(PLANT) $(planted)
+else
+
 .PHONY: all
 all: module ## build the module (the default)
 
@@ -62,11 +69,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(top)/Makefile
 	@echo '  make KDIR=DIR     build the module with this machine'\''s tools against the prepared kernel tree DIR'
 	@echo '  KERNEL=SERIES     with any target: for this series of kernels, in build-SERIES/ and results-SERIES/'
+	@echo '  PLANT=BUG         with any target: in a copy that has this bug of tests/bugs/powerloss, build/planted/'
 
 .PHONY: module
 module: fit ## build build/pinfs.ko
-	@# What the compiler finds in its environment, make does not see change.
-	@$(if $(PLANT),rm -f $(build)/$(objects)/src/pinfs_main.o)
 	@+$(call kbuild,$(top),$(build)/$(objects)) modules
 	@# Without the debug information, which is ten times the rest and which insmod would have to read.
 	@$(enter) strip --strip-debug -o $(build)/pinfs.ko $(build)/$(objects)/pinfs.ko
@@ -158,3 +164,5 @@ shell: module tools selftests ## a prompt in a guest
 .PHONY: clean
 clean: ## remove what was built and what tests have left: build*/ and results*/
 	rm -rf $(top)/build $(wildcard $(top)/build-*) $(top)/results $(wildcard $(top)/results-*)
+
+endif

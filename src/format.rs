@@ -95,7 +95,6 @@ pub mod name;
 pub mod namespace;
 pub mod orphan;
 pub mod persist;
-pub mod planted;
 pub mod space;
 pub mod superblock;
 pub mod symlink;

@@ -22,10 +22,6 @@ use zerocopy::{
 
 use super::{
     offset_of,
-    planted::{
-        planted,
-        Bug, //
-    },
     space::{
         mask,
         Run, //
@@ -174,11 +170,9 @@ pub(super) fn mark<M: Medium>(volume: &Volume<M>, plane: Plane, run: Run, set: b
         word += whole;
     }
     let first = run.start / BITS;
-    if !planted(Bug::BitmapsNotFlushed) {
-        volume
-            .medium()
-            .flush(base + first * 8, (last - first) * 8)?;
-    }
+    volume
+        .medium()
+        .flush(base + first * 8, (last - first) * 8)?;
 
     let whole = whole_groups(run);
     if whole.is_empty() {

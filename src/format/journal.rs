@@ -63,10 +63,6 @@ use super::{
         Log,
         Stored, //
     },
-    planted::{
-        planted,
-        Bug, //
-    },
     space::Run,
     superblock::JOURNAL_BLOCKS,
     Error,
@@ -498,11 +494,7 @@ impl<'v, M: Medium> Writer<'v, M> {
         header.len.set(entries.len() as u64);
         header.reserved = [0; 32];
         seal(volume, record)?;
-        if planted(Bug::RecordNotFlushed) {
-            volume.medium().write(base, record)?;
-        } else {
-            volume.medium().stream(base, record)?;
-        }
+        volume.medium().stream(base, record)?;
         Ok(Written {
             volume,
             entries: record.get(HEADER as usize..).unwrap_or(&[]),
@@ -522,7 +514,7 @@ pub(super) struct Written<'v, M: Medium> {
 impl<'v, M: Medium> Written<'v, M> {
     /// Makes the record durable, and stores what it says in its places.
     pub(super) fn apply(self) -> Result<Flushed<'v, M, Home>> {
-        let log = self.flushed.fence_unless(Bug::RecordUnfenced);
+        let log = self.flushed.fence();
         apply_entries(self.volume, log, self.entries)
     }
 }
@@ -538,9 +530,7 @@ fn apply_entries<'v, M: Medium>(
         let (entry, behind) = EntryHead::ref_from_prefix(rest).map_err(|_| Error::TxFull)?;
         let data = behind.split_at_checked(entry.len.get() as usize);
         let (data, behind) = data.ok_or(Error::TxFull)?;
-        if entry.kind.get() == BYTES && planted(Bug::HomesNotFlushed) {
-            volume.medium().write(entry.start.get(), data)?;
-        } else if entry.kind.get() == BYTES {
+        if entry.kind.get() == BYTES {
             volume.medium().store(entry.start.get(), data)?;
         } else {
             apply_bits(volume, entry)?;
@@ -725,7 +715,7 @@ pub fn recover<M: Medium>(volume: &Volume<M>) -> Result<Recovered> {
     let log = Stored::new(volume.medium(), base, HEADER + len)
         .flush()?
         .fence();
-    let _home = apply(volume, log)?.fence_unless(Bug::ReplayUnfenced);
+    let _home = apply(volume, log)?.fence();
     erase(volume)?;
     Ok(Recovered::Replayed(len))
 }

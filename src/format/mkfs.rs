@@ -19,10 +19,6 @@ use super::{
         STATUS, //
     },
     offset_of,
-    planted::{
-        planted,
-        Bug, //
-    },
     space::Run,
     superblock::{
         Superblock,
@@ -106,9 +102,6 @@ pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
     medium.zero(offset_of(backup), BLOCK_SIZE)?;
     medium.flush(offset_of(backup), BLOCK_SIZE)?;
     medium.fence();
-    if planted(Bug::SuperblockEarly) {
-        sb.write_at(medium, 0)?;
-    }
 
     // Of the journal only the header counts, but what others look for may stand there too. The
     // bitmaps end where the data area begins, with the inode block of the root directory.

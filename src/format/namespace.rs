@@ -21,10 +21,6 @@ use super::{
         S_IFMT, //
     },
     orphan,
-    planted::{
-        planted,
-        Bug, //
-    },
     symlink,
     Error,
     Medium,
@@ -314,7 +310,7 @@ fn drop_name<M: Medium>(tx: &mut Tx<'_, M>, parent: u64, ino: u64, now: Time) ->
         inode.add_links(-1)?;
     }
     tx.inode_mut(parent)?.touch(now);
-    if tx.inode(ino)?.nlink.get() == 0 && !planted(Bug::OrphanLate) {
+    if tx.inode(ino)?.nlink.get() == 0 {
         orphan::add(tx, ino)?;
     }
     Ok(())

@@ -16,10 +16,6 @@
 use core::marker::PhantomData;
 
 use super::{
-    planted::{
-        planted,
-        Bug, //
-    },
     Medium,
     Result, //
 };
@@ -86,14 +82,6 @@ impl<'m, M: Medium, W> Flushed<'m, M, W> {
     pub(super) fn fence(self) -> Durable<W> {
         self.medium.fence();
         Durable { what: PhantomData }
-    }
-
-    /// [`Flushed::fence`], which `bug` leaves out.
-    pub(super) fn fence_unless(self, bug: Bug) -> Durable<W> {
-        if planted(bug) {
-            return Durable { what: PhantomData };
-        }
-        self.fence()
     }
 }
 

@@ -51,10 +51,6 @@ use super::{
         Flushed,
         Fresh, //
     },
-    planted::{
-        planted,
-        Bug, //
-    },
     space::{
         Claim,
         Request,
@@ -373,10 +369,8 @@ impl<'a, M: Medium> Tx<'a, M> {
     pub fn zero_blocks(&mut self, run: Run) -> Result {
         let (off, len) = (offset_of(run.start), run.len * BLOCK_SIZE);
         self.volume.medium().zero(off, len)?;
-        if !planted(Bug::ZeroesNotFlushed) {
-            self.volume.medium().flush(off, len)?;
-        }
-        self.stored |= !planted(Bug::ZeroesUnfenced);
+        self.volume.medium().flush(off, len)?;
+        self.stored = true;
         Ok(())
     }
 
@@ -771,27 +765,14 @@ impl<'a, M: Medium> Tx<'a, M> {
         if log.is_empty() {
             return Ok(());
         }
-        if planted(Bug::BitmapsEarly) {
-            self.apply_changes()?;
-        }
         let written = log.finish(ready, self.state)?;
-        let home = written.apply()?.fence_unless(Bug::HomesUnfenced);
+        let home = written.apply()?.fence();
         self.state.settled(home);
         Ok(())
     }
 
     fn changes(&self) -> &[Change] {
         self.memory.changes.get(..self.changes).unwrap_or(&[])
-    }
-
-    /// Changes the bitmaps, for [`Bug::BitmapsEarly`].
-    fn apply_changes(&self) -> Result {
-        for change in self.changes() {
-            if let Some((plane, set)) = journal::bitmap_change(change.kind.get()) {
-                bitmap::mark(self.volume, plane, change.run(), set)?;
-            }
-        }
-        Ok(())
     }
 
     /// Logs the new checksums of the groups that the runs cover in part. The old ones are verified:
@@ -830,7 +811,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             volume.reseal(off, slot.sealed.get() as usize, bytes)?;
             if flags & PLACED != 0 {
                 volume.medium().store(off, bytes)?;
-                stored |= !planted(Bug::NewMetadataUnfenced);
+                stored = true;
             }
         }
         Ok(if stored {

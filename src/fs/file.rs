@@ -19,10 +19,6 @@ use crate::{
         },
         inode::Stamp,
         orphan,
-        planted::{
-            planted,
-            Bug, //
-        },
         space::Run,
         Medium,
         BLOCK_SIZE, //
@@ -264,17 +260,13 @@ fn allocate_written(
                     unwritten: false,
                     ..unwritten
                 };
-                if !planted(Bug::ZeroesLate) {
-                    tx.zero_blocks(run(&written))?;
-                }
+                tx.zero_blocks(run(&written))?;
                 map::mark_written(tx, ino, first, written.end())?;
                 (written, true)
             }
             Mapping::Hole { len } => {
                 let extent = map::reserve(tx, ino, first, len.min(wanted))?;
-                if !planted(Bug::ZeroesLate) {
-                    tx.zero_blocks(run(&extent))?;
-                }
+                tx.zero_blocks(run(&extent))?;
                 map::insert(tx, ino, extent)?;
                 (extent, true)
             }
@@ -287,9 +279,6 @@ fn allocate_written(
         }
         made => made?,
     };
-    if planted(Bug::ZeroesLate) && new {
-        zero_now(inode, &extent)?;
-    }
     inode.set_sectors(sectors);
     map.made(&lock, extent);
     Ok(to_map(extent, new))
@@ -337,18 +326,6 @@ fn write_without_growth(
         map::mark_written(tx, ino, extent.lblock, extent.end())?;
         Ok((extent, true, Usage::of(tx.inode(ino)?).sectors))
     })
-}
-
-/// Zeroes what a file has already, for [`Bug::ZeroesLate`].
-fn zero_now(inode: &FsInode<Pinfs>, extent: &map::Extent) -> Result {
-    let sb = inode.super_block();
-    let medium = sb.data().medium();
-    let (start, len) = (extent.block * BLOCK_SIZE, extent.len * BLOCK_SIZE);
-    let zeroed = medium
-        .zero(start, len)
-        .and_then(|()| medium.flush(start, len));
-    medium.fence();
-    zeroed.map_err(|err| sb.report(err))
 }
 
 /// Does the same without page faults, and takes what they have shown of the holes out of page
@@ -406,9 +383,7 @@ fn zero_behind_end(lock: &impl ExclusiveInode<Fs = Pinfs>, until: u64) -> Result
         return Ok(());
     }
     dax::zero_range(lock, inode.size()..until, MAP)?;
-    if !planted(Bug::BehindEndUnfenced) {
-        inode.super_block().data().medium().fence();
-    }
+    inode.super_block().data().medium().fence();
     Ok(())
 }
 
@@ -435,7 +410,7 @@ fn break_layouts(lock: &mut LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result
 fn keep_dirty(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     let inode = lock.inode();
     let edges = dax::pages_at_edges(lock, range).into_iter().flatten();
-    for page in edges.filter(|page| page.is_dirty && !planted(Bug::RestForgotten)) {
+    for page in edges.filter(|page| page.is_dirty) {
         let noted = inode.data().untracked.lock().note_forgotten(&page.range);
         if noted {
             inode.mark_data_dirty();
@@ -559,9 +534,6 @@ pub(super) fn resize(
     }
     lock.inode().touch();
     let tail = size..size.next_multiple_of(BLOCK_SIZE);
-    if planted(Bug::TailZeroedEarly) {
-        dax::zero_range(&lock, tail.clone(), MAP)?;
-    }
     cut_off(&lock, size)?;
     // A mapping of the last page shows zeroes behind the end. Only now: after a crash before the
     // new size was durable, the file has its old bytes.
@@ -600,10 +572,8 @@ fn break_layouts_to_move(
     let moving = start..u64::MAX;
     check(lock)?;
     layout::break_layouts(lock, moving.clone(), check)?;
-    if !planted(Bug::MovedNotFlushed) {
-        dax::write_and_wait(lock.inode(), &moving)?;
-        flush_untracked(lock.inode(), &moving)?;
-    }
+    dax::write_and_wait(lock.inode(), &moving)?;
+    flush_untracked(lock.inode(), &moving)?;
     dax::delete_mapping_range(lock, &moving);
     Ok(())
 }
@@ -913,7 +883,7 @@ pub(super) fn flush_untracked(inode: &FsInode<Pinfs>, range: &Range<u64>) -> Res
         let known = [untracked.device.clone(), untracked.forgotten.clone()];
         (known, untracked.within(range), untracked.notes)
     };
-    if known.iter().all(Range::is_empty) || planted(Bug::DeviceNotFlushed) {
+    if known.iter().all(Range::is_empty) {
         return Ok(());
     }
     let device_done = device == known[0] && !layout::is_pinned(inode, &device);
@@ -1132,9 +1102,7 @@ impl Operations for OpenFileOps {
     }
 
     fn fsync(file: &OpenFile<'_, Pinfs>, start: i64, end: i64, _datasync: bool) -> Result {
-        if !planted(Bug::MappedNotFlushed) {
-            file.flush_pages(start, end)?;
-        }
+        file.flush_pages(start, end)?;
         let start = u64::try_from(start).map_err(|_| EINVAL)?;
         let end = u64::try_from(end).map_err(|_| EINVAL)?;
         flush_untracked(file.inode(), &(start..end.saturating_add(1)))?;

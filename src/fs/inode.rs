@@ -19,10 +19,6 @@ use crate::{
             Stamp, //
         },
         orphan,
-        planted::{
-            planted,
-            Bug, //
-        },
         symlink, //
     },
     layout,
@@ -531,12 +527,7 @@ pub(super) fn free(inode: &FsInode<Pinfs>) -> Result<format::Result> {
     let data = inode.super_block().data();
     let map = inode.data().map.write();
     loop {
-        let freed = data.transact(&map, |tx| {
-            if planted(Bug::OrphanLate) {
-                orphan::add(tx, inode.ino())?;
-            }
-            orphan::reap(tx, inode.ino())
-        })?;
+        let freed = data.transact(&map, |tx| orphan::reap(tx, inode.ino()))?;
         match freed {
             Ok(false) => {}
             ended => return Ok(ended.map(drop)),

@@ -1,417 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes broken copies of the sources: each has one order of things changed that a model is about.
+//! Makes broken copies of the sources: one for each patch of `tests/bugs/models`.
 //!
-//! They are modules of the test program, beside the sources as they are, with a test each: that the
-//! model finds something.
+//! They are modules of the test program, beside the sources as they are. Each has a test for each
+//! model that the patch names: the model must find something.
 
 use std::{
     env,
     fmt::Write,
     fs, io,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-/// A copy, and the model that must find what is wrong with it.
-struct Broken {
-    name: &'static str,
-    model: &'static str,
-    /// Changes of the text: file, what is there once, and what becomes of it.
-    changes: &'static [Change],
-}
+/// The folder of the sources that the models run.
+const SOURCES: &str = "src/layout";
 
-type Change = (&'static str, &'static str, &'static str);
-
-/// A lease is there when whoever asked before it was is still at it.
-const LEASES_DO_NOT_WAIT: &[Change] = &[(
-    "layout/fcntl.rs",
-    "    drop(FaultLock::new(file.inode()));\n",
-    "",
-)];
-
-/// A lease that the kernel may refuse yet is in the way of others.
-const PREPARED_LEASES_REFUSE: &[Change] = &[(
-    "layout/lease_state.rs",
-    "                && lease.ranges.within(pages).any(|piece| {",
-    "                && Iterator::chain(\n                    lease.ranges.within(pages),\n                    \
-     lease.change.iter().flat_map(|change| change.ranges.within(pages)),\n                ).any(|piece| {",
-)];
-
-const BROKEN: &[Broken] = &[
-    // A pin in flight is nothing to who takes its lease away.
-    Broken {
-        name: "reservations_are_not_pins_under_a_lease",
-        model: "shrink_or_pin",
-        changes: &[(
-            "layout/registry.rs",
-            "holding.2 == lease && overlap(reserved, pages)",
-            "false && holding.2 == lease && overlap(reserved, pages)",
-        )],
-    },
-    // Pins are looked for before the kernel is asked, and not again.
-    Broken {
-        name: "pins_are_looked_for_early",
-        model: "unlock_or_pin",
-        changes: &[(
-            "layout/lease_state.rs",
-            "            Some(lease) if lease.uses != 0 => return Err(EBUSY),\n",
-            "",
-        )],
-    },
-    // The same when a part of the lease is given back.
-    Broken {
-        name: "pins_are_looked_for_early_in_a_part",
-        model: "shrink_or_pin",
-        changes: &[(
-            "layout/lease_state.rs",
-            "        registry.check_prepared(inode, file)?;\n",
-            "",
-        )],
-    },
-    // Or when the kernel asks, but not when the part goes.
-    Broken {
-        name: "pins_come_before_the_change",
-        model: "shrink_or_pin",
-        changes: &[(
-            "layout/lease_state.rs",
-            "        registry.check_prepared(inode, file)?;\n    }\n",
-            "        registry.check_prepared(inode, file)?;\n    }\n    drop(guard);\n    \
-             let mut guard = registry::lock();\n    let registry = guard.as_mut().ok_or(ENODEV)?;\n",
-        )],
-    },
-    // The lease is looked for first, and the pin reserved later.
-    Broken {
-        name: "lease_is_looked_at_before",
-        model: "unlock_or_pin",
-        changes: &[(
-            "layout/reserve.rs",
-            "        let context = match registry.owners.get(&owner) {",
-            "        drop(guard);\n        let mut guard = registry::lock();\n        let registry = guard.as_mut().ok_or(ENODEV)?;\n        \
-             let context = match registry.owners.get(&owner) {",
-        )],
-    },
-    // The file is closed as if a pin in flight were none.
-    Broken {
-        name: "reservations_do_not_use_the_lease",
-        model: "close_or_pin",
-        changes: &[(
-            "layout/reserve.rs",
-            "        registry.use_lease(holding);\n        let key",
-            "        let key",
-        ), (
-            "layout/reserve.rs",
-            "        registry.unuse_lease(self.holding);\n",
-            "",
-        )],
-    },
-    // The pin is not reserved any more when it comes onto the record.
-    Broken {
-        name: "reservations_end_before_the_commit",
-        model: "close_or_pin",
-        changes: &[(
-            "layout/reserve.rs",
-            "    pub(super) fn commit(&mut self, runs: &SmallVec<FolioRun>) -> Result {",
-            "    pub(super) fn commit(&mut self, runs: &SmallVec<FolioRun>) -> Result {\n        \
-             if let Some(registry) = registry::lock().as_mut() {\n            registry.unuse_lease(self.holding);\n        }\n        \
-             let result = self.commit_late(runs);\n        \
-             if let Some(registry) = registry::lock().as_mut() {\n            registry.use_lease(self.holding);\n        }\n        \
-             result\n    }\n\n    fn commit_late(&mut self, runs: &SmallVec<FolioRun>) -> Result {",
-        )],
-    },
-    // Whether a lease has pins is looked at first, and the lease orphaned later.
-    Broken {
-        name: "orphaned_late",
-        model: "close_or_unpin",
-        changes: &[(
-            "layout/lease_state.rs",
-            "    let removed = match registry::lock().as_mut() {\n        Some(registry) => match registry.lease_of_file(inode, file) {\n            \
-             Some(lease) if lease.uses != 0 => {\n                lease.state",
-            "    let is_used = registry::lock().as_mut().is_some_and(|registry| {\n        \
-             registry.lease_of_file(inode, file).is_some_and(|lease| lease.uses != 0)\n    });\n    \
-             let removed = match registry::lock().as_mut() {\n        Some(registry) => match registry.lease_of_file(inode, file) {\n            \
-             Some(lease) if is_used => {\n                lease.state",
-        )],
-    },
-    // The other way round: the lease goes with the holding only if it was orphaned when the pin ended.
-    Broken {
-        name: "orphans_are_not_reaped",
-        model: "close_or_unpin",
-        changes: &[(
-            "layout/deferred.rs",
-            "        Some(entry) if !entry.is_alive() => registry.remove_lease(&(inode, lease)),\n",
-            "",
-        )],
-    },
-    // The page is idle when the locks are dropped, and taken for idle when they are back.
-    Broken {
-        name: "idle_without_locks",
-        model: "punch_or_pin_beside_another",
-        changes: &[(
-            "layout/breaking.rs",
-            "        last = Some(page);\n        recheck(lock)?;",
-            "        return Ok(());",
-        )],
-    },
-    // Pins are asked about once, before the pages.
-    Broken {
-        name: "pins_are_asked_once",
-        model: "punch_or_pin",
-        changes: &[(
-            "layout/breaking.rs",
-            "            check_pins(inode, &busy)?;\n",
-            "",
-        ), (
-            "layout/breaking.rs",
-            "|| are_pinned(inode, &pages_busy)",
-            "|| false",
-        )],
-    },
-    // A truncate that waits does not hear of the pin.
-    Broken {
-        name: "nobody_is_woken",
-        model: "punch_or_pin_beside_another",
-        changes: &[(
-            "layout/longterm.rs",
-            "    dax::wake_waiters(folios.map(|folio| folio.pfn));\n",
-            "    drop(folios);\n",
-        ), (
-            "layout/breaking.rs",
-            "|| are_pinned(inode, &pages_busy)",
-            "|| false",
-        )],
-    },
-    // An unpin that could not be told from another is not looked at again.
-    Broken {
-        name: "no_doubts",
-        model: "two_unpins",
-        changes: &[(
-            "layout/unpin.rs",
-            "    taken < due || due < refs\n",
-            "    taken < due || refs == 0\n",
-        )],
-    },
-    // What is given back is taken for what is on record.
-    Broken {
-        name: "any_unpin_is_credited",
-        model: "pin_beside_an_unpin",
-        changes: &[(
-            "layout/unpin.rs",
-            "    recorded.saturating_sub(left)\n",
-            "    refs.min(recorded.max(left))\n",
-        )],
-    },
-    // A pin counts itself when it has seen that unpins are observed.
-    Broken {
-        name: "watched_first",
-        model: "stop_watching_or_pin",
-        changes: &[(
-            "layout/observer.rs",
-            "        USERS.fetch_add(1, Full);\n        let watch = Self;\n        if !OBSERVED.load(Acquire) {\n            \
-             observer().ok_or(ENODEV)?.enable()?;",
-            "        let is_observed = OBSERVED.load(Acquire);\n        USERS.fetch_add(1, Full);\n        let watch = Self;\n        \
-             if !is_observed {\n            observer().ok_or(ENODEV)?.enable()?;",
-        )],
-    },
-    // Who stops the observer looks for pins first, and only then makes them take the mutex.
-    Broken {
-        name: "stopped_before_it_shows",
-        model: "stop_watching_or_pin",
-        changes: &[(
-            "layout/observer.rs",
-            "        OBSERVED.xchg(false, Full);\n",
-            "",
-        ), (
-            "layout/observer.rs",
-            "        if !is_idle {\n            OBSERVED.store(true, Release);\n        }\n",
-            "        OBSERVED.store(!is_idle, Release);\n",
-        )],
-    },
-    // A pin is taken before it is reserved, for who stops the observer.
-    Broken {
-        name: "watched_until_reserved_only",
-        model: "stop_watching_or_pin",
-        changes: &[(
-            "layout/longterm.rs",
-            "    watch.hand_over();\n",
-            "",
-        ), (
-            "layout/longterm.rs",
-            "    let watch = Watch::new()?;\n",
-            "    drop(Watch::new()?);\n",
-        )],
-    },
-    // Conflicts are looked for first, and the lease granted later.
-    Broken {
-        name: "refused_too_early",
-        model: "two_takers",
-        changes: &[(
-            "layout/fcntl.rs",
-            "        lease_state::admit(inode_of(file), file.id())\n",
-            "        let _ = file;\n        Ok(())\n",
-        )],
-    },
-    // A lease that the kernel may refuse yet is in the way of operations ...
-    Broken {
-        name: "prepared_leases_are_in_the_way",
-        model: "refused_taker",
-        changes: &[(
-            "layout/lease_state.rs",
-            "            for piece in lease.ranges.within(pages) {",
-            "            let change = lease.change.iter().filter(|change| !change.is_made);\n            \
-             let prepared = change.flat_map(|change| change.ranges.within(pages));\n            \
-             for piece in Iterator::chain(lease.ranges.within(pages), prepared) {",
-        )],
-    },
-    // ... and of other leases ...
-    Broken {
-        name: "prepared_leases_refuse_others",
-        model: "refused_taker",
-        changes: PREPARED_LEASES_REFUSE,
-    },
-    Broken {
-        name: "prepared_changes_refuse_others",
-        model: "refused_change",
-        changes: PREPARED_LEASES_REFUSE,
-    },
-    // ... and what it was before is nothing any more.
-    Broken {
-        name: "prepared_changes_are_made",
-        model: "refused_change",
-        changes: &[(
-            "layout/fcntl.rs",
-            "    if let Err(err) = lease::install::<Fcntl<H>>(file, fd) {\n",
-            "    let _ = lease_state::commit(inode, file.id());\n    if let Err(err) = lease::install::<Fcntl<H>>(file, fd) {\n",
-        )],
-    },
-    // Whether a file may be pinned is asked before the pin is reserved.
-    Broken {
-        name: "forbidden_too_late",
-        model: "pin_or_forbid",
-        changes: &[(
-            "layout/breaking.rs",
-            "    forbid();\n    drop(guard);\n",
-            "    drop(guard);\n    forbid();\n",
-        )],
-    },
-    // Nobody looks whether time is up but who breaks leases.
-    Broken {
-        name: "time_is_not_looked_at",
-        model: "break_abandoned",
-        changes: &[(
-            "layout/fcntl.rs",
-            "        time_out(file.inode())?;\n",
-            "",
-        )],
-    },
-    // Pins are noted as shared before they are cloned.
-    Broken {
-        name: "shared_before_cloned",
-        model: "clone_or_pin",
-        changes: &[(
-            "layout/uring_clones.rs",
-            "        let ret = original();\n        if ret != 0 || to == from {\n            return ret;\n        }\n",
-            "",
-        ), (
-            "layout/uring_clones.rs",
-            "        });\n        ret\n",
-            "        });\n        original()\n",
-        )],
-    },
-    // A part of a lease is given back, and those who wait for it are not told.
-    Broken {
-        name: "nobody_looks_again",
-        model: "break_or_shrink",
-        changes: &[(
-            "layout/fcntl.rs",
-            "lease::update::<Fcntl<H>>(file);\n",
-            "lease_state::commit(inode, file.id()).map(|_| ());\n",
-        )],
-    },
-    // All leases of the file are in the way of who wants some of its pages.
-    Broken {
-        name: "all_leases_are_broken",
-        model: "two_breakers",
-        changes: &[(
-            "layout/breaking.rs",
-            "breaker = Some(Breaker::new(inode, pages.clone())?);",
-            "breaker = Some(());\n                    drop(Breaker::new(inode, pages.clone())?);",
-        )],
-    },
-    // A lease of which what could be broken is given back is to be broken for ever.
-    Broken {
-        name: "breaks_do_not_end",
-        model: "break_or_shrink",
-        changes: &[(
-            "layout/lease_state.rs",
-            "    lease.breaking &= lease.has_breakable(&ALL);\n",
-            "",
-        )],
-    },
-    // Time is up for the kernel's lease only.
-    Broken {
-        name: "leases_do_not_time_out",
-        model: "time_out_or_give_back",
-        changes: &[(
-            "layout/fcntl.rs",
-            "        lease_state::time_out(inode_of(file), file.id())\n",
-            "        true\n",
-        )],
-    },
-    Broken {
-        name: "leases_do_not_wait",
-        model: "punch_or_lease",
-        changes: LEASES_DO_NOT_WAIT,
-    },
-    Broken {
-        name: "strengthened_leases_do_not_wait",
-        model: "time_out_or_strengthen",
-        changes: LEASES_DO_NOT_WAIT,
-    },
-    // Time was up while a range was added, and the kernel keeps a lease of it.
-    Broken {
-        name: "added_too_late",
-        model: "time_out_or_add",
-        changes: &[(
-            "layout/lease_state.rs",
-            "            change.is_late = true;\n",
-            "",
-        )],
-    },
-    // Time is up for all of a lease.
-    Broken {
-        name: "strong_ones_time_out",
-        model: "time_out_beside_pins",
-        changes: &[(
-            "layout/lease_state.rs",
-            "                if !lease.ranges.as_slice().is_empty() {\n                    return false;\n                }\n",
-            "",
-        ), (
-            "layout/lease_state.rs",
-            "                if lease.is_over() {\n",
-            "                if lease.change.is_none() {\n",
-        )],
-    },
-    // Who waits is told again what it has been told, and nobody but time ends that.
-    Broken {
-        name: "given_back_here_only",
-        model: "break_or_give_back",
-        changes: &[(
-            "layout/fcntl.rs",
-            "        Prepared::Nothing => lease::remove(file),\n",
-            "        Prepared::Nothing => lease_state::release(inode, file.id()),\n",
-        )],
-    },
-    // An unpin within the kernel is credited to whoever has pins.
-    Broken {
-        name: "kernel_unpins_are_anybodys",
-        model: "kernel_unpins_or_close",
-        changes: &[(
-            "layout/unpin.rs",
-            "        .or_else(|| gup::caller_mm_id().map(Owner::Mm))\n",
-            "",
-        )],
-    },
-];
+/// The file of it that needs more of the kernel than there are stand-ins for.
+const NOT_MODELLED: &str = "ioctl";
 
 /// What the sources import from the crate that they are in, beside each other.
 const WALLS: &str = "fs, rust";
@@ -419,104 +25,134 @@ const WALLS: &str = "fs, rust";
 fn main() -> io::Result<()> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
-    let src = here.join("../../src");
-    let mut files = Vec::new();
-    for entry in fs::read_dir(src.join("layout"))? {
-        let file = Path::new("layout").join(entry?.file_name());
-        // Needs more of the kernel than there is a stand-in for.
-        if file != Path::new("layout/ioctl.rs") {
-            files.push(file);
-        }
+    let top = here.join("../..");
+    let bugs = top.join("tests/bugs");
+    println!("cargo::rerun-if-changed={}", top.join(SOURCES).display());
+    for watched in ["apply", "models"] {
+        println!("cargo::rerun-if-changed={}", bugs.join(watched).display());
     }
-    files.sort();
-    for file in &files {
-        println!("cargo::rerun-if-changed={}", src.join(file).display());
-    }
-    println!("cargo::rerun-if-changed={}", src.join("layout").display());
     println!("cargo::rerun-if-changed=build.rs");
 
-    let models = here.join("tests/models/models.rs");
+    let mut patches = Vec::new();
+    for entry in fs::read_dir(bugs.join("models"))? {
+        patches.push(entry?.path());
+    }
+    patches.sort();
     let mut modules = String::new();
-    for broken in BROKEN {
-        let copy = out.join(broken.name);
-        if let Some(outdated) = broken.outdated(&src)? {
-            write_failure(&mut modules, broken.name, &outdated);
-            continue;
-        }
-        for file in &files {
-            let text = broken.text(file, fs::read_to_string(src.join(file))?);
-            fs::create_dir_all(copy.join(file).parent().expect("it has one"))?;
-            fs::write(copy.join(file), text)?;
-        }
-        broken.write_module(&mut modules, &copy, &models);
+    for patch in &patches {
+        write_copy(&mut modules, &here, &bugs, patch, &out)?;
     }
     fs::write(out.join("broken.rs"), modules)
 }
 
-impl Broken {
-    /// Returns a text that is to be changed and is not there, or more than once.
-    fn outdated(&self, src: &Path) -> io::Result<Option<String>> {
-        for (file, old, _) in self.changes {
-            let found = fs::read_to_string(src.join(file))?.matches(old).count();
-            if found != 1 {
-                return Ok(Some(format!("src/{file} has {found} times: {old}")));
-            }
-        }
-        Ok(None)
+/// Makes the copy that has the bug of a patch, and writes the module of it.
+fn write_copy(
+    modules: &mut String,
+    here: &Path,
+    bugs: &Path,
+    patch: &Path,
+    out: &Path,
+) -> io::Result<()> {
+    let bug = patch.file_stem().unwrap_or_default().to_string_lossy();
+    let name = bug.replace('-', "_");
+    let patched = out.join("patched").join(&name);
+    let apply = Command::new(bugs.join("apply"))
+        .arg(format!("models/{bug}"))
+        .arg(&patched)
+        .arg(SOURCES)
+        .output()?;
+    if !apply.status.success() {
+        write_failure(modules, &name, &String::from_utf8_lossy(&apply.stderr));
+        return Ok(());
     }
+    let copy = out.join(&name);
+    move_into(&name, &patched.join("src"), &copy)?;
 
-    /// Changes the text of a file.
-    fn text(&self, file: &Path, mut text: String) -> String {
-        for (of, old, new) in self.changes {
-            if Path::new(of) == file {
-                text = text.replace(old, new);
-            }
+    let header = fs::read_to_string(patch)?;
+    let tags = header.lines().take_while(|line| !line.starts_with("--- "));
+    let models = tags.filter_map(|line| line.strip_prefix("Model: "));
+    write_module(
+        modules,
+        &name,
+        &copy,
+        &here.join("tests/models/models.rs"),
+        models,
+    )
+}
+
+/// Copies sources for the module `name`, which is to them what the crate is to the others.
+fn move_into(name: &str, from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let file = entry?.file_name();
+        let (from, to) = (from.join(&file), to.join(&file));
+        if from.is_dir() {
+            move_into(name, &from, &to)?;
+        } else {
+            let text = fs::read_to_string(&from)?;
+            fs::write(
+                to,
+                text.replace("crate::", &format!("crate::broken::{name}::")),
+            )?;
         }
-        text.replace("crate::", &format!("crate::broken::{}::", self.name))
     }
+    Ok(())
+}
 
-    fn write_module(&self, modules: &mut String, copy: &Path, models: &Path) {
-        let Self { name, model, .. } = self;
+fn write_module<'a>(
+    modules: &mut String,
+    name: &str,
+    copy: &Path,
+    models: &Path,
+    found_by: impl Iterator<Item = &'a str>,
+) -> io::Result<()> {
+    let layout = modules_of(&copy.join("layout"))?;
+    let mut tests = String::new();
+    for model in found_by {
         write!(
-            modules,
-            "mod {name} {{
+            tests,
+            "#[test]
+                fn {model}_finds_it() {{
+                    crate::must_fail(models::{model});
+                }}\n"
+        )
+        .expect("a string takes all");
+    }
+    write!(
+        modules,
+        "mod {name} {{
                 use crate::{{{WALLS}}};
                 #[path = {copy:?}]
                 mod kernel_module {{
                     pub(crate) mod layout {{
-                        pub(crate) mod breaking;
-                        pub(crate) mod context;
-                        pub(crate) mod deferred;
-                        pub(crate) mod fcntl;
-                        pub(crate) mod folio_runs;
-                        pub(crate) mod host;
-                        pub(crate) mod lease_ranges;
-                        pub(crate) mod lease_state;
-                        pub(crate) mod longterm;
-                        pub(crate) mod node_cache;
-                        pub(crate) mod observer;
-                        pub(crate) mod pins;
-                        pub(crate) mod proc;
-                        pub(crate) mod registry;
-                        pub(crate) mod reserve;
-                        pub(crate) mod unpin;
-                        pub(crate) mod uring_clones;
+                        {layout}
                     }}
                 }}
                 use kernel_module::layout;
                 #[path = {models:?}]
                 mod models;
-                #[test]
-                fn {model}_finds_it() {{
-                    crate::must_fail(models::{model});
-                }}
+                {tests}
             }}\n"
-        )
-        .expect("a string takes all");
-    }
+    )
+    .expect("a string takes all");
+    Ok(())
 }
 
-/// A test that fails, but nothing else: the programs are built without these.
+/// Declares the modules that are in a folder.
+fn modules_of(folder: &Path) -> io::Result<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        if name != NOT_MODELLED {
+            names.push(format!("pub(crate) mod {name};\n"));
+        }
+    }
+    names.sort();
+    Ok(names.concat())
+}
+
+/// Writes a test that fails, and nothing else: the programs are built without these.
 fn write_failure(modules: &mut String, name: &str, what: &str) {
     write!(
         modules,

@@ -12,8 +12,8 @@
 //!   and page frames, leases, tasks, deferred work;
 //! * [`models`]: what the threads do, and what must hold then.
 //!
-//! That a model would find what it is about is shown by [`broken`]: copies of the sources with one
-//! thing changed, made by the build script, in which the model must find something.
+//! That a model would find what it is about is shown by [`broken`]: copies of the sources, each with a
+//! patch of `tests/bugs/models`, which the build script makes. The model must find something in its copy.
 
 #![forbid(unsafe_code)]
 #![expect(
