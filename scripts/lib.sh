@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What the scripts of tools/ and qemu/ share: messages, progress, and products, the slow results that live in the cache.
+# What the scripts of scripts/, tests/ and qemu/ share: messages, progress, and products, the slow results that live in the cache.
 # A script sources this file first.
 
 # A command in $() that fails ends the script, too.
@@ -34,9 +34,13 @@ need_root() {
 	[[ $(id -u) == 0 ]] || die "this needs root (it makes and enters chroots)"
 }
 
-# One hash of everything given: the part of a product's name that says what it was made from.
+# One hash of everything given: the part of a product's name that says what it was made from. Recipes name other scripts, whose
+# place does not change what is made: paths are hashed as they were before these scripts left tools/, so that what is in the
+# cache stays valid.
 key() {
-	printf '%s\n' "$@" | sha256sum | cut -c1-16
+	printf '%s\n' "$@" |
+		sed -E 's|scripts/in-toolroot|tools/enter|g; s#scripts/(doc\.packages|lib\.sh|make-|toolroot)#tools/\1#g' |
+		sha256sum | cut -c1-16
 }
 
 # Where a table of results is kept: results_file NAME

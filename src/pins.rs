@@ -17,8 +17,8 @@
 //! The lock order is in [`lock`](crate::lock). While the registry's lock ([`registry::lock`]) is held,
 //! nothing sleeps, and nothing is dropped whose destructor could sleep or take a lock.
 //!
-//! `tools/pins` has models of what happens at the same time, on the host, and copies of these files
-//! with one thing changed that the models must fail with.
+//! `tests/models` has models of what happens at the same time, on the host, and copies of these
+//! files with one thing changed that the models must fail with.
 
 use self::host::Host;
 use crate::{

@@ -4,8 +4,9 @@
 //!
 //! `make module PLANT=NAME` builds a module that has one of them: the compiler finds the name in its
 //! environment as `PINFS_PLANT`, and so do programs that are built from these sources. Without it, none
-//! of them is there: [`planted`] is false when the compiler looks at it. `tools/power-loss planted`
-//! plants one after the other, and the explorer of power loss must find each.
+//! of them is there: [`planted`] is false when the compiler looks at it.
+//! `tests/powerloss/run planted` plants one after the other, and the explorer of power loss must find
+//! each.
 
 /// Names the bugs.
 macro_rules! bugs {

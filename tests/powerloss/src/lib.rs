@@ -3,7 +3,7 @@
 //! Looks at everything that a power loss may leave of a pinfs file system.
 //!
 //! A guest runs a workload while a QEMU plugin records what reaches its persistent memory
-//! (`tools/powerloss/plugin`, `qemu/vm run --trace`). From that [`trace`] this
+//! (`tests/powerloss/plugin`, `qemu/vm run --trace`). From that [`trace`] this
 //! 1. goes through the stores, write-backs and fences in their order, and at each fence and each
 //!    mark makes up the images that the memory may hold if the power fails there ([`memory`]);
 //! 2. does to each that it has not seen before what the next mount does, with the module's own code

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The explorer's parts, one by one. That the whole finds bugs is shown by tools/power-loss.
+//! The explorer's parts, one by one. That the whole finds bugs is shown by tests/powerloss/run.
 
 use std::collections::BTreeSet;
 
