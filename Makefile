@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Everything that is done with a checkout is a target here; `make help` lists them. All but the targets that get KDIR= make
-# their own environment when they first need it (root, and network to a Debian mirror and crates.io); see tools/toolroot.
+# their own environment when they first need it (root, and network to a Debian mirror and crates.io); see scripts/toolroot.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 
 top := $(patsubst %/,%,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
-# The series of kernels that all is for; without it, tools/toolroot takes the newest. What was asked for by name is beside the
+# The series of kernels that all is for; without it, scripts/toolroot takes the newest. What was asked for by name is beside the
 # rest, and so is, with DEBUG=1, what is for the debug kernel.
 KERNEL ?= $(PINFS_KERNEL)
 export PINFS_KERNEL := $(KERNEL)
@@ -27,15 +27,15 @@ source = $(kernel)/source
 objects := native
 $(if $(kernel),,$(error KDIR=$(KDIR): there is no such directory))
 else
-enter := $(top)/tools/toolroot $(if $(DEBUG),--debug) run --
+enter := $(top)/scripts/toolroot $(if $(DEBUG),--debug) run --
 kernel := /kernel/build
 source := /kernel/source
 objects := module
 endif
 # $(call kbuild,SOURCES,OBJECTS): the kernel's build of a module.
-kbuild = $(enter) $(top)/tools/kbuild $(kernel) $(2) $(if $(DEBUG),LLVM=1) M=$(1) $(jobs) $(if $(V),V=$(V))
+kbuild = $(enter) $(top)/scripts/kbuild $(kernel) $(2) $(if $(DEBUG),LLVM=1) M=$(1) $(jobs) $(if $(V),V=$(V))
 
-sources = find rust src tools -name '*.rs' -not -path '*/target/*' -print0
+sources = find rust src tests tools -name '*.rs' -not -path '*/target/*' -print0
 
 # With PLANT=, a target is made in a copy of the checkout that has this bug of tests/bugs/powerloss.
 ifneq ($(PLANT),)
@@ -54,15 +54,15 @@ all: module ## build the module (the default)
 # A tree that cannot do is told of at once, and not by what its build stumbles over.
 .PHONY: fit
 fit:
-	@$(if $(KDIR),$(top)/tools/check-tree $(KDIR))
+	@$(if $(KDIR),$(top)/scripts/check-tree $(KDIR))
 
 .PHONY: kernels
 kernels: ## list the series of kernels that the mirror has, and which are supported
-	@$(top)/tools/toolroot kernels
+	@$(top)/scripts/toolroot kernels
 
 .PHONY: kernel-tree
 kernel-tree: ## make a kernel tree that KDIR= can name, with all that a Rust module needs, and print its path
-	@echo "$$($(top)/tools/toolroot kernel)/build"
+	@echo "$$($(top)/scripts/toolroot kernel)/build"
 
 .PHONY: help
 help: ## list the targets
@@ -93,8 +93,8 @@ fmt-check: ## fail if `make fmt` would change anything
 .PHONY: doc
 doc: module ## write all documentation as HTML to build/doc, that of the source to build/doc/rust; a broken reference is an error
 	@mkdir -p $(build)/doc
-	@$(if $(KDIR),,$(top)/tools/toolroot run-doc --) sphinx-build -q -W --keep-going -b html -d $(build)/doctrees $(top)/Documentation $(build)/doc
-	@$(enter) $(top)/tools/module-doc $(build)/$(objects) $(build)/doc/rust
+	@$(if $(KDIR),,$(top)/scripts/toolroot run-doc --) sphinx-build -q -W --keep-going -b html -d $(build)/doctrees $(top)/Documentation $(build)/doc
+	@$(enter) $(top)/scripts/module-doc $(build)/$(objects) $(build)/doc/rust
 
 .PHONY: selftests
 selftests: module ## build the test programs that run in the guest
@@ -114,33 +114,33 @@ tools: ## build mkfs.pinfs and its like into build/bin
 
 .PHONY: judges
 judges: ## build the outside judges that come from crates.io into build/judges
-	@$(top)/tools/make-judges $(top)/build/judges
+	@$(top)/scripts/make-crates $(top)/build/judges $(top)/tests/external/crates
 	@$(if $(DEBUG),mkdir -p $(build) && cp -a $(top)/build/judges $(build)/)
 
 .PHONY: test
 test: ## build all, check it, and run every test; the last line is the count
-	@$(top)/tools/run-tests
+	@$(top)/tests/run
 
 .PHONY: test-kernel
 test-kernel: ## test what depends on the kernel most; with KERNEL=, for a second one
-	@$(top)/tools/run-tests --kernel
+	@$(top)/tests/run --kernel
 
 .PHONY: debug
 debug: ## run the same tests on a debug kernel (KASAN, lockdep, ...): 50 minutes a region; REGION= chooses; the kernel takes 20 minutes, once
-	@$(top)/tools/run-tests --debug $(REGION)
+	@$(top)/tests/run --debug $(REGION)
 
 .PHONY: check-long
 check-long: module tools selftests judges ## judge at length, for hours; PART= and REGION= choose, what is done is not repeated
-	@DEBUG=$(DEBUG) $(top)/tools/check-long $(PART) $(REGION)
+	@DEBUG=$(DEBUG) $(top)/tests/long $(PART) $(REGION)
 
 .PHONY: rows
 rows: ## list the cases that show each row of the contract, and update Documentation/results/rows.md
-	@$(top)/tools/row-table --list
-	@$(top)/tools/row-table --update
+	@$(top)/scripts/coverage-rows --list
+	@$(top)/scripts/coverage-rows --update
 
 .PHONY: proof
 proof: ## update searches.md and bench.md in Documentation/results from the last long searches and benchmarks
-	@$(top)/tools/proof-table --update
+	@$(top)/scripts/proof-table --update
 
 .PHONY: run
 run: module tools selftests ## show the main job in a guest
@@ -155,7 +155,7 @@ bench_regions := memmap=1G!4G memmap=1G!5248M memmap=1G!6400M memmap=2304M!7552M
 bench: module tools selftests ## compare with ext4 and xfs in a guest; ROWS=create,mkdir for just these, COUNT=1 for a clock of instructions
 	@$(vm) --memory 9 --copy-words --append "$(bench_regions)" $(if $(COUNT),--count) -- \
 		env ROUNDS=$(or $(ROUNDS),9) sh /pinfs/selftests/bench.sh $(ROWS)
-	@$(enter) $(top)/tools/bench-report $(top)/results/bench.csv $(addprefix $(top)/results/bench$(if $(COUNT),-count),.md .svg)
+	@$(enter) $(top)/scripts/bench-report $(top)/results/bench.csv $(addprefix $(top)/results/bench$(if $(COUNT),-count),.md .svg)
 
 .PHONY: shell
 shell: module tools selftests ## a prompt in a guest

@@ -8,7 +8,7 @@ set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
 . "$HERE/outside_lib.sh"
 
-# How many cases the version has that tools/judges.crates names.
+# How many cases the version has that tests/external/crates names.
 CASES=398
 
 # Cases that are skipped, and why that is right. One that is skipped without

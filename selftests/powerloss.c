@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Workloads whose every store is looked at: see tools/powerloss.
+ * Workloads whose every store is looked at: see tests/powerloss.
  *
  *	powerloss DEVICE MOUNTPOINT seq1 [EVERY]
  *	powerloss DEVICE MOUNTPOINT seq2 COUNT [SEED]

@@ -3,7 +3,7 @@
 #
 #	powerloss_judge.sh DIR
 #
-# For tools/power-loss: mounts each DIR/*.image, which is what power loss has
+# For tests/powerloss/run: mounts each DIR/*.image, which is what power loss has
 # left of a file system, and compares with DIR/*.tree, which is what the code
 # of the module made of it when it ran elsewhere. Prints what differs.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"

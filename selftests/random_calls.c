@@ -18,7 +18,7 @@
  * repeats a run as far as its random numbers go: the processes race.
  *
  * On a kernel with KCOV, it says how many places of the module the calls have
- * reached; PINFS_PLACES names a file for them (see tools/places).
+ * reached; PINFS_PLACES names a file for them (see tests/kcov-report).
  */
 #include "kselftest_harness.h"
 

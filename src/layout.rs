@@ -20,7 +20,7 @@
 //! The lock order is in [`lock`](crate::rust::lock). While the registry's lock ([`registry::lock`]) is
 //! held, nothing sleeps, and nothing is dropped whose destructor could sleep or take a lock.
 //!
-//! `tools/pins` has models of what happens at the same time, on the host.
+//! `tests/models` has models of what happens at the same time, on the host.
 
 use self::{
     fcntl::Fcntl,

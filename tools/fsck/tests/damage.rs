@@ -117,9 +117,9 @@ fn the_corpus_is_what_it_says() {
     assert!(different.len() >= 2000, "{}", different.len());
 }
 
-/// The files that tools/fuzz keeps for one of its programs.
+/// The files that tests/fuzz keeps for one of its programs.
 fn inputs(program: &str) -> Vec<Vec<u8>> {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz");
     let dirs = ["found", "corpus"].map(|dir| fuzz.join(dir).join(program));
     let files = dirs.iter().flat_map(|dir| dir.read_dir().expect("there"));
     files
