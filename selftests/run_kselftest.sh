@@ -21,15 +21,15 @@ MOUNTED=(
 )
 # ... and those that mount for themselves. The last are what others have written to judge file systems.
 ALONE=(
-	module.sh persist.sh fs_states.sh recovery.sh orphans.sh blockdev.sh hostile.sh crossed.sh load.sh
+	module.sh persist.sh fs_states.sh recovery.sh orphans.sh blockdev.sh corrupt_images.sh crossed.sh load.sh
 	rdma.sh p9_ext4.sh nfs.sh bad_input.sh tools.sh kernel.sh
-	outside_pjdfstest.sh outside_fsx.sh outside_stress.sh outside_fio.sh
+	external_pjdfstest.sh external_fsx.sh external_stress.sh external_fio.sh
 )
 MOUNTED="${MOUNTED[*]}"
 ALONE="${ALONE[*]}"
 # Run only where they are named: the kernel's loader warns of failures that the first injects, and is tainted then; the
 # other wants a guest with an IOMMU.
-APART="faults vfio.sh"
+APART="fail_alloc vfio.sh"
 REGIONS="memmap nvdimm"
 RESULTS=${RESULTS:-/results/kselftest.ktap}
 # Seconds for one program; each case has a limit of its own too.
