@@ -33,7 +33,7 @@ APART="fail_alloc vfio.sh"
 REGIONS="memmap nvdimm"
 RESULTS=${RESULTS:-/results/kselftest.ktap}
 # Seconds for one program; each case has a limit of its own too.
-LIMIT=${LIMIT:-600}
+LIMIT=${LIMIT:-$(sed -n 's/^timeout=//p' "$HERE/settings")}
 # The kernel's own search for leaks, where it has one.
 LEAKS=/sys/kernel/debug/kmemleak
 
