@@ -139,7 +139,7 @@ writer=$!
 sleep 1
 is "S2 shutdown while frozen" 0 "$("$HERE/shutdown" "$MNT" 1)"
 succeeds "S2 what was frozen before a shutdown is thawed after it" fsfreeze -u "$MNT"
-within 10 eval '! kill -0 $writer 2>/dev/null'
+within 10 is_gone "$writer"
 is "S2 and who waited for that goes on" "Input/output error" "$(<"$WORK/written")"
 succeeds "S2 and it can be unmounted" within 10 umount "$MNT"
 mount -t pinfs "$PINFS_DEV" "$MNT"

@@ -40,6 +40,7 @@ external_program() {
 }
 
 # The cases that end every external test.
+# shellcheck disable=SC2034 # for those that source this
 EXTERNAL_END=3
 
 # external_end WHO: the file system as the test has left it.

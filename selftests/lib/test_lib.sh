@@ -249,6 +249,12 @@ error_of() {
 	esac
 }
 
+# status_of COMMAND...: runs it and prints its status.
+status_of() {
+	"$@"
+	echo $?
+}
+
 # Repeats COMMAND until it succeeds, for at most so many seconds.
 within() {
 	local end=$((SECONDS + $1 + 1))
