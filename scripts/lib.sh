@@ -34,13 +34,9 @@ need_root() {
 	[[ $(id -u) == 0 ]] || die "this needs root (it makes and enters chroots)"
 }
 
-# One hash of everything given: the part of a product's name that says what it was made from. Recipes name other scripts, whose
-# place does not change what is made: paths are hashed as they were before these scripts left tools/, so that what is in the
-# cache stays valid.
+# One hash of everything given: the part of a product's name that says what it was made from.
 key() {
-	printf '%s\n' "$@" |
-		sed -E 's|scripts/in-toolroot|tools/enter|g; s#scripts/(doc\.packages|lib\.sh|make-|toolroot)#tools/\1#g' |
-		sha256sum | cut -c1-16
+	printf '%s\n' "$@" | sha256sum | cut -c1-16
 }
 
 # Where a table of results is kept: results_file NAME

@@ -198,7 +198,7 @@ log_mark
 step "The stock kernel, and the module"
 line '#' "uname -r" "$(uname -r)"
 line '#' "cat /proc/sys/kernel/tainted" "$(taint)"
-answers '#' "test -e /proc/self/file_pins" 1 "$(test -e /proc/self/file_pins; echo $?)"
+answers '#' "test -e /proc/self/file_pins" 1 "$(status_of test -e /proc/self/file_pins)"
 shell "insmod pinfs.ko" ok insmod "$PINFS_KO"
 answers '#' "cat /proc/sys/kernel/tainted" "12288 (OE)" "$(taint)"
 line '' "" "(out of tree, unsigned; nothing else)"
@@ -215,7 +215,7 @@ fi
 
 step "The module goes, and leaves nothing"
 shell "rmmod pinfs" ok rmmod pinfs
-answers '#' "test -e /proc/self/file_pins" 1 "$(test -e /proc/self/file_pins; echo $?)"
+answers '#' "test -e /proc/self/file_pins" 1 "$(status_of test -e /proc/self/file_pins)"
 if found=$(log_faults); then
 	stop "the kernel complained: $found"
 fi

@@ -13,27 +13,27 @@ set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
 
 # Programs that find a mounted pinfs ...
-MOUNTED=(
+mounted_programs=(
 	fs_basic fs_names fs_xattr fs_ioctl fs_io fs_full fs_limits
 	leases lease_kinds lease_ranges lease_storm layout_ops layout_paths layout_states rights evict torture
 	pins_uring pins_transient pins_input pins_rdma pins_xdp pins_contexts pins_kernel pins_model pins_scale proc_pins
 	random_calls trace_events
 )
 # ... and those that mount for themselves. The last are what others have written to judge file systems.
-ALONE=(
-	module.sh persist.sh fs_states.sh recovery.sh orphans.sh blockdev.sh hostile.sh crossed.sh load.sh
+alone_programs=(
+	module.sh persist.sh fs_states.sh recovery.sh orphans.sh blockdev.sh corrupt_images.sh crossed.sh load.sh
 	rdma.sh p9_ext4.sh nfs.sh bad_input.sh tools.sh kernel.sh
-	outside_pjdfstest.sh outside_fsx.sh outside_stress.sh outside_fio.sh
+	external_pjdfstest.sh external_fsx.sh external_stress.sh external_fio.sh
 )
-MOUNTED="${MOUNTED[*]}"
-ALONE="${ALONE[*]}"
+MOUNTED="${mounted_programs[*]}"
+ALONE="${alone_programs[*]}"
 # Run only where they are named: the kernel's loader warns of failures that the first injects, and is tainted then; the
 # other wants a guest with an IOMMU.
-APART="faults vfio.sh"
+APART="fail_alloc vfio.sh"
 REGIONS="memmap nvdimm"
 RESULTS=${RESULTS:-/results/kselftest.ktap}
 # Seconds for one program; each case has a limit of its own too.
-LIMIT=${LIMIT:-600}
+LIMIT=${LIMIT:-$(sed -n 's/^timeout=//p' "$HERE/settings")}
 # The kernel's own search for leaks, where it has one.
 LEAKS=/sys/kernel/debug/kmemleak
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Lets the n-th allocation or copy of a task fail, on kernels that were built
- * without CONFIG_FAULT_INJECTION.  For the test `faults` only.
+ * without CONFIG_FAULT_INJECTION.  For the test `fail_alloc` only.
  *
  * /proc/pinfs_failnth takes and gives numbers as /proc/thread-self/fail-nth
  * does: written n, the n-th failure that could be injected into the writing

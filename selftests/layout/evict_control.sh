@@ -18,17 +18,18 @@ LIMIT=${LIMIT:-60}
 
 MNT=$(mktemp -d /tmp/ext4-control.XXXXXX)
 cd /
-mkfs.ext4 -q -F -b 4096 "$PINFS_DEV" && mount -t ext4 -o dax=always "$PINFS_DEV" "$MNT" ||
+if ! mkfs.ext4 -q -F -b 4096 "$PINFS_DEV" || ! mount -t ext4 -o dax=always "$PINFS_DEV" "$MNT"; then
 	skip_all "no ext4 with DAX"
+fi
 # The kernel need not tell of tasks that hang: they are what is wanted.
 sysctl -qw kernel.hung_task_timeout_secs=0
 
 # How many tasks wait below a function of the kernel, in a way that no signal ends.
 waiting() {
 	local stack n=0
-	for stack in $(grep -ls "$1" /proc/[0-9]*/stack); do
+	while read -r stack; do
 		! grep -qs '^State:.D' "${stack%stack}status" || n=$((n + 1))
-	done
+	done < <(grep -ls "$1" /proc/[0-9]*/stack)
 	echo "$n"
 }
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-#	powerloss_judge.sh DIR
+#	powerloss_images.sh DIR
 #
 # For tests/powerloss/run: mounts each DIR/*.image, which is what power loss has
 # left of a file system, and compares with DIR/*.tree, which is what the code
@@ -23,7 +23,7 @@ for image in "$1"/*.image; do
 	[[ -e $image ]] || continue
 	count=$((count + 1))
 	dd if="$image" of="$dev" bs=1M conv=fsync status=none || complain "$image" "cannot be copied"
-	if ! seen=$("$HERE/powerloss" "$dev" /mnt tree); then
+	if ! seen=$("$HERE/powerloss_workload" "$dev" /mnt tree); then
 		complain "$image" "cannot be mounted"
 	elif [[ $(sort <<<"$seen") != "$(sort "${image%.image}.tree")" ]]; then
 		complain "$image" "shows something else:"$'\n'"$seen"

@@ -2,15 +2,15 @@
 /*
  * Workloads whose every store is looked at: see tests/powerloss.
  *
- *	powerloss DEVICE MOUNTPOINT seq1 [EVERY]
- *	powerloss DEVICE MOUNTPOINT seq2 COUNT [SEED]
- *	powerloss DEVICE MOUNTPOINT ace
- *	powerloss DEVICE MOUNTPOINT pins
- *	powerloss DEVICE MOUNTPOINT device
- *	powerloss DEVICE MOUNTPOINT huge
- *	powerloss DEVICE MOUNTPOINT whole
- *	powerloss DEVICE MOUNTPOINT ops OPERATION...
- *	powerloss DEVICE MOUNTPOINT tree
+ *	powerloss_workload DEVICE MOUNTPOINT seq1 [EVERY]
+ *	powerloss_workload DEVICE MOUNTPOINT seq2 COUNT [SEED]
+ *	powerloss_workload DEVICE MOUNTPOINT ace
+ *	powerloss_workload DEVICE MOUNTPOINT pins
+ *	powerloss_workload DEVICE MOUNTPOINT device
+ *	powerloss_workload DEVICE MOUNTPOINT huge
+ *	powerloss_workload DEVICE MOUNTPOINT whole
+ *	powerloss_workload DEVICE MOUNTPOINT ops OPERATION...
+ *	powerloss_workload DEVICE MOUNTPOINT tree
  *
  * Makes a file system and works on it in small pieces, after ACE, the workload
  * generator of CrashMonkey: a known tree, one or two operations, and a call
@@ -60,7 +60,7 @@ static unsigned int pieces, every = 1;
 
 static void die(const char *what)
 {
-	fprintf(stderr, "powerloss: %s: %s\n", what, strerror(errno));
+	fprintf(stderr, "powerloss_workload: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
@@ -464,7 +464,7 @@ static long run_words(const char *op, char **w)
 		return CALL(op, (sync(), 0));
 	if (IS("syncfs"))
 		return WITH_FD(fd, ".", O_RDONLY | O_DIRECTORY, CALL(op, syncfs(fd)));
-	fprintf(stderr, "powerloss: no operation %s\n", name);
+	fprintf(stderr, "powerloss_workload: no operation %s\n", name);
 	exit(1);
 #undef IS
 }
@@ -863,7 +863,7 @@ int main(int argc, char **argv)
 	long ret;
 
 	if (argc < 4) {
-		fprintf(stderr, "usage: powerloss DEVICE MOUNTPOINT "
+		fprintf(stderr, "usage: powerloss_workload DEVICE MOUNTPOINT "
 			"seq1 [EVERY] | seq2 COUNT [SEED] | ace | pins | device | huge | whole | ops OPERATION... | tree\n");
 		return 2;
 	}
@@ -897,7 +897,7 @@ int main(int argc, char **argv)
 	} else if (!strcmp(what, "whole")) {
 		whole();
 	} else {
-		fprintf(stderr, "powerloss: no workload %s\n", what);
+		fprintf(stderr, "powerloss_workload: no workload %s\n", what);
 		return 2;
 	}
 	counts = false;

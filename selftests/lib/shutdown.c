@@ -2,7 +2,7 @@
 /*
  * Shuts a file system down (FS_IOC_SHUTDOWN) and prints 0 or the errno.
  *
- *	fsdown PATH FLAGS
+ *	shutdown PATH FLAGS
  */
 #include "pinfs_test.h"
 
@@ -16,7 +16,7 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (argc != 3) {
-		fprintf(stderr, "usage: fsdown PATH FLAGS\n");
+		fprintf(stderr, "usage: shutdown PATH FLAGS\n");
 		return 2;
 	}
 	flags = strtoul(argv[2], NULL, 0);

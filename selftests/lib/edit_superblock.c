@@ -3,11 +3,11 @@
  * Damages the superblock of an unmounted pinfs, for the tests of bad input, and
  * asks what mount(2) itself says of it.
  *
- *	sbedit DEVICE set32 OFFSET VALUE	and seals it again with a right checksum
- *	sbedit DEVICE set64 OFFSET VALUE
- *	sbedit DEVICE flip OFFSET		one bit, checksum left as it is
- *	sbedit DEVICE flips MOUNTPOINT		each byte of it in turn: mount must refuse
- *	sbedit DEVICE mount MOUNTPOINT [OPTIONS]	mount(2) and umount(2): "0", or the error's name
+ *	edit_superblock DEVICE set32 OFFSET VALUE	and seals it again with a right checksum
+ *	edit_superblock DEVICE set64 OFFSET VALUE
+ *	edit_superblock DEVICE flip OFFSET		one bit, checksum left as it is
+ *	edit_superblock DEVICE flips MOUNTPOINT		each byte of it in turn: mount must refuse
+ *	edit_superblock DEVICE mount MOUNTPOINT [OPTIONS]	mount(2) and umount(2): "0", or the error's name
  *
  * flips restores each byte, prints what mount said otherwise than EINVAL or
  * EUCLEAN, and the number of bytes tried; it fails if any was accepted.
@@ -36,7 +36,7 @@ static uint32_t crc32c(uint32_t crc, const unsigned char *p, size_t len)
 
 static void fail(const char *what)
 {
-	fprintf(stderr, "sbedit: %s: %s\n", what, strerror(errno));
+	fprintf(stderr, "edit_superblock: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
@@ -101,7 +101,7 @@ static unsigned long number(const char *text, unsigned long max)
 	unsigned long n = strtoul(text, &end, 0);
 
 	if (*end || n > max) {
-		fprintf(stderr, "sbedit: %s is no number up to %lu\n", text, max);
+		fprintf(stderr, "edit_superblock: %s is no number up to %lu\n", text, max);
 		exit(2);
 	}
 	return n;
@@ -125,7 +125,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc != 5 || (strcmp(argv[2], "set32") && strcmp(argv[2], "set64"))) {
-		fprintf(stderr, "usage: sbedit DEVICE set32|set64 OFFSET VALUE | flip OFFSET |\n"
+		fprintf(stderr, "usage: edit_superblock DEVICE set32|set64 OFFSET VALUE | flip OFFSET |\n"
 			"                     flips MOUNTPOINT | mount MOUNTPOINT [OPTIONS]\n");
 		return 2;
 	}

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Row S4: damaged and hostile images. Makes file systems on $PINFS_DEV.
+# Row S4: images damaged by chance and on purpose. Makes file systems on $PINFS_DEV.
 #
-#	hostile.sh [COUNT [SEED]]
+#	corrupt_images.sh [COUNT [SEED]]
 #
 # COUNT images (100, or 5000 if PINFS_AMOUNT is full), of the ways to damage
 # one that pinfs-corrupt lists for SEED (1): each is mounted, walked, changed
@@ -12,7 +12,6 @@
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
-. "$(dirname "$0")/outside_lib.sh"
 
 count=$(amount_of 100 5000 "${1:-}")
 seed=${2:-1}
@@ -22,7 +21,7 @@ need_root_and_module
 [[ -x $CORRUPT && -x $PINFS_FSCK ]] || skip_all "pinfs-corrupt or fsck.pinfs is not there; make tools builds them"
 is_loaded || insmod "$PINFS_KO" || exit 1
 make_mnt
-WORK=$(mktemp -d /tmp/pinfs-hostile.XXXXXX)
+WORK=$(mktemp -d /tmp/pinfs-corrupt-images.XXXXXX)
 trap 'rm -rf "$WORK"; leave' EXIT
 log_mark
 
@@ -30,14 +29,14 @@ plan 5
 "$CORRUPT" base "$WORK/base"
 
 # Without damage nothing may fail, or what follows says nothing.
-seen=$(echo undamaged | "$HERE/hostile" "$PINFS_DEV" "$MNT" "$WORK/base" 2>&1)
+seen=$(echo undamaged | "$HERE/corrupt_images" "$PINFS_DEV" "$MNT" "$WORK/base" 2>&1)
 is "S4_the_base_is_good" "0 refused, 0 with errors, 1 well" "$seen"
 "$PINFS_FSCK" -n -f "$PINFS_DEV" >"$WORK/fsck" 2>&1
 is "S4_fsck_agrees_with_what_the_kernel_made_of_it" 0 "$?$(grep -v 'no faults' "$WORK/fsck")"
 
 "$CORRUPT" list --seed "$seed" --count "$count" "$WORK/base" >"$WORK/list"
 is "S4_as_many_images_as_asked_for" "$count" "$(grep -c . "$WORK/list")"
-if seen=$("$HERE/hostile" "$PINFS_DEV" "$MNT" "$WORK/base" <"$WORK/list" 2>&1); then
+if seen=$("$HERE/corrupt_images" "$PINFS_DEV" "$MNT" "$WORK/base" <"$WORK/list" 2>&1); then
 	diag "$seen"
 	# Some of each, or the damage is none, or the walk sees nothing of it.
 	if [[ $seen =~ ^[1-9][0-9]*\ refused,\ [1-9][0-9]*\ with\ errors,\ [1-9][0-9]*\ well$ ]]; then

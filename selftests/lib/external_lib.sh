@@ -1,27 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What the outside judges share: a new file system to work on, and the look at
-# what they have left of it. Sourced after test_lib.sh, never run.
+# What the external tests share, those that others have written for all file
+# systems: a new file system to work on, and checks of what they have left of it.
+# Sourced after test_lib.sh, never run.
 
 JUDGES=${JUDGES:-/pinfs/judges/bin}
 
-# amount_of SLICE FULL [AMOUNT]: how much to do. `slice` is what every run of
-# the tests can afford, `full` what a long one wants; a number is itself.
-amount_of() {
-	case ${3:-${PINFS_AMOUNT:-slice}} in
-	slice) echo "$1" ;;
-	full) echo "$2" ;;
-	*[!0-9]*) echo "amount: slice, full or a number" >&2 && exit 2 ;;
-	*) echo "${3:-$PINFS_AMOUNT}" ;;
-	esac
-}
-
 # A new file system on $PINFS_DEV, mounted at $MNT, and a directory in memory,
 # $WORK, for what must not touch it.
-judge_start() {
+external_start() {
 	need_root_and_module
-	WORK=$(mktemp -d /tmp/pinfs-judge.XXXXXX)
+	WORK=$(mktemp -d /tmp/pinfs-external.XXXXXX)
 	make_mnt
 	signs=''
 	trap '[[ ! $signs ]] || kill "$signs"; leave; rm -rf "$WORK"' EXIT
@@ -42,18 +32,19 @@ still_there() {
 	signs=$!
 }
 
-# What a judge needs of crates.io, copied to memory: programs that start often
+# What a test needs of crates.io, copied to memory: programs that start often
 # should not come over the wire each time.
-judge_program() {
+external_program() {
 	[[ -x $JUDGES/$1 ]] || skip_all "$JUDGES/$1 has not been built"
 	cp "$JUDGES/$1" "$WORK/$1"
 }
 
-# The cases that end every judge.
-JUDGE_END=3
+# The cases that end every external test.
+# shellcheck disable=SC2034 # for those that source this
+EXTERNAL_END=3
 
-# judge_end WHO: the file system as the judge has left it.
-judge_end() {
+# external_end WHO: the file system as the test has left it.
+external_end() {
 	succeeds "S2 $1: umount" umount "$MNT"
 	fsck_clean "S3 $1: fsck finds nothing"
 	unload

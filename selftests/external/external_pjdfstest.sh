@@ -6,7 +6,7 @@
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
-. "$HERE/outside_lib.sh"
+. "$HERE/external_lib.sh"
 
 # How many cases the version has that tests/external/crates names.
 CASES=398
@@ -78,10 +78,10 @@ verdicts() {
 	[[ ! $name ]] || verdict "$name" "$ended" "$why"
 }
 
-judge_start
-judge_program pjdfstest
+external_start
+external_program pjdfstest
 mkdir "$WORK/other"
-plan $((CASES + 1 + JUDGE_END))
+plan $((CASES + 1 + EXTERNAL_END))
 
 # The suite leaves descriptors open on the file system here and there, so that
 # it cannot be remounted read-only any more, on no file system: the cases that
@@ -91,5 +91,5 @@ pjd true erofs >"$WORK/erofs"
 grep '::erofs' -A 1 "$WORK/erofs" | grep -v '^--$' >>"$WORK/log"
 verdicts "$WORK/log"
 is "S2 pjdfstest has run $CASES cases" "$CASES" "$ktap_done"
-judge_end pjdfstest
+external_end pjdfstest
 finish

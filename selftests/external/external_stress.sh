@@ -4,14 +4,14 @@
 # Row S2: stress-ng's file-system stressors. A case for each; afterwards all
 # that they used is free again.
 #
-#	outside_stress.sh [slice|full|SECONDS]
+#	external_stress.sh [slice|full|SECONDS]
 #
 # SECONDS is how long each group of stressors runs. With `full`, which takes
 # two hours, each one runs alone as well, in two instances.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
-. "$HERE/outside_lib.sh"
+. "$HERE/external_lib.sh"
 
 # Those of its class "filesystem" that use files of one file system, and some
 # of other classes that do. Left out are those about descriptors, processes or
@@ -38,7 +38,7 @@ options() {
 }
 
 # Stressors that find nothing to do, and why that is right; see
-# outside_pjdfstest.sh.
+# external_pjdfstest.sh.
 skip_reason() {
 	case $1 in
 	verity) echo "pinfs has no fs-verity, which works on pages in the page cache" ;;
@@ -86,10 +86,10 @@ command -v stress-ng >/dev/null || skip_all "no stress-ng"
 seconds=$(amount_of 2 300 "$@") || exit
 alone=''
 [[ ${1:-${PINFS_AMOUNT:-slice}} != full ]] || alone=75
-judge_start
+external_start
 begin=$SECONDS
 count=$(wc -w <<<"$STRESSORS")
-plan $((count * (${alone:+1} + 1) + 2 + JUDGE_END))
+plan $((count * (${alone:+1} + 1) + 2 + EXTERNAL_END))
 free=$(free_blocks)
 while read -r group; do
 	# shellcheck disable=SC2086 # words are wanted
@@ -104,5 +104,5 @@ diag "$((SECONDS - begin)) s"
 rm -rf "${MNT:?}"/*
 is "S2 stress-ng has left nothing" "" "$(ls -A "$MNT")"
 is "S2 stress-ng: all blocks are free again" "$free" "$(free_blocks)"
-judge_end stress-ng
+external_end stress-ng
 finish

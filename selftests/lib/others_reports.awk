@@ -4,9 +4,9 @@
 
 /WARNING:|BUG:|Oops/ { known = 0 }
 
-# Some allocations of the kernel's module loader tell of their failure with a trace. The test `faults`
+# Some allocations of the kernel's module loader tell of their failure with a trace. The test `fail_alloc`
 # lets them fail.
-/faults: vmalloc error: / || /WARNING: kernel\/(jump_label|trace\/(fprobe|trace_events))\.c:.* faults\// { known = 1 }
+/fail_alloc: vmalloc error: / || /WARNING: kernel\/(jump_label|trace\/(fprobe|trace_events))\.c:.* fail_alloc\// { known = 1 }
 
 # soft-RoCE schedules the task of a queue pair whose last reference is gone, when a process that owns
 # one is killed while its peer sends. It checks for that itself, and says so twice.

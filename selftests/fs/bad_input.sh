@@ -19,8 +19,8 @@ start=$mark
 # Where the superblock has its fields.
 SB_VERSION=12 SB_RO_COMPAT=24 SB_INCOMPAT=32 SB_BLOCK_SIZE=56 SB_BLOCKS=64 SB_ROOT=160
 
-sbedit() {
-	"$HERE/sbedit" "$@"
+edit_superblock() {
+	"$HERE/edit_superblock" "$@"
 }
 
 fresh() {
@@ -33,7 +33,7 @@ refused() {
 	local name=$1 error=$2 message=$3 seen lines
 	shift 3
 	log_mark
-	seen=$(sbedit "$1" mount "$MNT" "${@:2}")
+	seen=$(edit_superblock "$1" mount "$MNT" "${@:2}")
 	lines=$(log_since | grep pinfs)
 	if [[ ! $seen =~ ^($error)$ ]]; then
 		fail "$name" "expected $error, seen $seen; the kernel said: $lines"
@@ -45,7 +45,7 @@ refused() {
 }
 
 accepted() {
-	is "$1" 0 "$(sbedit "${@:2:1}" mount "$MNT" "${@:3}")"
+	is "$1" 0 "$(edit_superblock "${@:2:1}" mount "$MNT" "${@:3}")"
 }
 
 # mkfs_refuses NAME MESSAGE ARGUMENT...
@@ -83,33 +83,33 @@ restore() {
 	dd if="$WORK/superblock" of="$PINFS_DEV" conv=fsync status=none
 }
 
-sbedit "$PINFS_DEV" flip 300
+edit_superblock "$PINFS_DEV" flip 300
 refused "S4 one flipped bit" EUCLEAN 'checksum' "$PINFS_DEV"
 restore
-flips=$(sbedit "$PINFS_DEV" flips "$MNT")
+flips=$(edit_superblock "$PINFS_DEV" flips "$MNT")
 is "S4 every byte of the superblock is covered by its checksum" "512 bytes" "$flips"
-sbedit "$PINFS_DEV" set32 $SB_VERSION 999
+edit_superblock "$PINFS_DEV" set32 $SB_VERSION 999
 refused "S4 newer version" EINVAL '999.*newer' "$PINFS_DEV"
 restore
-sbedit "$PINFS_DEV" set32 $SB_VERSION 0
+edit_superblock "$PINFS_DEV" set32 $SB_VERSION 0
 refused "S4 version 0" 'EINVAL|EUCLEAN' . "$PINFS_DEV"
 restore
-sbedit "$PINFS_DEV" set64 $SB_INCOMPAT 0x8000000000000000
+edit_superblock "$PINFS_DEV" set64 $SB_INCOMPAT 0x8000000000000000
 refused "S4 unknown incompatible feature" EINVAL '0x8000000000000000' "$PINFS_DEV"
 restore
-sbedit "$PINFS_DEV" set32 $SB_BLOCK_SIZE 0
+edit_superblock "$PINFS_DEV" set32 $SB_BLOCK_SIZE 0
 refused "S4 block size 0" EUCLEAN 'geometry' "$PINFS_DEV"
 restore
-sbedit "$PINFS_DEV" set64 $SB_BLOCKS 0
+edit_superblock "$PINFS_DEV" set64 $SB_BLOCKS 0
 refused "S4 no blocks" EUCLEAN 'geometry' "$PINFS_DEV"
 restore
-sbedit "$PINFS_DEV" set64 $SB_BLOCKS 0xffffffffffffffff
+edit_superblock "$PINFS_DEV" set64 $SB_BLOCKS 0xffffffffffffffff
 refused "S4 more blocks than can be counted" EUCLEAN 'geometry' "$PINFS_DEV"
 restore
-sbedit "$PINFS_DEV" set64 $SB_ROOT 0xfffffffffffffff0
+edit_superblock "$PINFS_DEV" set64 $SB_ROOT 0xfffffffffffffff0
 refused "S4 root directory nowhere" EUCLEAN 'geometry' "$PINFS_DEV"
 restore
-sbedit "$PINFS_DEV" set64 $SB_RO_COMPAT 0x8000000000000000
+edit_superblock "$PINFS_DEV" set64 $SB_RO_COMPAT 0x8000000000000000
 mount -t pinfs -o ro "$PINFS_DEV" "$MNT"
 same_text "S4 unknown read-only feature: can be read" "$tree" "$(manifest_of "$MNT/tree")"
 is "S4 unknown read-only feature: cannot be remounted for writing" EROFS \
@@ -136,7 +136,7 @@ touch "$MNT/no directory"
 ino=$(stat -c %i "$MNT/no directory")
 umount "$MNT"
 dd if="$PINFS_DEV" of="$WORK/superblock" bs=4096 count=1 status=none
-sbedit "$PINFS_DEV" set64 $SB_ROOT "$ino"
+edit_superblock "$PINFS_DEV" set64 $SB_ROOT "$ino"
 # The device without the word that has fsck look at a file system that is marked clean.
 but_for_check() {
 	{ head -c 6144; dd bs=8 count=1 status=none >/dev/null; cat; } <"$PINFS_DEV" | sha256sum
@@ -166,8 +166,8 @@ if loop=$(losetup -f --show "$WORK/image" 2>/dev/null); then
 else
 	skip "S5 a loop device without DAX" "no loop devices"
 fi
-is "S4 no block device" ENOTBLK "$(sbedit /dev/null mount "$MNT")"
-is "S4 no device at all" ENOENT "$(sbedit /dev/pinfs-none mount "$MNT")"
+is "S4 no block device" ENOTBLK "$(edit_superblock /dev/null mount "$MNT")"
+is "S4 no device at all" ENOENT "$(edit_superblock /dev/pinfs-none mount "$MNT")"
 
 # ---- mkfs.pinfs ----
 mkfs.ext4 -q -F -b 4096 "$WORK/ext4" 16M 2>/dev/null

@@ -152,7 +152,7 @@ pinfs_readers() {
 	blockdev --flushbufs "$PINFS_DEV"
 	is "H4 a reader sees what is there when it flushes its buffers" 0 "$(stale_blocks)"
 	make_dirs c
-	"$HERE/fsdown" "$MNT" 2 >/dev/null
+	"$HERE/shutdown" "$MNT" 2 >/dev/null
 	is "H4 a reader sees what a shutdown left" 0 "$(stale_blocks)"
 	umount "$MNT"
 	mount_fs pinfs

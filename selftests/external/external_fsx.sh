@@ -5,13 +5,13 @@
 # fsx does them on small files and on large ones that have huge pages, three
 # seeds at the same time; range_ops adds the operations that fsx does not know.
 #
-#	outside_fsx.sh [slice|full|OPERATIONS]
+#	external_fsx.sh [slice|full|OPERATIONS]
 #
 # OPERATIONS is the number for each seed on small files; `full` is a million.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
-. "$HERE/outside_lib.sh"
+. "$HERE/external_lib.sh"
 
 SEEDS="1 2 3"
 # Every operation that range_ops knows.
@@ -93,10 +93,10 @@ range_counts() {
 }
 
 count=$(amount_of 1500 1000000 "$@") || exit
-judge_start
-judge_program fsx
+external_start
+external_program fsx
 seeds=$(wc -w <<<"$SEEDS")
-plan $((4 * seeds + $(wc -w <<<"$RANGE_OPS") + JUDGE_END))
+plan $((4 * seeds + $(wc -w <<<"$RANGE_OPS") + EXTERNAL_END))
 config 262144 65536 >"$WORK/small"
 config 8388608 3000000 >"$WORK/large"
 still_there "fsx"
@@ -105,5 +105,5 @@ all_seeds "S2 M3 fsx: $((count / 20)) operations on 8 MiB" fsx large $((count / 
 all_seeds "S2 M3 range_ops: $((count / 20)) operations on 8 MiB" range_ops $((count / 20)) 8388608
 all_seeds "S2 M3 range_ops: $count operations on 256 KiB" range_ops "$count" 262144
 range_counts
-judge_end fsx
+external_end fsx
 finish

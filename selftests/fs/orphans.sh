@@ -48,7 +48,7 @@ pieces "$MNT/third"
 exec 7<"$MNT/first" 8<"$MNT/second" 9<"$MNT/third"
 rm "$MNT/first" "$MNT/second" "$MNT/third"
 held=$(stat -f -c %f "$MNT")
-"$HERE/fsdown" "$MNT" 1 >/dev/null
+"$HERE/shutdown" "$MNT" 1 >/dev/null
 exec 7<&- 8<&- 9<&-
 umount "$MNT"
 

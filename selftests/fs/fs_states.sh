@@ -122,7 +122,7 @@ echo kept >"$MNT/kept"
 sync
 exec 8<>"$MNT/kept"
 log_mark
-is "S2 shutdown" 0 "$("$HERE/fsdown" "$MNT" 1)"
+is "S2 shutdown" 0 "$("$HERE/shutdown" "$MNT" 1)"
 is "S2 shutdown: reading" "Input/output error" "$(says cat <&8)"
 is "S2 shutdown: writing" "Input/output error" "$(says dd if=/dev/zero bs=1 count=1 status=none of=/proc/self/fd/8)"
 is "S2 shutdown: names" "Input/output error" "$(says mkdir "$MNT/new")"
@@ -137,9 +137,9 @@ fsfreeze -f "$MNT"
 says dd if=/dev/zero bs=1 count=1 conv=notrunc status=none of="$MNT/kept" >"$WORK/written" &
 writer=$!
 sleep 1
-is "S2 shutdown while frozen" 0 "$("$HERE/fsdown" "$MNT" 1)"
+is "S2 shutdown while frozen" 0 "$("$HERE/shutdown" "$MNT" 1)"
 succeeds "S2 what was frozen before a shutdown is thawed after it" fsfreeze -u "$MNT"
-within 10 eval '! kill -0 $writer 2>/dev/null'
+within 10 is_gone "$writer"
 is "S2 and who waited for that goes on" "Input/output error" "$(<"$WORK/written")"
 succeeds "S2 and it can be unmounted" within 10 umount "$MNT"
 mount -t pinfs "$PINFS_DEV" "$MNT"

@@ -2,7 +2,7 @@
 /*
  * Mounts damaged images and does with them what users do.
  *
- *	hostile DEVICE MOUNTPOINT IMAGE [NUMBER] <LIST
+ *	corrupt_images DEVICE MOUNTPOINT IMAGE [NUMBER] <LIST
  *
  * LIST is what pinfs-corrupt prints for IMAGE: a line for each way to damage
  * it, a name and then OFFSET:BYTES. Each damaged image is written to DEVICE,
@@ -39,7 +39,7 @@ static const char *damaged = "";
 
 static void die(const char *what)
 {
-	fprintf(stderr, "hostile: %s: %s: %s\n", damaged, what, strerror(errno));
+	fprintf(stderr, "corrupt_images: %s: %s: %s\n", damaged, what, strerror(errno));
 	exit(1);
 }
 
@@ -221,7 +221,7 @@ int main(int argc, char **argv)
 	struct stat st;
 
 	if (argc != 4 && argc != 5) {
-		fprintf(stderr, "usage: hostile DEVICE MOUNTPOINT IMAGE [NUMBER] <LIST\n");
+		fprintf(stderr, "usage: corrupt_images DEVICE MOUNTPOINT IMAGE [NUMBER] <LIST\n");
 		return 2;
 	}
 	mnt = argv[2];
@@ -248,7 +248,7 @@ int main(int argc, char **argv)
 		damage(image, size, rest);
 		write_image(argv[1], image, size);
 		if (kmsg >= 0)
-			dprintf(kmsg, "<7>hostile: %s\n", line);
+			dprintf(kmsg, "<7>corrupt_images: %s\n", line);
 		names = errors = 0;
 		if (mount(argv[1], mnt, "pinfs", 0, NULL)) {
 			if (errno != EINVAL && errno != EUCLEAN && errno != EIO && errno != EROFS &&
@@ -263,7 +263,7 @@ int main(int argc, char **argv)
 		if (umount(mnt))
 			die("umount");
 		if (names > NAMES_MAX) {
-			fprintf(stderr, "hostile: %s: the walk does not end\n", line);
+			fprintf(stderr, "corrupt_images: %s: the walk does not end\n", line);
 			return 1;
 		}
 		if (errors)

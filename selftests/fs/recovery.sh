@@ -173,7 +173,7 @@ not_in_use() {
 	# One that was shut down has nothing to be written, and the kernel warns of errors.
 	log_mark
 	start=$mark
-	"$HERE/fsdown" "$MNT" 2 >/dev/null
+	"$HERE/shutdown" "$MNT" 2 >/dev/null
 	emergency_remount
 	mark=$start
 	log_clean "B16 sysrq-u of a file system that was shut down"
@@ -221,7 +221,7 @@ cut_short() {
 		collapse >/dev/null 2>&1 &
 		job=$!
 		sleep "$(printf '0.%06d' $((whole * part / 100 % 1000000)))"
-		"$HERE/fsdown" "$MNT" 2 >/dev/null
+		"$HERE/shutdown" "$MNT" 2 >/dev/null
 		wait "$job"
 		umount "$MNT"
 		if [[ $(orphans) -ne 0 ]]; then
@@ -312,7 +312,7 @@ make_unrecovered() {
 	keep_medium
 	mount -t pinfs "$PINFS_DEV" "$MNT"
 	mv "$MNT/old" "$MNT/new"
-	"$HERE/fsdown" "$MNT" 2 >/dev/null
+	"$HERE/shutdown" "$MNT" 2 >/dev/null
 	umount "$MNT"
 	medium | dd of="$WORK/journal" bs=4K skip=2 count=64 status=none iflag=fullblock
 	restore_medium

@@ -109,6 +109,19 @@ finish() {
 	exit
 }
 
+# ---- how much to do ----
+
+# amount_of SLICE FULL [AMOUNT]: how much to do. `slice` is what every run of
+# the tests can afford, `full` what a long one wants; a number is itself.
+amount_of() {
+	case ${3:-${PINFS_AMOUNT:-slice}} in
+	slice) echo "$1" ;;
+	full) echo "$2" ;;
+	*[!0-9]*) echo "amount: slice, full or a number" >&2 && exit 2 ;;
+	*) echo "${3:-$PINFS_AMOUNT}" ;;
+	esac
+}
+
 # ---- what is on the device ----
 
 # read_head MIB: the first of the device, past the page cache.
@@ -234,6 +247,12 @@ error_of() {
 	*"unknown filesystem type"* | *"No such device"* | *ENODEV*) echo ENODEV ;;
 	*) echo "$out" ;;
 	esac
+}
+
+# status_of COMMAND...: runs it and prints its status.
+status_of() {
+	"$@"
+	echo $?
 }
 
 # Repeats COMMAND until it succeeds, for at most so many seconds.

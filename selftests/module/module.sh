@@ -43,7 +43,7 @@ ns() {
 plan 30
 
 # ---- before the module was ever there, or after it is gone: no difference ----
-is "B10 before: no file_pins" 1 "$(test -e /proc/self/file_pins; echo $?)"
+is "B10 before: no file_pins" 1 "$(status_of test -e /proc/self/file_pins)"
 before=$(plain_answers)
 is "B10 before: ext4's answers to lease and registration" "EINVAL EOPNOTSUPP" "$before"
 

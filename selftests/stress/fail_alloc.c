@@ -39,7 +39,7 @@
 static const char *dev;
 /* A copy of the module in memory: no failure takes place in the file system that it comes from. */
 static int module = -1;
-static char mnt[] = "/tmp/pinfs-faults.XXXXXX";
+static char mnt[] = "/tmp/pinfs-fail-alloc.XXXXXX";
 
 /* ---- injection ---- */
 
@@ -228,13 +228,13 @@ static long pins_listed(void)
 	return ret < 0 ? ret : lines;
 }
 
-FIXTURE(faults) {
+FIXTURE(fail_alloc) {
 	char dir[64], file[80], other[80];
 	long blocks, inodes;
 	struct actor me;
 };
 
-FIXTURE_SETUP(faults) {
+FIXTURE_SETUP(fail_alloc) {
 	nth_fd = open(fail_nth, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, nth_fd);
 	ASSERT_NE(NULL, mkdtemp(mnt));
@@ -253,7 +253,7 @@ FIXTURE_SETUP(faults) {
 	self->inodes = free_inodes();
 }
 
-FIXTURE_TEARDOWN(faults) {
+FIXTURE_TEARDOWN(fail_alloc) {
 	bool all_back;
 
 	act_fini(&self->me);
@@ -285,7 +285,7 @@ static long create(const char *path)
 	return fd < 0 ? fd : 0;
 }
 
-TEST_F_TIMEOUT(faults, S4_create_and_unlink, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, S4_create_and_unlink, LIMIT)
 {
 	EACH_PLACE(at, "create", ret, create(self->other)) {
 		/* A file that was created may then not open. */
@@ -302,7 +302,7 @@ TEST_F_TIMEOUT(faults, S4_create_and_unlink, LIMIT)
 	ASSERT_EQ(0, unlink(self->other));
 }
 
-TEST_F_TIMEOUT(faults, S4_unlink_of_a_file_with_blocks, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, S4_unlink_of_a_file_with_blocks, LIMIT)
 {
 	ASSERT_EQ(0, make_file(self->other, 3, 1));
 	EACH_PLACE(at, "unlink", ret, ERR(unlink(self->other))) {
@@ -314,7 +314,7 @@ TEST_F_TIMEOUT(faults, S4_unlink_of_a_file_with_blocks, LIMIT)
 	ASSERT_EQ(0, unlink(self->other));
 }
 
-TEST_F_TIMEOUT(faults, S4_mkdir_and_rmdir, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, S4_mkdir_and_rmdir, LIMIT)
 {
 	EACH_PLACE(at, "mkdir", ret, ERR(mkdir(self->other, 0755))) {
 		CHECK(at, exists(self->other) == !ret);
@@ -330,7 +330,7 @@ TEST_F_TIMEOUT(faults, S4_mkdir_and_rmdir, LIMIT)
 	ASSERT_EQ(0, rmdir(self->other));
 }
 
-TEST_F_TIMEOUT(faults, S4_symlink_and_mknod, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, S4_symlink_and_mknod, LIMIT)
 {
 	/* One that does not fit into the inode. */
 	char target[200];
@@ -354,7 +354,7 @@ TEST_F_TIMEOUT(faults, S4_symlink_and_mknod, LIMIT)
 	}
 }
 
-TEST_F_TIMEOUT(faults, S4_rename, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, S4_rename, LIMIT)
 {
 	char third[PATH_MAX];
 
@@ -391,7 +391,7 @@ static long names_in(const char *path)
 	return ret;
 }
 
-TEST_F_TIMEOUT(faults, S4_look_up_and_list, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, S4_look_up_and_list, LIMIT)
 {
 	long all = names_in(self->dir);
 	struct stat st;
@@ -407,7 +407,7 @@ TEST_F_TIMEOUT(faults, S4_look_up_and_list, LIMIT)
 
 /* ---- contents ---- */
 
-TEST_F_TIMEOUT(faults, S4_write_and_truncate, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, S4_write_and_truncate, LIMIT)
 {
 	static char buf[16 * PAGE];
 	int fd = open(self->other, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
@@ -451,7 +451,7 @@ TEST_F_TIMEOUT(faults, S4_write_and_truncate, LIMIT)
 }
 
 /* A fault that finds no memory is taken again, and the program never knows. */
-TEST_F_TIMEOUT(faults, M3_faults_in_a_mapping, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, M3_faults_in_a_mapping, LIMIT)
 {
 	int fd = open(self->other, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	volatile char *map;
@@ -474,7 +474,7 @@ TEST_F_TIMEOUT(faults, M3_faults_in_a_mapping, LIMIT)
 
 /* ---- leases and pins ---- */
 
-TEST_F_TIMEOUT(faults, L5_lease, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, L5_lease, LIMIT)
 {
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
 	EACH_PLACE(at, "take a lease", ret, act_lease(&self->me, EXCLUSIVE)) {
@@ -504,7 +504,7 @@ static bool can_be_truncated(const char *path)
 	return make_file(path, FILE_PAGES, FILE_SEED) == 0;
 }
 
-TEST_F_TIMEOUT(faults, P6_pin_and_unpin, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, P6_pin_and_unpin, LIMIT)
 {
 	ASSERT_EQ(0, act_open(&self->me, O_RDWR));
 	ASSERT_EQ(0, act_lease(&self->me, EXCLUSIVE));
@@ -539,7 +539,7 @@ TEST_F_TIMEOUT(faults, P6_pin_and_unpin, LIMIT)
 	}
 }
 
-TEST_F_TIMEOUT(faults, B1_truncate_of_a_pinned_file, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, B1_truncate_of_a_pinned_file, LIMIT)
 {
 	ASSERT_EQ(0, act_hold(&self->me, EXCLUSIVE));
 	for (unsigned int n = 1, more = 1; more; n++) {
@@ -556,7 +556,7 @@ TEST_F_TIMEOUT(faults, B1_truncate_of_a_pinned_file, LIMIT)
 }
 
 /* A process that ends with pins while nothing can be allocated for it. */
-TEST_F_TIMEOUT(faults, L16_exit_with_pins, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, L16_exit_with_pins, LIMIT)
 {
 	for (unsigned int n = 1; n <= 40; n++) {
 		int status;
@@ -593,7 +593,7 @@ static long in_proc(long ret)
 	return ret == -ENOENT ? -ENOMEM : ret;
 }
 
-TEST_F_TIMEOUT(faults, F1_views, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, F1_views, LIMIT)
 {
 	char all[4096], text[4096];
 	const char *views[] = { "/proc/self/file_pins", PINS, "/proc/locks" };
@@ -609,7 +609,7 @@ TEST_F_TIMEOUT(faults, F1_views, LIMIT)
 
 /* ---- mounts, and the module itself ---- */
 
-TEST_F_TIMEOUT(faults, S1_mount_and_umount, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, S1_mount_and_umount, LIMIT)
 {
 	EACH_PLACE(at, "remount", ret, ERR(mount(NULL, mnt, NULL, MS_REMOUNT | MS_RDONLY, NULL)))
 		ASSERT_EQ(0, mount(NULL, mnt, NULL, MS_REMOUNT, NULL));
@@ -653,7 +653,7 @@ static bool no_trace(void)
  * loaded has all it should have: no memory for a hook does not mean that the
  * kernel lacks it.
  */
-TEST_F_TIMEOUT(faults, B10_insmod_and_rmmod, LIMIT)
+TEST_F_TIMEOUT(fail_alloc, B10_insmod_and_rmmod, LIMIT)
 {
 	long begin = now_ms();
 	unsigned int n = 1, step = 1;

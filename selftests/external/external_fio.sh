@@ -4,14 +4,14 @@
 # Rows S1, S2: fio writes blocks with checksums in every way that there is, and
 # finds them again: while it writes, and after an umount and a mount.
 #
-#	outside_fio.sh [slice|full|MEGABYTES]
+#	external_fio.sh [slice|full|MEGABYTES]
 #
 # MEGABYTES is the size of each job's file; more than 2, and two jobs of a kind
 # run at the same time.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
-. "$HERE/outside_lib.sh"
+. "$HERE/external_lib.sh"
 
 JOBS="psync-buffered psync-direct psync-sync psync-huge pvsync2-vectors mmap mmap-holes libaio-direct
 	io_uring-buffered io_uring-direct io_uring-fixed posixaio splice mixed"
@@ -50,8 +50,8 @@ command -v fio >/dev/null || skip_all "no fio"
 size=$(amount_of 2 96 "$@") || exit
 workers=1
 [[ $size -le 2 ]] || workers=2
-judge_start
-plan $((2 * $(wc -w <<<"$JOBS") + 1 + JUDGE_END))
+external_start
+plan $((2 * $(wc -w <<<"$JOBS") + 1 + EXTERNAL_END))
 still_there fio
 free=$(stat -f -c %f "$MNT")
 for name in $JOBS; do
@@ -62,5 +62,5 @@ for name in $JOBS; do
 	rm -f "$MNT"/*
 done
 is "S2 fio: all blocks are free again" "$free" "$(stat -f -c %f "$MNT")"
-judge_end fio
+external_end fio
 finish

@@ -144,7 +144,7 @@ fsck_is "H5 nor is anything wrong" 0 'no faults' -n -f
 # Something to write: the journal of a file system that was shut down.
 mount -t pinfs "$PINFS_DEV" "$MNT"
 mkdir "$MNT/last"
-"$HERE/fsdown" "$MNT" 1 >/dev/null
+"$HERE/shutdown" "$MNT" 1 >/dev/null
 umount "$MNT"
 before=$(on_medium | sha256sum)
 blockdev --setro "$PINFS_DEV"
@@ -237,7 +237,7 @@ if within 5 test -b "$part"; then
 	said=$("$PINFS_MKFS" -f "$part" 2>&1)
 	matches "H5 mkfs says that a partition is not aligned" 'not aligned.*2097152' "$said"
 	log_mark
-	is "H5 such a partition is not mounted" EINVAL "$("$HERE/sbedit" "$part" mount "$MNT")"
+	is "H5 such a partition is not mounted" EINVAL "$("$HERE/edit_superblock" "$part" mount "$MNT")"
 	matches "H5 and the kernel says why" 'partition is not aligned' "$(log_since | grep pinfs)"
 	is "H5 neither advises to destroy the others" "" "$(grep ndctl <<<"$said$(log_since)")"
 else

@@ -3,7 +3,7 @@
 #
 # Row E7: the module and the kernel that it is loaded into. One that was built for another kernel, and whose hooks were checked
 # against that one, is refused, and the refusal changes nothing. Modules for other kernels are copies of ours that say so and,
-# where /pinfs/other holds some, real ones. Ours finds all its hooks, and keeps them.
+# where /pinfs/other holds some, real ones. Ours finds all its hooks, and keeps them. The kernel has what the tests need.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -uo pipefail
 . "$(dirname "$0")/test_lib.sh"
@@ -28,6 +28,23 @@ refused() {
 		</proc/sys/kernel/tainted)"
 }
 
+# The configuration of this kernel; fails if it tells of none.
+configuration() {
+	local file
+	for file in "/lib/modules/$RELEASE/config" "/boot/config-$RELEASE"; do
+		[[ -r $file ]] && cat "$file" && return
+	done
+	zcat /proc/config.gz 2>/dev/null
+}
+
+# The options of selftests/config that CONFIGURATION does not set, or that there are none.
+not_set() {
+	awk -F= '
+		NR == FNR { if ($2 == "y" || $2 == "m") set[$1]; next }
+		/^CONFIG_/ { count++; if (!($1 in set)) print $1 }
+		END { if (!count) print "no options" }' - "$HERE/config" <<<"$1" || echo "no list"
+}
+
 errno_in() {
 	[[ $1 == *"nvalid module format"* || $1 == *"xec format error"* ]] && echo ENOEXEC || echo "$1"
 }
@@ -38,7 +55,15 @@ altered() {
 	sed "s/vermagic=$RELEASE /vermagic=$1 /" "$PINFS_KO" >"$KO"
 }
 
-plan $((3 + 3 + 4 + 3 * ${#others[@]}))
+plan $((1 + 3 + 3 + 4 + 3 * ${#others[@]}))
+
+# Without one of them a test is skipped or fails.
+name="E7 this kernel has all that selftests/config lists"
+if config=$(configuration); then
+	is "$name" "" "$(not_set "$config")"
+else
+	skip "$name" "it does not tell its configuration; the build of the debug kernel compares"
+fi
 
 # Another series, and another build of the same.
 altered "6${RELEASE#?}" && refused "a module of another series" "$KO"
