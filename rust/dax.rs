@@ -23,6 +23,7 @@ use crate::rust::{
     }, //
 };
 use core::{
+    marker::PhantomData,
     ops::Range,
     ptr::NonNull, //
 };
@@ -349,23 +350,29 @@ pub(crate) fn pages_at_edges<F: FileSystem>(
     [first, last]
 }
 
-/// A page of a file that something other than a mapping references.
-pub(crate) struct BusyPage(NonNull<bindings::page>);
+/// A page of a file that something other than a mapping references, or did.
+///
+/// # Invariants
+///
+/// A page of the device that the file's superblock is on. The inode is referenced for `'a`, so the
+/// superblock is active and the device open, and has its `struct page`s: the DAX core itself relies
+/// on that for all pages of the file's mapping.
+pub(crate) struct BusyPage<'a>(NonNull<bindings::page>, PhantomData<&'a Inode>);
 
-impl BusyPage {
+impl BusyPage<'_> {
     /// Returns the range of the file, in bytes, that the page's folio holds.
     ///
     /// The folio cannot change under the lock: its mapping entry stays while it is busy.
     pub(crate) fn range<F: FileSystem>(&self, _lock: &LayoutLock<'_, F>) -> Range<u64> {
         let mut start = 0;
-        // SAFETY: The page is one of the locked mapping's, found under the lock.
+        // SAFETY: By the type's invariant the page is there; the helper looks at its folio.
         let len = unsafe { bindings::pinfs_helper_dax_folio_range(self.0.as_ptr(), &mut start) };
         start..start.saturating_add(len)
     }
 
     /// Says whether the page is in page tables.
     pub(crate) fn is_mapped(&self) -> bool {
-        // SAFETY: A page of a DAX device, which the mount keeps alive.
+        // SAFETY: By the type's invariant the page is there; the helper looks at its folio.
         unsafe { bindings::pinfs_helper_page_mapped(self.0.as_ptr()) }
     }
 
@@ -386,12 +393,13 @@ impl BusyPage {
         ///
         /// `stop` must point at an `S`.
         unsafe extern "C" fn ask<S: Fn() -> bool>(stop: *mut c_void) -> bool {
-            // SAFETY: By this function's requirements.
+            // SAFETY: `stop` points at an `S`, by this function's requirements.
             unsafe { (*stop.cast::<S>())() }
         }
 
         WAITERS.fetch_add(1, Full);
-        // SAFETY: A page of a DAX device, which the mount keeps alive; `stop` outlives the call.
+        // SAFETY: By the type's invariant the page is there. The helper passes `ask` the pointer that
+        // it gets beside it, and `stop` outlives the call.
         let left = unsafe {
             bindings::pinfs_helper_wait_page_idle_killable(
                 self.0.as_ptr(),
@@ -411,6 +419,10 @@ impl BusyPage {
 /// Number of tasks in [`BusyPage::wait_killable`].
 static WAITERS: Atomic<usize> = Atomic::new(0);
 
+// With a virtual memmap, the address of a `struct page` is computed without looking at memory.
+#[cfg(not(CONFIG_SPARSEMEM_VMEMMAP))]
+compile_error!("wake_waiters() relies on CONFIG_SPARSEMEM_VMEMMAP");
+
 /// Has tasks that wait for a folio ask again whether to go on waiting. To be called after whatever
 /// changes the answer.
 ///
@@ -422,7 +434,8 @@ pub(crate) fn wake_waiters(pfns: impl Iterator<Item = u64>) {
         return;
     }
     for pfn in pfns {
-        // SAFETY: Wakes by address alone; the page is one that the caller has pinned.
+        // SAFETY: The helper computes the address of the frame's `struct page`, whether there is one
+        // or not, and wakes those who wait for something at that address, which is not followed.
         unsafe { bindings::pinfs_helper_wake_page(pfn as usize) };
     }
 }
@@ -433,10 +446,10 @@ pub(crate) fn wake_waiters(pfns: impl Iterator<Item = u64>) {
 /// After it returned `None`, no new reference to a page of the range can come into being until the
 /// lock is dropped: `get_user_pages_fast()` finds the page table entries gone, and the slow path
 /// has to fault, which waits for the lock.
-pub(crate) fn layout_busy_page_range<F: FileSystem>(
-    lock: &LayoutLock<'_, F>,
+pub(crate) fn layout_busy_page_range<'a, F: FileSystem>(
+    lock: &LayoutLock<'a, F>,
     range: &Range<u64>,
-) -> Option<BusyPage> {
+) -> Option<BusyPage<'a>> {
     // A huge page that reaches out of the range is busy or idle as a whole, and leaves the mapping
     // as a whole; so what of it lies outside is unmapped too.
     let mut whole = range.clone();
@@ -452,7 +465,8 @@ pub(crate) fn layout_busy_page_range<F: FileSystem>(
             last_byte(&whole),
         )
     };
-    NonNull::new(page).map(BusyPage)
+    // INVARIANT: The page is one of the mapping's of an inode that is referenced for `'a`.
+    NonNull::new(page).map(|page| BusyPage(page, PhantomData))
 }
 
 /// Removes a range's pages from the file's mapping (`dax_delete_mapping_range()`).

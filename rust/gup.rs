@@ -219,6 +219,11 @@ impl Folio {
 }
 
 /// Folios in a row, in their file as well as in memory, that are given back alike.
+///
+/// # Invariants
+///
+/// Each of the `count` folios from `first` on is pinned as long as the value lives, which is while
+/// the function that gives them back has yet to run.
 pub(crate) struct Span {
     first: Folio,
     /// Number of folios.
@@ -231,7 +236,11 @@ impl Span {
     /// Number of folios that are told of in one go, with interrupts disabled.
     const MAX: u64 = 128;
 
-    fn new(first: Folio, refs: u64) -> Self {
+    /// # Safety
+    ///
+    /// The folio must be pinned as long as the value lives.
+    unsafe fn new(first: Folio, refs: u64) -> Self {
+        // INVARIANT: By this function's requirements.
         Self {
             first,
             count: 1,
@@ -240,9 +249,14 @@ impl Span {
     }
 
     /// Adds a folio if it is the next one.
-    fn extend(&mut self, folio: &Folio, refs: u64) -> bool {
+    ///
+    /// # Safety
+    ///
+    /// As for [`Span::new`].
+    unsafe fn extend(&mut self, folio: &Folio, refs: u64) -> bool {
         let is_next =
             self.count < Self::MAX && self.refs == refs && self.folio(self.count) == *folio;
+        // INVARIANT: By this function's requirements.
         self.count += u64::from(is_next);
         is_next
     }
@@ -266,37 +280,42 @@ impl Span {
             ..self.first
         }
     }
+
+    /// Returns how many pins there are on one of the folios, whoever took them, as [`pins`] does; none
+    /// beyond the last folio.
+    pub(crate) fn pins(&self, n: u64) -> u64 {
+        if n >= self.count {
+            return 0;
+        }
+        // SAFETY: By the type's invariant the folio is pinned, so that it is there.
+        unsafe { bindings::pinfs_helper_pfn_pins(self.folio(n).pfn as c_ulong) as u64 }
+    }
 }
 
-/// Returns how many pins there are on the folio that holds a page frame of a DAX device, whoever
-/// took them.
+/// Returns how many pins there are on the folio that holds a page frame, whoever took them. May be
+/// called in any context.
 ///
 /// Exact for folios of several pages. For a single page it is made out from the reference count,
 /// and more references of other kinds than half of what a pin counts (1,024) make it too high.
 ///
-/// `pfn` is one that was found in a [`Folio`]; its device must not be gone since, which the path
-/// of a file on it makes sure of.
+/// A frame without a page has no pins. Where it is known that the folio is pinned, [`Span::pins`] need
+/// not look for that.
 pub(crate) fn pins(pfn: u64) -> u64 {
-    // SAFETY: Page frames of a DAX device have a `struct page` as long as the device is there.
-    unsafe { bindings::pinfs_helper_pfn_pins(pfn as c_ulong) as u64 }
-}
-
-/// Makes pinned page frames of a DAX device look like the ordinary memory that a pin makes of them.
-///
-/// All memory of devices is marked as reserved when it is set up. VFIO takes what is marked so for
-/// what it has found without a pin, and never gives a pin of it back; the kernel itself does not
-/// come to that, because it does not let VFIO pin such pages. The mark stays away until the device
-/// is set up again: it keeps pages from the page allocator's onlining and from being written to
-/// swap or a hibernation image, where those of devices do not come in any case.
-///
-/// The pages are pinned by the caller, who has not told anybody of them yet. Those around them lose
-/// the mark with them, so that it takes one look to know that there is nothing to do.
-pub(crate) fn clear_reserved(pfn: u64, count: u64) {
-    // SAFETY: Pinned page frames have a `struct page`, and the bit is changed atomically.
-    unsafe { bindings::pinfs_helper_clear_reserved(pfn as c_ulong, count as c_ulong) };
+    // SAFETY: The helper takes any number, and only follows it to a `struct page` that the kernel
+    // has. Those of a DAX device stay as long as it is mounted and not taken away by force, which
+    // the DAX core relies on for each page of a mapping, too.
+    unsafe { bindings::pinfs_helper_any_pfn_pins(pfn as c_ulong) as u64 }
 }
 
 /// A call of `__gup_longterm_locked()` with FOLL_LONGTERM.
+///
+/// Pages are pinned in order. Those that are to be the call's are kept ([`PinnedPages::keep`]); their
+/// number is what the call returns.
+///
+/// # Invariants
+///
+/// The arguments are those of the call that `call` is, which is in progress. The first `kept` pages of
+/// the array are pinned, once for each place, and `kept` is at most `count`.
 pub(crate) struct Request<'a> {
     call: &'a Call,
     mm: *mut bindings::mm_struct,
@@ -305,6 +324,8 @@ pub(crate) struct Request<'a> {
     pages: *mut *mut bindings::page,
     locked: *mut c_int,
     flags: c_uint,
+    /// Number of pages that are pinned and kept.
+    kept: usize,
     /// How often the mappings had been changed when they were looked at, if that is known.
     mappings_seen: Option<c_uint>,
 }
@@ -411,87 +432,121 @@ impl Request<'_> {
         Ok(segments)
     }
 
-    /// Pins ordinary memory as the caller wants it.
+    /// Pins the next `count` pages of memory, which is ordinary, as the caller wants it.
     ///
     /// # Errors
     ///
     /// What the kernel says. Fewer pages than asked for may be pinned.
-    pub(crate) fn pin_ordinary(&mut self, pages: Range<usize>) -> Result<usize> {
-        let ret = self.resume(pages, self.flags);
-        usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+    pub(crate) fn pin_ordinary(&mut self, count: usize) -> Result<PinnedPages<'_>> {
+        self.pin(count, self.flags, false)
     }
 
-    /// Pins memory without FOLL_LONGTERM, which is how to get at pages of a DAX file.
+    /// Pins the next `count` pages of memory without FOLL_LONGTERM, which is how to get at pages of a
+    /// DAX file.
     ///
     /// Small pages are pinned without the mmap lock if the caller does not hold it and they are
     /// mapped: the call has only come here because the kernel's fast path leaves long-term pins of
     /// DAX pages alone. Of huge ones the slow path makes less.
     ///
-    /// The kernel's own checks for long-term pins do not run: the caller has to make sure that the
-    /// pages are those of a DAX file ([`Request::folio`]), and to give them back otherwise.
+    /// The kernel's own checks for long-term pins do not run: before the pages are kept, the caller
+    /// has to make sure that they are those of a DAX file ([`PinnedPages::folio`]).
     ///
     /// # Errors
     ///
     /// As [`Request::pin_ordinary`].
-    pub(crate) fn pin_dax(&mut self, pages: Range<usize>, can_be_huge: bool) -> Result<usize> {
-        let flags = self.flags & !bindings::FOLL_LONGTERM;
-        // SAFETY: These are the caller's arguments, for a part of its memory and of the array;
-        // `locked` points at its variable.
+    pub(crate) fn pin_dax(&mut self, count: usize, can_be_huge: bool) -> Result<PinnedPages<'_>> {
+        self.pin(count, self.flags & !bindings::FOLL_LONGTERM, !can_be_huge)
+    }
+
+    /// Pins the next pages, by the kernel's fast path if that is `fast` and possible.
+    fn pin(&mut self, count: usize, flags: c_uint, fast: bool) -> Result<PinnedPages<'_>> {
+        let count = count.min(self.count - self.kept);
+        let start = self.start + (self.kept << PAGE_SHIFT);
+        let pages = self.pages.wrapping_add(self.kept);
+        // SAFETY: By the type's invariant these are the caller's arguments, for a part of its memory
+        // and of the array: `kept + count` is at most the caller's count. `locked` may have become
+        // 0 in an earlier call, which then means what it means at entry: the callee takes and drops
+        // the mmap lock. That is right for callers that allowed it to be dropped, and with others it
+        // does not become 0.
         let ret = unsafe {
-            if !can_be_huge
+            if fast
                 && *self.locked == 0
-                && bindings::pinfs_helper_can_pin_fast(self.mm, pages.len(), flags)
+                && bindings::pinfs_helper_can_pin_fast(self.mm, count, flags)
             {
-                bindings::pinfs_helper_pin_fast(
-                    (self.start + (pages.start << PAGE_SHIFT)) as c_ulong,
-                    pages.len() as c_int,
-                    flags,
-                    self.pages.wrapping_add(pages.start),
-                ) as isize
+                bindings::pinfs_helper_pin_fast(start, count as c_int, flags, pages) as isize
             } else {
-                self.resume(pages, flags)
+                self.call.resume([
+                    self.mm as usize,
+                    start,
+                    count,
+                    pages as usize,
+                    self.locked as usize,
+                    flags as usize,
+                ]) as isize
             }
         };
-        usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+        let pinned = usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))?;
+        // SAFETY: Both functions return how many of the `count` pages they have pinned, and have put
+        // these into the array, which is the caller's for the call and used by nobody else.
+        let pages = unsafe { core::slice::from_raw_parts(pages, pinned) };
+        // INVARIANT: Just pinned. What comes next in the array is these pages.
+        Ok(PinnedPages {
+            pages,
+            mm: self.mm,
+            mappings_seen: self.mappings_seen,
+            kept: &mut self.kept,
+        })
     }
 
-    fn resume(&mut self, pages: Range<usize>, flags: c_uint) -> isize {
-        debug_assert!(pages.end <= self.count);
-        // SAFETY: These are the caller's arguments, for a part of its memory and of the array.
-        // `locked` may have become 0 in an earlier call, which then means what it means at entry:
-        // the callee takes and drops the mmap lock. That is right for callers that allowed it to
-        // be dropped, and with others it does not become 0.
-        unsafe {
-            self.call.resume([
-                self.mm as usize,
-                self.start + (pages.start << PAGE_SHIFT),
-                pages.len(),
-                self.pages.wrapping_add(pages.start) as usize,
-                self.locked as usize,
-                flags as usize,
-            ]) as isize
+    /// Unpins the pages that were kept, so that the call may begin anew.
+    pub(crate) fn unpin(&mut self) {
+        let kept = core::mem::take(&mut self.kept);
+        if kept != 0 {
+            // SAFETY: By the type's invariant the pages were pinned; none of them is kept any more.
+            unsafe { bindings::unpin_user_pages(self.pages, kept) };
         }
     }
+}
 
-    /// Returns the folio of a page that this call has pinned, and the page's number in the file,
-    /// if it is a page of a file on a DAX device that passes `wanted`.
+/// Pages that a [`Request`] has pinned, the next ones after those that it keeps. They are unpinned
+/// when the value is dropped, unless they are kept.
+///
+/// # Invariants
+///
+/// `pages` are pinned by this value, once for each place, and are the places of the request's array
+/// after the `kept` first ones. `mm` is the request's address space, which outlives the value.
+pub(crate) struct PinnedPages<'a> {
+    pages: &'a [*mut bindings::page],
+    mm: *mut bindings::mm_struct,
+    mappings_seen: Option<c_uint>,
+    kept: &'a mut usize,
+}
+
+impl PinnedPages<'_> {
+    /// Returns the number of pages.
+    pub(crate) fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Returns the folio of a page, by its place, and the page's number in the file, if it is a page of
+    /// a file on a DAX device that passes `wanted`.
     pub(crate) fn folio(&self, page: usize, wanted: fn(&Inode) -> bool) -> Option<(Folio, u64)> {
-        debug_assert!(page < self.count);
-        // SAFETY: The caller says that the page is pinned, by the array that the original filled.
-        unsafe { Folio::of_page(*self.pages.wrapping_add(page), wanted) }
+        let page = *self.pages.get(page)?;
+        // SAFETY: By the type's invariant the page is pinned as long as `self` is there.
+        unsafe { Folio::of_page(page, wanted) }
     }
 
     /// Says whether no mapping of the address space was changed since [`Request::segments`] looked at
     /// them.
     fn has_same_mappings(&self) -> bool {
         self.mappings_seen.is_some_and(|seq| {
-            // SAFETY: The address space is valid.
+            // SAFETY: By the type's invariant the address space is there.
             unsafe { !bindings::pinfs_helper_mmap_seq_changed(self.mm, seq) }
         })
     }
 
-    /// Returns how many of the pages that this call has pinned lie in a row from one on, as those of
-    /// a folio do. They are of one segment, behind which there is a folio as large.
+    /// Returns how many of the pages lie in a row from one on, as those of a folio do. They are of one
+    /// segment, behind which there is a folio as large.
     ///
     /// If the mappings are those that were seen, there is nothing to look at. Each page of the range
     /// is then the one that its file had at that place when it was pinned; pages are pinned in order,
@@ -500,15 +555,10 @@ impl Request<'_> {
     /// Else, pages of one DAX device have their `struct page`s in a row, so that within a folio the
     /// addresses say it all, and no page but the first has to be looked at.
     pub(crate) fn in_a_row(&self, pages: Range<usize>) -> usize {
-        debug_assert!(pages.end <= self.count);
         if pages.len() == 1 || self.has_same_mappings() {
             return pages.len();
         }
-        // SAFETY: The caller says that the pages are pinned, by the array that the original filled.
-        let row = unsafe {
-            core::slice::from_raw_parts(self.pages.wrapping_add(pages.start), pages.len())
-        };
-        let Some(&first) = row.first() else {
+        let Some(row @ &[first, ..]) = self.pages.get(pages) else {
             return 0;
         };
         // There may be very many of them: pieces of constant size, without a branch for each page,
@@ -533,13 +583,47 @@ impl Request<'_> {
         done
     }
 
-    /// Gives pages back that this call has pinned.
-    pub(crate) fn unpin(&mut self, pages: Range<usize>) {
-        debug_assert!(pages.end <= self.count);
-        // SAFETY: The pages were pinned by the original.
-        unsafe {
-            bindings::unpin_user_pages(self.pages.wrapping_add(pages.start), pages.len() as c_ulong)
+    /// Makes pages that lie in a row look like the ordinary memory that a pin makes of them.
+    ///
+    /// All memory of devices is marked as reserved when it is set up. VFIO takes what is marked so for
+    /// what it has found without a pin, and never gives a pin of it back; the kernel itself does not
+    /// come to that, because it does not let VFIO pin such pages. The mark stays away until the device
+    /// is set up again: it keeps pages from the page allocator's onlining and from being written to
+    /// swap or a hibernation image, where those of devices do not come in any case.
+    ///
+    /// Those around them lose the mark with them, so that it takes one look to know that there is
+    /// nothing to do. Does nothing for pages that are not of one device.
+    pub(crate) fn clear_reserved(&self, row: Range<usize>) {
+        let Some((&first, &last)) = self
+            .pages
+            .get(row)
+            .and_then(|row| Option::zip(row.first(), row.last()))
+        else {
+            return;
         };
+        // SAFETY: By the type's invariant both pages are pinned. The helper changes pages of one
+        // range of one device only, all of which are there, and their bits atomically.
+        unsafe { bindings::pinfs_helper_clear_reserved(first, last) };
+    }
+
+    /// Makes the pages the call's, which returns them as pinned. Returns their number.
+    pub(crate) fn keep(self) -> usize {
+        let pinned = self.pages.len();
+        // INVARIANT: The request has these pages now, and they follow those that it had before.
+        *self.kept += pinned;
+        core::mem::forget(self);
+        pinned
+    }
+}
+
+impl Drop for PinnedPages<'_> {
+    fn drop(&mut self) {
+        if !self.pages.is_empty() {
+            // SAFETY: By the type's invariant the pins are ours. The function only reads the array.
+            unsafe {
+                bindings::unpin_user_pages(self.pages.as_ptr().cast_mut(), self.pages.len())
+            };
+        }
     }
 }
 
@@ -549,10 +633,11 @@ pub(crate) trait LongtermPins: 'static {
     /// not sleep.
     fn wanted() -> bool;
 
-    /// Pins, and returns what `__gup_longterm_locked()` returns: the number of pages, or an errno.
+    /// Pins pages for `__gup_longterm_locked()`, which returns the number of those that are kept, or an
+    /// errno, and then none stays pinned.
     ///
     /// May sleep. The mmap lock may be held shared.
-    fn pin(request: &mut Request<'_>) -> Result<usize>;
+    fn pin(request: &mut Request<'_>) -> Result;
 }
 
 static LONGTERM: State = State::new();
@@ -574,6 +659,7 @@ impl<P: LongtermPins> Longterm<P> {
     ) -> isize {
         // SAFETY: The first act of the replacement.
         let call = unsafe { Call::begin(&LONGTERM) };
+        // INVARIANT: These are the arguments of the call, of which nothing is pinned yet.
         let mut request = Request {
             call: &call,
             mm,
@@ -582,11 +668,15 @@ impl<P: LongtermPins> Longterm<P> {
             pages,
             locked,
             flags,
+            kept: 0,
             mappings_seen: None,
         };
         match P::pin(&mut request) {
-            Ok(pinned) => pinned as isize,
-            Err(err) => err.to_errno() as isize,
+            Ok(()) => request.kept as isize,
+            Err(err) => {
+                request.unpin();
+                err.to_errno() as isize
+            }
         }
     }
 }
@@ -642,11 +732,13 @@ impl<U: Unpins> Unpinned<U> {
     ///
     /// # Safety
     ///
-    /// The page must be pinned.
+    /// The page must be pinned until the function returns.
     unsafe fn page(page: *mut bindings::page, refs: u64) {
-        // SAFETY: By this function's requirements.
-        if let Some((folio, _)) = unsafe { Folio::of_page(page, U::wanted) } {
-            U::unpinning(&Span::new(folio, refs));
+        // SAFETY: By this function's requirements the page is pinned, and is until it returns.
+        unsafe {
+            if let Some((folio, _)) = Folio::of_page(page, U::wanted) {
+                U::unpinning(&Span::new(folio, refs));
+            }
         }
     }
 
@@ -654,33 +746,36 @@ impl<U: Unpins> Unpinned<U> {
     ///
     /// # Safety
     ///
-    /// `pages` must point at `count` pages that are pinned, or null pointers.
+    /// `pages` must point at `count` pages that are pinned until the function returns, or null
+    /// pointers.
     unsafe fn pages(pages: *const *mut bindings::page, count: usize) {
         // Some callers pass an errno on by mistake, which the kernel warns of.
         if count > isize::MAX as usize / size_of::<usize>() {
             return;
         }
-        // SAFETY: By this function's requirements.
-        let pages = unsafe { core::slice::from_raw_parts(pages, count) };
         let mut spans = Spans::<U>::new();
         let mut run: Option<(Folio, u64)> = None;
-        for &page in pages {
-            let folio = NonNull::new(page)
-                // SAFETY: By this function's requirements.
-                .and_then(|page| unsafe { Folio::of_page(page.as_ptr(), U::wanted) })
-                .map(|(folio, _)| folio);
-            match (&mut run, folio) {
-                (Some((of, refs)), Some(folio)) if *of == folio => *refs += 1,
-                (_, folio) => {
-                    if let Some((of, refs)) = run.take() {
-                        spans.add(of, refs);
+        // SAFETY: By this function's requirements the array has `count` places, and what is there is
+        // null or pinned until the function returns, when `spans` is gone. So are the folios that
+        // are added, each of which is that of a page of the array.
+        unsafe {
+            for &page in core::slice::from_raw_parts(pages, count) {
+                let folio = NonNull::new(page)
+                    .and_then(|page| Folio::of_page(page.as_ptr(), U::wanted))
+                    .map(|(folio, _)| folio);
+                match (&mut run, folio) {
+                    (Some((of, refs)), Some(folio)) if *of == folio => *refs += 1,
+                    (_, folio) => {
+                        if let Some((of, refs)) = run.take() {
+                            spans.add(of, refs);
+                        }
+                        run = folio.map(|folio| (folio, 1));
                     }
-                    run = folio.map(|folio| (folio, 1));
                 }
             }
-        }
-        if let Some((of, refs)) = run {
-            spans.add(of, refs);
+            if let Some((of, refs)) = run {
+                spans.add(of, refs);
+            }
         }
     }
 
@@ -688,19 +783,21 @@ impl<U: Unpins> Unpinned<U> {
     ///
     /// # Safety
     ///
-    /// `count` pages from `page` on must be pinned.
+    /// `count` pages from `page` on must be pinned until the function returns.
     unsafe fn range(mut page: *mut bindings::page, count: usize) {
         let mut spans = Spans::<U>::new();
         let mut left = count;
         while left != 0 {
-            // SAFETY: By this function's requirements.
-            let (refs, folio) = unsafe {
+            // SAFETY: By this function's requirements `page`, which is one of the `count`, is pinned
+            // until the function returns, when `spans` is gone.
+            let refs = unsafe {
                 let in_folio = bindings::pinfs_helper_pages_left_in_folio(page) as usize;
-                (in_folio.min(left), Folio::of_page(page, U::wanted))
+                let refs = in_folio.min(left);
+                if let Some((folio, _)) = Folio::of_page(page, U::wanted) {
+                    spans.add(folio, refs as u64);
+                }
+                refs
             };
-            if let Some((folio, _)) = folio {
-                spans.add(folio, refs as u64);
-            }
             page = page.wrapping_add(refs);
             left -= refs;
         }
@@ -722,16 +819,19 @@ impl<U: Unpins> Spans<U> {
         }
     }
 
-    fn add(&mut self, folio: Folio, refs: u64) {
-        let is_next = self
-            .span
-            .as_mut()
-            .is_some_and(|span| span.extend(&folio, refs));
-        if is_next {
-            return;
-        }
-        if let Some(full) = self.span.replace(Span::new(folio, refs)) {
-            U::unpinning(&full);
+    /// # Safety
+    ///
+    /// The folio must be pinned as long as `self` lives.
+    unsafe fn add(&mut self, folio: Folio, refs: u64) {
+        // SAFETY: By this function's requirements; the spans do not outlive `self`.
+        unsafe {
+            let span = self.span.as_mut();
+            if span.is_some_and(|span| span.extend(&folio, refs)) {
+                return;
+            }
+            if let Some(full) = self.span.replace(Span::new(folio, refs)) {
+                U::unpinning(&full);
+            }
         }
     }
 }

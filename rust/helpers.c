@@ -1247,13 +1247,21 @@ static void clear_reserved_subsection(struct page *last)
 	clear_bit_unlock(PG_reserved, &last->flags.f);
 }
 
-void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count)
+/*
+ * Pages of a device have their struct pages for whole subsections, and so does
+ * all that lies between two pages of one range.  The caller has pinned both.
+ */
+void pinfs_helper_clear_reserved(struct page *first, struct page *last)
 {
-	unsigned long end = pfn + count;
+	unsigned long pfn = page_to_pfn(first), end = page_to_pfn(last);
 
+	if (!is_zone_device_page(first) ||
+	    !zone_device_pages_have_same_pgmap(first, last) ||
+	    page_pgmap(first)->nr_range != 1)
+		return;
 	for (pfn |= ~PAGE_SUBSECTION_MASK; ; pfn += PAGES_PER_SUBSECTION) {
 		clear_reserved_subsection(pfn_to_page(pfn));
-		if (pfn >= end - 1)
+		if (pfn >= end)
 			break;
 	}
 }

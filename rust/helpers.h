@@ -187,6 +187,7 @@ struct pinfs_vma {
 
 bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place);
 unsigned long pinfs_helper_pfn_pins(unsigned long pfn);
+unsigned long pinfs_helper_any_pfn_pins(unsigned long pfn);
 unsigned long pinfs_helper_pages_left_in_folio(struct page *page);
 int pinfs_helper_syscall_fd(void);
 struct file *pinfs_helper_caller_file(void);
@@ -206,7 +207,7 @@ bool pinfs_helper_can_pin_fast(const struct mm_struct *mm, unsigned long count,
 			       unsigned int flags);
 int pinfs_helper_pin_fast(unsigned long start, int count, unsigned int flags,
 			  struct page **pages);
-void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count);
+void pinfs_helper_clear_reserved(struct page *first, struct page *last);
 
 /* hook.rs (hook_helpers.c, hook_resume.S) */
 struct ftrace_regs;

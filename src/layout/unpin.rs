@@ -83,7 +83,7 @@ impl<H: Host> Unpins for Observed<H> {
         while done < span.len() {
             let (folios, is_doubtful) = match registry.credit_only(span, done) {
                 Some(credited) => credited,
-                None => (1, registry.credit_folio(&span.folio(done), span.refs)),
+                None => (1, registry.credit_folio(span, done)),
             };
             doubtful |= is_doubtful;
             done += folios;
@@ -165,7 +165,7 @@ impl Registry {
             &first,
             refs,
             span.len() - from,
-            |n| gup::pins(span.folio(from + n).pfn) <= refs,
+            |n| span.pins(from + n) <= refs,
             &mut self.pool,
         );
         for n in from..from + folios {
@@ -177,7 +177,7 @@ impl Registry {
             if recorded == 0 {
                 return Some((1, false));
             }
-            let due = due(&first, recorded, refs);
+            let due = due(span.pins(from), recorded, refs);
             let taken = holding.take_off(&first, due, &mut self.pool);
             credited = (1, is_doubtful(due, taken, refs));
         }
@@ -188,16 +188,17 @@ impl Registry {
         Some(credited)
     }
 
-    /// Takes off the record what is due because `refs` references of a folio are given back. Returns
-    /// true if that may be not all of it.
-    fn credit_folio(&mut self, folio: &Folio, refs: u64) -> bool {
-        let recorded = self.recorded(folio);
+    /// Takes off the record what is due because references of a folio of a span are given back.
+    /// Returns true if that may be not all of it.
+    fn credit_folio(&mut self, span: &Span, n: u64) -> bool {
+        let folio = span.folio(n);
+        let recorded = self.recorded(&folio);
         if recorded.refs == 0 {
             return false;
         }
-        let due = due(folio, recorded.refs, refs);
-        let credited = self.credit(folio, due, &recorded, caller);
-        is_doubtful(due, credited, refs)
+        let due = due(span.pins(n), recorded.refs, span.refs);
+        let credited = self.credit(&folio, due, &recorded, caller);
+        is_doubtful(due, credited, span.refs)
     }
 
     /// Takes `due` references of a folio off the record, and returns how many it could. Whose they
@@ -269,10 +270,10 @@ impl Holding {
     }
 }
 
-/// Returns how many of the references that are on record of a folio are due when some are given
-/// back.
-fn due(folio: &Folio, recorded: u64, refs: u64) -> u64 {
-    let left = gup::pins(folio.pfn).saturating_sub(refs);
+/// Returns how many of the references that are on record of a folio with `pins` pins are due when
+/// some are given back.
+fn due(pins: u64, recorded: u64, refs: u64) -> u64 {
+    let left = pins.saturating_sub(refs);
     recorded.saturating_sub(left)
 }
 
