@@ -114,30 +114,27 @@ impl Device {
         }
     }
 
-    /// Says whether a page of a range of the device (bytes) is in the mapping of a file: one that was
-    /// mapped, in whatever process, and has not been taken out of the mapping since. A page fault
-    /// may be about to put it there. The device must be alive.
-    pub(crate) fn is_mapped(&self, start: u64, len: u64) -> bool {
-        self.is_mapped_but(start, len, core::ptr::null())
-    }
-
-    /// Says whether [`Device::is_mapped`] may be true, without looking at a page: the device may be
-    /// gone.
+    /// Says whether [`Access::is_mapped`] may be true for a range of the device (bytes), without
+    /// looking at a page: the device may be gone.
+    ///
+    /// [`Access::is_mapped`]: crate::rust::pmem::Access::is_mapped
     pub(crate) fn may_be_mapped(&self, start: u64, len: u64) -> bool {
         let (first, count) = Self::pages_of(start, len);
         // SAFETY: By the type's invariant.
         unsafe { bindings::pinfs_helper_maybe_in_use(&self.pages, first, count) }
     }
 
-    /// Says whether a page of a range of the device (bytes) is in the mapping of a file other than
-    /// `inode`. The device must be alive.
-    pub(crate) fn is_mapped_elsewhere(&self, start: u64, len: u64, inode: &Inode) -> bool {
-        self.is_mapped_but(start, len, inode.as_ptr())
-    }
-
-    fn is_mapped_but(&self, start: u64, len: u64, but: *const bindings::inode) -> bool {
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file, or of one
+    /// other than `but`.
+    ///
+    /// # Safety
+    ///
+    /// The device must be alive during the call.
+    pub(super) unsafe fn is_mapped(&self, start: u64, len: u64, but: Option<&Inode>) -> bool {
         let (first, count) = Self::pages_of(start, len);
-        // SAFETY: By the type's invariant; pages beyond the device are not looked at.
+        let but = but.map_or(core::ptr::null_mut(), Inode::as_ptr);
+        // SAFETY: The device is alive, by this function's requirements, so that its pages are
+        // there. Those beyond it are not looked at.
         unsafe { bindings::pinfs_helper_in_use(&self.pages, first, count, but) }
     }
 
@@ -465,24 +462,28 @@ pub(crate) fn layout_busy_page_range<'a, F: FileSystem>(
             last_byte(&whole),
         )
     };
+    // SAFETY: What is idle now is out of page tables, so that it stays idle as long as both locks
+    // are held: see above.
+    unsafe { lock.set_idle(if page.is_null() { &whole } else { &(0..0) }) };
     // INVARIANT: The page is one of the mapping's of an inode that is referenced for `'a`.
     NonNull::new(page).map(|page| BusyPage(page, PhantomData))
 }
 
 /// Removes a range's pages from the file's mapping (`dax_delete_mapping_range()`).
 ///
-/// Only for a range that [`layout_busy_page_range`] has just found idle under the same lock.
+/// The range is one that [`layout_busy_page_range`] has found idle under the same lock. If it is
+/// not, it is looked at now, and nothing is removed if something references a page of it.
 pub(crate) fn delete_mapping_range<F: FileSystem>(lock: &LayoutLock<'_, F>, range: &Range<u64>) {
+    if !lock.is_idle(range) && layout_busy_page_range(lock, range).is_some() {
+        return;
+    }
     let Ok(start) = i64::try_from(range.start) else {
         return;
     };
-    // SAFETY: The layout is locked, as the argument shows.
+    // SAFETY: Nothing but the mapping references a page of the range, and both locks are held, so
+    // that nothing will: the entries may go.
     unsafe {
-        bindings::dax_delete_mapping_range(
-            (*lock.inode().as_ptr()).i_mapping,
-            start,
-            last_byte(range),
-        )
+        bindings::dax_delete_mapping_range((*lock.inode().as_ptr()).i_mapping, start, last_byte(range))
     };
 }
 

@@ -36,6 +36,10 @@ use crate::rust::{
         Inode, //
     }, //
 };
+use core::{
+    cell::Cell,
+    ops::Range, //
+};
 use kernel::{
     prelude::*,
     str::CStr,
@@ -47,7 +51,12 @@ use kernel::{
 };
 
 /// Evidence that the current task holds an inode's `i_rwsem` exclusively.
-pub(crate) trait ExclusiveInode {
+///
+/// # Safety
+///
+/// The lock of the inode that [`ExclusiveInode::inode`] returns, always the same, must be held by
+/// the current task as long as the value is borrowed.
+pub(crate) unsafe trait ExclusiveInode {
     /// The file system of the inode.
     type Fs: FileSystem;
 
@@ -57,10 +66,16 @@ pub(crate) trait ExclusiveInode {
 
 /// Evidence that the current task holds an inode's `i_rwsem`, or its `mapping->invalidate_lock`, if
 /// only shared: none of its written blocks is freed or moved, for which both are held exclusively.
-pub(crate) trait HeldInode {}
+///
+/// # Safety
+///
+/// One of the locks must be held by the current task as long as the value lives.
+pub(crate) unsafe trait HeldInode {}
 
-impl<L: ExclusiveInode> HeldInode for L {}
-impl<F: FileSystem> HeldInode for SharedInodeLock<'_, F> {}
+// SAFETY: The `i_rwsem` is held, by the requirements of the other trait.
+unsafe impl<L: ExclusiveInode> HeldInode for L {}
+// SAFETY: The `i_rwsem` is held shared, by the type's invariant.
+unsafe impl<F: FileSystem> HeldInode for SharedInodeLock<'_, F> {}
 
 /// The VFS holds the inode's `i_rwsem` exclusively during the call that got this value.
 ///
@@ -81,7 +96,8 @@ impl<F: FileSystem> VfsLocked<'_, F> {
     }
 }
 
-impl<F: FileSystem> ExclusiveInode for VfsLocked<'_, F> {
+// SAFETY: The `i_rwsem` is held, by the type's invariant.
+unsafe impl<F: FileSystem> ExclusiveInode for VfsLocked<'_, F> {
     type Fs = F;
 
     fn inode(&self) -> &FsInode<F> {
@@ -115,7 +131,8 @@ impl<'a, F: FileSystem> InodeLock<'a, F> {
     }
 }
 
-impl<F: FileSystem> ExclusiveInode for InodeLock<'_, F> {
+// SAFETY: The `i_rwsem` is held, by the type's invariant.
+unsafe impl<F: FileSystem> ExclusiveInode for InodeLock<'_, F> {
     type Fs = F;
 
     fn inode(&self) -> &FsInode<F> {
@@ -179,11 +196,13 @@ pub(crate) trait Recheck<F: FileSystem> {
 ///
 /// # Invariants
 ///
-/// Both locks are held by the current task.
+/// Both locks are held by the current task. The pages of the bytes from `idle.0` to before `idle.1`
+/// are out of page tables, and nothing but the mapping references them.
 #[must_use = "the lock unlocks when the guard is dropped"]
 pub(crate) struct LayoutLock<'a, F: FileSystem> {
     inode: &'a FsInode<F>,
     checks: &'a dyn Recheck<F>,
+    idle: Cell<(u64, u64)>,
     _not_send: NotThreadSafe,
 }
 
@@ -207,8 +226,26 @@ impl<'a, F: FileSystem> LayoutLock<'a, F> {
         Self {
             inode,
             checks,
+            idle: Cell::new((0, 0)),
             _not_send: NotThreadSafe,
         }
+    }
+
+    /// Notes which bytes have pages that are out of page tables and idle, instead of what was noted
+    /// before.
+    ///
+    /// # Safety
+    ///
+    /// They must be, until the locks are given up.
+    pub(super) unsafe fn set_idle(&self, bytes: &Range<u64>) {
+        // INVARIANT: By this function's requirements.
+        self.idle.set((bytes.start, bytes.end));
+    }
+
+    /// Says whether bytes are all among those that were noted last.
+    pub(super) fn is_idle(&self, bytes: &Range<u64>) -> bool {
+        let (start, end) = self.idle.get();
+        start <= bytes.start && bytes.end <= end
     }
 
     /// Runs `wait` with both locks given up and takes them again, so that reads, writes and faults
@@ -224,6 +261,8 @@ impl<'a, F: FileSystem> LayoutLock<'a, F> {
     /// What `wait` says, or [`Recheck::recheck`]; the locks are held in any case.
     pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> Result<R>) -> Result<R> {
         let inode = self.inode.as_ptr();
+        // INVARIANT: What may be referenced without the locks is no longer noted.
+        self.idle.set((0, 0));
         // SAFETY: By the type's invariant. That the write access is held, the helper has found out.
         let write_access = unsafe {
             let is_held = bindings::pinfs_helper_holds_write_access();
@@ -251,7 +290,8 @@ impl<'a, F: FileSystem> LayoutLock<'a, F> {
     }
 }
 
-impl<F: FileSystem> ExclusiveInode for LayoutLock<'_, F> {
+// SAFETY: The `i_rwsem` is held, by the type's invariant.
+unsafe impl<F: FileSystem> ExclusiveInode for LayoutLock<'_, F> {
     type Fs = F;
 
     fn inode(&self) -> &FsInode<F> {

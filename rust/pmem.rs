@@ -7,7 +7,8 @@
 
 use crate::rust::{
     bindings,
-    dax::Device, //
+    dax::Device,
+    vfs::Inode, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -141,6 +142,21 @@ impl Drop for Access<'_> {
 }
 
 impl Access<'_> {
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file: one that
+    /// was mapped, in whatever process, and has not been taken out of the mapping since. A page
+    /// fault may be about to put it there.
+    pub(crate) fn is_mapped(&self, start: u64, len: u64) -> bool {
+        // SAFETY: By the type's invariant the device is alive.
+        unsafe { self.region.device.is_mapped(start, len, None) }
+    }
+
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file other than
+    /// `inode`.
+    pub(crate) fn is_mapped_elsewhere(&self, start: u64, len: u64, inode: &Inode) -> bool {
+        // SAFETY: By the type's invariant the device is alive.
+        unsafe { self.region.device.is_mapped(start, len, Some(inode)) }
+    }
+
     /// Returns the address of `len` bytes at `offset`, good as long as `self`.
     ///
     /// # Errors

@@ -67,7 +67,8 @@ impl Request {
 /// The task holds `mapping->invalidate_lock` shared.
 pub(crate) struct InFault(NotThreadSafe);
 
-impl HeldInode for InFault {}
+// SAFETY: The invalidate lock is held shared, by the type's invariant.
+unsafe impl HeldInode for InFault {}
 
 /// What is behind a range of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
