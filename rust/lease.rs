@@ -77,6 +77,11 @@ impl<'a> OpenFile<'a> {
         Self(file, PhantomData)
     }
 
+    /// Returns the wrapped `struct file`.
+    pub(super) fn as_ptr(self) -> *mut bindings::file {
+        self.0
+    }
+
     /// Returns which file it is.
     pub(crate) fn id(self) -> FileId {
         FileId::of_raw(self.0)

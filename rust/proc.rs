@@ -117,6 +117,11 @@ impl Seq<'_> {
         }
     }
 
+    /// Returns the wrapped `struct seq_file`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::seq_file {
+        self.inner
+    }
+
     /// Adds text.
     pub(crate) fn print(&self, args: fmt::Arguments<'_>) {
         // SAFETY: Valid, and the current task's alone.

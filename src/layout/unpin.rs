@@ -8,8 +8,8 @@
 //! observer runs before the references are given back, so if `pins - refs < recorded`, the
 //! difference is due, and it is taken off the record:
 //!
-//! * of the context that the current system call is about, if it has pins there (dereg, unregister),
-//!   or that a caller of `vaddr_unpin_pages_dirty_lock()` names;
+//! * of the context that the current system call is about, if it has pins there (dereg,
+//!   unregister), or that a caller of `vaddr_unpin_pages_dirty_lock()` names;
 //! * else of contexts whose file has ended: their pins are given back by now, by their release or
 //!   by deferred work (a ring's exit work, the exit of a process);
 //! * else of any.
@@ -139,12 +139,12 @@ impl Registry {
         recorded
     }
 
-    /// Takes folios of a span, from one on, off the record if it is known whose they are: one holding
-    /// has all that is on record of the inode. Returns how many folios that were, and whether what
-    /// was taken off may be not all of it; or nothing if there is not one holding.
+    /// Takes folios of a span, from one on, off the record if it is known whose they are: one
+    /// holding has all that is on record of the inode. Returns how many folios that were, and
+    /// whether what was taken off may be not all of it; or nothing if there is not one holding.
     ///
-    /// It is what [`Registry::credit_folio`] comes to as well, which takes the rest. Folios of which all
-    /// references are given back and none are left are taken at once.
+    /// It is what [`Registry::credit_folio`] comes to as well, which takes the rest. Folios of
+    /// which all references are given back and none are left are taken at once.
     fn credit_only(&mut self, span: &Span, from: u64) -> Option<(u64, bool)> {
         let first = span.folio(from);
         let refs = span.refs;
