@@ -43,10 +43,10 @@ pub(crate) fn smp_mb() {
 ///
 /// `slot` must be valid for writes. What is there afterwards must not be moved.
 pub(crate) unsafe fn init_in_place<T>(slot: *mut T, init: impl PinInit<T, Infallible>) {
-    // SAFETY: By this function's requirements.
+    // SAFETY: The slot is valid for writes and stays where it is, by this function's requirements.
     #[cfg(kernel_pin_init = "function")]
     let Ok(()) = unsafe { pin_init::raw_try_init(slot, init) };
-    // SAFETY: By this function's requirements.
+    // SAFETY: The slot is valid for writes and stays where it is, by this function's requirements.
     #[cfg(kernel_pin_init = "method")]
     let Ok(()) = unsafe { init.__pinned_init(slot) };
 }
@@ -106,6 +106,7 @@ pub(crate) unsafe extern "C" fn create<T: CreateFile>(
     // The VFS has looked whether the file is there in any case.
     #[cfg(kernel_inode_create = "excl")] _excl: bool,
 ) -> c_int {
-    // SAFETY: By this function's requirements.
+    // SAFETY: The arguments are those of the VFS's call of `create`, by this function's
+    // requirements.
     unsafe { T::create(idmap, dir, dentry, mode) }
 }

@@ -14,15 +14,18 @@ use crate::rust::{
         NoFaults,
         SharedInodeLock, //
     },
+    safe,
     vfs::{
         file::Iocb,
         iomap,
+        super_block::BlockDevice,
         FileSystem,
         Inode,
         SuperBlock, //
     }, //
 };
 use core::{
+    marker::PhantomData,
     ops::Range,
     ptr::NonNull, //
 };
@@ -41,52 +44,60 @@ use kernel::{
     }, //
 };
 
+/// The struct pages of a device.
+///
+/// # Invariants
+///
+/// Zeroes, which stand for none, or what `pinfs_helper_pages_init()` has made of them.
+pub(super) struct Pages(bindings::pinfs_pages);
+
+impl Pages {
+    /// Returns the wrapped `struct pinfs_pages`.
+    pub(super) fn as_ptr(&self) -> *const bindings::pinfs_pages {
+        &self.0
+    }
+}
+
 /// The DAX device behind a block device, or the part of it that a partition covers.
 ///
 /// # Invariants
 ///
-/// `device` is referenced. `pages` are zeroes, which stand for none, or those of the `len` bytes from
-/// `offset` on.
+/// `device` is referenced. `pages` are none, or those of the `len` bytes from `offset` on.
 pub(crate) struct Device {
     device: NonNull<bindings::dax_device>,
     /// Bytes of the DAX device before the block device's first.
     offset: u64,
     /// Bytes of the block device.
     len: u64,
-    pages: bindings::pinfs_pages,
+    pages: Pages,
 }
 
-// SAFETY: The device is reference-counted and its functions may be called by any task; what changes
-// of `pages` is atomic.
+// SAFETY: The device is reference-counted, and any task may put it.
 unsafe impl Send for Device {}
-// SAFETY: As above.
+// SAFETY: The functions of a DAX device may be called by any task, and what a shared reference
+// changes of `pages` is atomic.
 unsafe impl Sync for Device {}
 
 impl Device {
     /// Returns the DAX device of a block device, or `None` if it has none.
-    ///
-    /// # Safety
-    ///
-    /// `bdev` must be open.
-    pub(crate) unsafe fn of_bdev(bdev: *mut bindings::block_device) -> Option<Self> {
+    pub(super) fn of_bdev(bdev: BlockDevice<'_>) -> Option<Self> {
         let mut offset = 0;
-        // SAFETY: By this function's requirements. There is no holder, so no call-back either.
+        // SAFETY: The block device is open. There is no holder, so no call-back either.
         let device = unsafe {
             bindings::fs_dax_get_by_bdev(
-                bdev,
+                bdev.as_ptr(),
                 &mut offset,
                 core::ptr::null_mut(),
                 core::ptr::null(),
             )
         };
-        // SAFETY: As above.
-        let len = unsafe { bindings::pinfs_helper_bdev_nr_bytes(bdev) };
+        let len = safe::pinfs_helper_bdev_nr_bytes(bdev);
         // INVARIANT: `fs_dax_get_by_bdev` returns a reference; zeroes stand for no pages.
         NonNull::new(device).map(|device| Self {
             device,
             offset,
             len,
-            pages: Default::default(),
+            pages: Pages(Default::default()),
         })
     }
 
@@ -100,44 +111,41 @@ impl Device {
     /// # Safety
     ///
     /// `pfn` must be the page frame of the device's first byte, and those of the rest follow.
-    pub(crate) unsafe fn set_pages(&mut self, pfn: usize) -> Result {
+    pub(super) unsafe fn set_pages(&mut self, pfn: usize) -> Result {
         let count = (self.len >> bindings::PAGE_SHIFT) as usize;
-        // SAFETY: `pages` is ours, and has nothing to free before the first call.
+        // SAFETY: `pages` is what the type's invariant says, so that it can be freed, and is nobody
+        // else's. The frames are the device's, by this function's requirements.
         unsafe {
-            bindings::pinfs_helper_pages_free(&mut self.pages);
+            bindings::pinfs_helper_pages_free(&mut self.pages.0);
             to_result(bindings::pinfs_helper_pages_init(
-                &mut self.pages,
+                &mut self.pages.0,
                 pfn,
                 count,
             ))
         }
     }
 
-    /// Says whether a page of a range of the device (bytes) is in the mapping of a file: one that was
-    /// mapped, in whatever process, and has not been taken out of the mapping since. A page fault
-    /// may be about to put it there. The device must be alive.
-    pub(crate) fn is_mapped(&self, start: u64, len: u64) -> bool {
-        self.is_mapped_but(start, len, core::ptr::null())
-    }
-
-    /// Says whether [`Device::is_mapped`] may be true, without looking at a page: the device may be
-    /// gone.
+    /// Says whether [`Access::is_mapped`] may be true for a range of the device (bytes), without
+    /// looking at a page: the device may be gone.
+    ///
+    /// [`Access::is_mapped`]: crate::rust::pmem::Access::is_mapped
     pub(crate) fn may_be_mapped(&self, start: u64, len: u64) -> bool {
         let (first, count) = Self::pages_of(start, len);
-        // SAFETY: By the type's invariant.
-        unsafe { bindings::pinfs_helper_maybe_in_use(&self.pages, first, count) }
+        safe::pinfs_helper_maybe_in_use(&self.pages, first, count)
     }
 
-    /// Says whether a page of a range of the device (bytes) is in the mapping of a file other than
-    /// `inode`. The device must be alive.
-    pub(crate) fn is_mapped_elsewhere(&self, start: u64, len: u64, inode: &Inode) -> bool {
-        self.is_mapped_but(start, len, inode.as_ptr())
-    }
-
-    fn is_mapped_but(&self, start: u64, len: u64, but: *const bindings::inode) -> bool {
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file, or of one
+    /// other than `but`.
+    ///
+    /// # Safety
+    ///
+    /// The device must be alive during the call.
+    pub(super) unsafe fn is_mapped(&self, start: u64, len: u64, but: Option<&Inode>) -> bool {
         let (first, count) = Self::pages_of(start, len);
-        // SAFETY: By the type's invariant; pages beyond the device are not looked at.
-        unsafe { bindings::pinfs_helper_in_use(&self.pages, first, count, but) }
+        let but = but.map_or(core::ptr::null_mut(), Inode::as_ptr);
+        // SAFETY: The device is alive, by this function's requirements, so that its pages are
+        // there. Those beyond it are not looked at.
+        unsafe { bindings::pinfs_helper_in_use(self.pages.as_ptr(), first, count, but) }
     }
 
     /// The first page that has a byte of a range, and how many do.
@@ -148,12 +156,12 @@ impl Device {
     }
 
     /// Returns the pages, for the helpers.
-    pub(crate) fn pages(&self) -> &bindings::pinfs_pages {
+    pub(super) fn pages(&self) -> &Pages {
         &self.pages
     }
 
-    /// Returns the DAX device.
-    pub(crate) fn as_ptr(&self) -> *mut bindings::dax_device {
+    /// Returns the wrapped `struct dax_device`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::dax_device {
         self.device.as_ptr()
     }
 
@@ -170,11 +178,11 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // SAFETY: The reference is ours. Without a holder `fs_put_dax` only drops it. The pages were
-        // initialised or are zeroed.
+        // SAFETY: The reference is ours. Without a holder `fs_put_dax` only drops it. The pages are
+        // what the type's invariant says, so that they can be freed.
         unsafe {
             bindings::fs_put_dax(self.as_ptr(), core::ptr::null_mut());
-            bindings::pinfs_helper_pages_free(&mut self.pages);
+            bindings::pinfs_helper_pages_free(&mut self.pages.0);
         }
     }
 }
@@ -186,8 +194,7 @@ impl Drop for Device {
 ///
 /// `EIO` for a device that is gone.
 pub(crate) fn flush_device<F: FileSystem>(sb: &SuperBlock<F>) -> Result {
-    // SAFETY: The superblock keeps its block device open.
-    to_result(unsafe { bindings::blkdev_issue_flush((*sb.as_ptr()).s_bdev) })
+    to_result(safe::blkdev_issue_flush(sb.bdev()))
 }
 
 /// Reads a DAX file (`dax_iomap_rw()`).
@@ -197,9 +204,8 @@ pub(crate) fn read<F: FileSystem>(
     to: &mut IovIterDest<'_>,
     map: iomap::Table<F>,
 ) -> Result<usize> {
-    // SAFETY: Both pointers are valid for the call.
-    let ret = unsafe { bindings::dax_iomap_rw(iocb.as_ptr(), to.as_raw(), map.as_ptr()) };
-    usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+    // SAFETY: The iterator is there, as it is lent.
+    unsafe { read_or_write(iocb, to.as_raw(), map) }
 }
 
 /// Writes a DAX file (`dax_iomap_rw()`).
@@ -209,13 +215,26 @@ pub(crate) fn write<F: FileSystem>(
     from: &mut IovIterSource<'_>,
     map: iomap::Table<F>,
 ) -> Result<usize> {
-    // SAFETY: Both pointers are valid for the call.
-    let ret = unsafe { bindings::dax_iomap_rw(iocb.as_ptr(), from.as_raw(), map.as_ptr()) };
+    // SAFETY: The iterator is there, as it is lent.
+    unsafe { read_or_write(iocb, from.as_raw(), map) }
+}
+
+/// # Safety
+///
+/// `iter` must be valid for the call.
+unsafe fn read_or_write<F: FileSystem>(
+    iocb: &mut Iocb<'_, F>,
+    iter: *mut bindings::iov_iter,
+    map: iomap::Table<F>,
+) -> Result<usize> {
+    // SAFETY: The iterator is valid, by this function's requirements. The table is for files of
+    // `F`, and the `kiocb` one of such a file.
+    let ret = unsafe { bindings::dax_iomap_rw(iocb.as_ptr(), iter, map.as_ptr()) };
     usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
 }
 
-/// Copies at most `len` bytes from byte `at` of the device on to where a read wants them. Returns how
-/// many: fewer, or none, where [`read`] has to find out why.
+/// Copies at most `len` bytes from byte `at` of the device on to where a read wants them. Returns
+/// how many: fewer, or none, where [`read`] has to find out why.
 ///
 /// The bytes are of one extent, which the inode lock keeps in the file.
 pub(crate) fn read_extent<F: FileSystem>(
@@ -224,15 +243,12 @@ pub(crate) fn read_extent<F: FileSystem>(
     (at, len): (u64, usize),
     to: &mut IovIterDest<'_>,
 ) -> usize {
-    // SAFETY: The device is referenced; it checks the range.
-    unsafe {
-        bindings::pinfs_helper_dax_copy(device.as_ptr(), device.offset() + at, len, to.as_raw())
-    }
+    safe::pinfs_helper_dax_copy(device, device.offset() + at, len, to)
 }
 
-/// Stores at most `len` bytes of a write from byte `at` of the device on, and has `then` do what comes
-/// after with their number, unless there are none. Returns how many: fewer, or none, where [`write()`]
-/// has to find out why. They are durable after a fence.
+/// Stores at most `len` bytes of a write from byte `at` of the device on, and has `then` do what
+/// comes after with their number, unless there are none. Returns how many: fewer, or none, where
+/// [`write()`] has to find out why. They are durable after a fence.
 ///
 /// The bytes are of one extent, which the inode lock keeps in the file, or of nobody else.
 ///
@@ -246,13 +262,10 @@ pub(crate) fn write_extent(
     from: &mut IovIterSource<'_>,
     then: impl FnOnce(usize) -> Result,
 ) -> Result<usize> {
-    // SAFETY: The device is referenced; it checks the range.
-    let written = unsafe {
-        bindings::pinfs_helper_dax_copy(device.as_ptr(), device.offset() + at, len, from.as_raw())
-    };
+    let written = safe::pinfs_helper_dax_copy(device, device.offset() + at, len, &mut *from);
     if written > 0 {
         then(written).inspect_err(|_| {
-            // SAFETY: It was just advanced by as much.
+            // SAFETY: The helper has just advanced it by as much.
             unsafe { from.revert(written) };
         })?;
     }
@@ -274,7 +287,7 @@ pub(crate) fn zero_range<F: FileSystem>(
     }
     let start = range.start.try_into().map_err(|_| EFBIG)?;
     let len = (range.end - range.start).try_into().map_err(|_| EFBIG)?;
-    // SAFETY: The i_rwsem is held, as the argument shows.
+    // SAFETY: The inode is referenced, and the table is for files of `F`.
     to_result(unsafe {
         bindings::dax_zero_range(
             lock.inode().as_ptr(),
@@ -294,10 +307,11 @@ pub(crate) fn zero_range<F: FileSystem>(
 /// `EIO` for a device that is gone.
 pub(crate) fn write_and_wait(inode: &Inode, range: &Range<u64>) -> Result {
     let start = i64::try_from(range.start).map_err(|_| EFBIG)?;
-    // SAFETY: The inode is initialised.
-    to_result(unsafe {
-        bindings::filemap_write_and_wait_range((*inode.as_ptr()).i_mapping, start, last_byte(range))
-    })
+    to_result(safe::filemap_write_and_wait_range(
+        inode.mapping(),
+        start,
+        last_byte(range),
+    ))
 }
 
 /// The last byte of a range, as the DAX core wants it: inclusive, `LLONG_MAX` for the largest
@@ -317,19 +331,16 @@ pub(crate) struct Page {
     pub(crate) is_dirty: bool,
 }
 
-/// Returns the page that holds the byte at `pos`, if it was ever faulted in. It stays as it is while
-/// the lock is held, but that it may be flushed.
+/// Returns the page that holds the byte at `pos`, if it was ever faulted in. It stays as it is
+/// while the lock is held, but that it may be flushed.
 fn page_at<F: FileSystem>(lock: &LayoutLock<'_, F>, pos: u64) -> Option<Page> {
     let (mut first, mut is_dirty) = (0, false);
-    // SAFETY: The inode is initialised; the places for the answers are valid.
-    let pages = unsafe {
-        bindings::pinfs_helper_dax_entry(
-            lock.inode().as_ptr(),
-            (pos >> bindings::PAGE_SHIFT) as usize,
-            &mut first,
-            &mut is_dirty,
-        )
-    };
+    let pages = safe::pinfs_helper_dax_entry(
+        lock.inode(),
+        (pos >> bindings::PAGE_SHIFT) as usize,
+        &mut first,
+        &mut is_dirty,
+    );
     let start = (first as u64) << bindings::PAGE_SHIFT;
     let len = (pages as u64) << bindings::PAGE_SHIFT;
     (pages > 0).then(|| Page {
@@ -349,24 +360,33 @@ pub(crate) fn pages_at_edges<F: FileSystem>(
     [first, last]
 }
 
-/// A page of a file that something other than a mapping references.
-pub(crate) struct BusyPage(NonNull<bindings::page>);
+/// A page of a file that something other than a mapping references, or did.
+///
+/// # Invariants
+///
+/// A page of the device that the file's superblock is on. The inode is referenced for `'a`, so the
+/// superblock is active and the device open, and has its `struct page`s: the DAX core itself relies
+/// on that for all pages of the file's mapping.
+pub(crate) struct BusyPage<'a>(NonNull<bindings::page>, PhantomData<&'a Inode>);
 
-impl BusyPage {
+impl BusyPage<'_> {
+    /// Returns the wrapped `struct page`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::page {
+        self.0.as_ptr()
+    }
+
     /// Returns the range of the file, in bytes, that the page's folio holds.
     ///
     /// The folio cannot change under the lock: its mapping entry stays while it is busy.
     pub(crate) fn range<F: FileSystem>(&self, _lock: &LayoutLock<'_, F>) -> Range<u64> {
         let mut start = 0;
-        // SAFETY: The page is one of the locked mapping's, found under the lock.
-        let len = unsafe { bindings::pinfs_helper_dax_folio_range(self.0.as_ptr(), &mut start) };
+        let len = safe::pinfs_helper_dax_folio_range(self, &mut start);
         start..start.saturating_add(len)
     }
 
     /// Says whether the page is in page tables.
     pub(crate) fn is_mapped(&self) -> bool {
-        // SAFETY: A page of a DAX device, which the mount keeps alive.
-        unsafe { bindings::pinfs_helper_page_mapped(self.0.as_ptr()) }
+        safe::pinfs_helper_page_mapped(self)
     }
 
     /// Waits until the page's last reference is gone, until `stop` says that there is no point in
@@ -374,9 +394,9 @@ impl BusyPage {
     /// after each call of [`wake_waiters`] for the page. Returns whether it has ended before the
     /// time.
     ///
-    /// If no lock is held meanwhile (see [`LayoutLock::unlocked`]), the page may get new references,
-    /// of this file or another, as soon as it is idle, so that it is not seen idle: hence the time.
-    /// ZONE_DEVICE pages outlive every file, so that the page itself stays valid.
+    /// If no lock is held meanwhile (see [`LayoutLock::unlocked`]), the page may get new
+    /// references, of this file or another, as soon as it is idle, so that it is not seen idle:
+    /// hence the time. ZONE_DEVICE pages outlive every file, so that the page itself stays valid.
     ///
     /// # Errors
     ///
@@ -386,12 +406,13 @@ impl BusyPage {
         ///
         /// `stop` must point at an `S`.
         unsafe extern "C" fn ask<S: Fn() -> bool>(stop: *mut c_void) -> bool {
-            // SAFETY: By this function's requirements.
+            // SAFETY: `stop` points at an `S`, by this function's requirements.
             unsafe { (*stop.cast::<S>())() }
         }
 
         WAITERS.fetch_add(1, Full);
-        // SAFETY: A page of a DAX device, which the mount keeps alive; `stop` outlives the call.
+        // SAFETY: By the type's invariant the page is there. The helper passes `ask` the pointer
+        // that it gets beside it, and `stop` outlives the call.
         let left = unsafe {
             bindings::pinfs_helper_wait_page_idle_killable(
                 self.0.as_ptr(),
@@ -411,6 +432,10 @@ impl BusyPage {
 /// Number of tasks in [`BusyPage::wait_killable`].
 static WAITERS: Atomic<usize> = Atomic::new(0);
 
+// With a virtual memmap, the address of a `struct page` is computed without looking at memory.
+#[cfg(not(CONFIG_SPARSEMEM_VMEMMAP))]
+compile_error!("wake_waiters() relies on CONFIG_SPARSEMEM_VMEMMAP");
+
 /// Has tasks that wait for a folio ask again whether to go on waiting. To be called after whatever
 /// changes the answer.
 ///
@@ -422,8 +447,7 @@ pub(crate) fn wake_waiters(pfns: impl Iterator<Item = u64>) {
         return;
     }
     for pfn in pfns {
-        // SAFETY: Wakes by address alone; the page is one that the caller has pinned.
-        unsafe { bindings::pinfs_helper_wake_page(pfn as usize) };
+        safe::pinfs_helper_wake_page(pfn as usize);
     }
 }
 
@@ -433,10 +457,10 @@ pub(crate) fn wake_waiters(pfns: impl Iterator<Item = u64>) {
 /// After it returned `None`, no new reference to a page of the range can come into being until the
 /// lock is dropped: `get_user_pages_fast()` finds the page table entries gone, and the slow path
 /// has to fault, which waits for the lock.
-pub(crate) fn layout_busy_page_range<F: FileSystem>(
-    lock: &LayoutLock<'_, F>,
+pub(crate) fn layout_busy_page_range<'a, F: FileSystem>(
+    lock: &LayoutLock<'a, F>,
     range: &Range<u64>,
-) -> Option<BusyPage> {
+) -> Option<BusyPage<'a>> {
     // A huge page that reaches out of the range is busy or idle as a whole, and leaves the mapping
     // as a whole; so what of it lies outside is unmapped too.
     let mut whole = range.clone();
@@ -444,31 +468,29 @@ pub(crate) fn layout_busy_page_range<F: FileSystem>(
         whole = whole.start.min(page.range.start)..whole.end.max(page.range.end);
     }
     let start = i64::try_from(whole.start).ok()?;
-    // SAFETY: The layout is locked, as the argument shows.
-    let page = unsafe {
-        bindings::dax_layout_busy_page_range(
-            (*lock.inode().as_ptr()).i_mapping,
-            start,
-            last_byte(&whole),
-        )
-    };
-    NonNull::new(page).map(BusyPage)
+    let page = safe::dax_layout_busy_page_range(lock.inode().mapping(), start, last_byte(&whole));
+    // SAFETY: What is idle now is out of page tables, so that it stays idle as long as both locks
+    // are held: see above.
+    unsafe { lock.set_idle(if page.is_null() { &whole } else { &(0..0) }) };
+    // INVARIANT: The page is one of the mapping's of an inode that is referenced for `'a`.
+    NonNull::new(page).map(|page| BusyPage(page, PhantomData))
 }
 
 /// Removes a range's pages from the file's mapping (`dax_delete_mapping_range()`).
 ///
-/// Only for a range that [`layout_busy_page_range`] has just found idle under the same lock.
+/// The range is one that [`layout_busy_page_range`] has found idle under the same lock. If it is
+/// not, it is looked at now, and nothing is removed if something references a page of it.
 pub(crate) fn delete_mapping_range<F: FileSystem>(lock: &LayoutLock<'_, F>, range: &Range<u64>) {
+    if !lock.is_idle(range) && layout_busy_page_range(lock, range).is_some() {
+        return;
+    }
     let Ok(start) = i64::try_from(range.start) else {
         return;
     };
-    // SAFETY: The layout is locked, as the argument shows.
+    // SAFETY: Nothing but the mapping references a page of the range, and both locks are held, so
+    // that nothing will: the entries may go.
     unsafe {
-        bindings::dax_delete_mapping_range(
-            (*lock.inode().as_ptr()).i_mapping,
-            start,
-            last_byte(range),
-        )
+        bindings::dax_delete_mapping_range(lock.inode().mapping().as_ptr(), start, last_byte(range))
     };
 }
 
@@ -486,12 +508,9 @@ pub(crate) fn forget_holes(lock: &NoFaults<'_>, range: &Range<u64>) -> Result {
     let Some(last) = range.end.checked_sub(1) else {
         return Ok(());
     };
-    // SAFETY: The inode is initialised.
-    to_result(unsafe {
-        bindings::invalidate_inode_pages2_range(
-            (*lock.inode().as_ptr()).i_mapping,
-            (range.start >> bindings::PAGE_SHIFT) as usize,
-            (last >> bindings::PAGE_SHIFT) as usize,
-        )
-    })
+    to_result(safe::invalidate_inode_pages2_range(
+        lock.inode().mapping(),
+        (range.start >> bindings::PAGE_SHIFT) as usize,
+        (last >> bindings::PAGE_SHIFT) as usize,
+    ))
 }

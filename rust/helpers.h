@@ -254,6 +254,7 @@ struct pinfs_page_place {
 
 bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place);
 unsigned long pinfs_helper_pfn_pins(unsigned long pfn);
+unsigned long pinfs_helper_any_pfn_pins(unsigned long pfn);
 unsigned long pinfs_helper_pages_left_in_folio(struct page *page);
 
 /* helpers/notrace/spinlock.c */
@@ -391,7 +392,7 @@ bool pinfs_helper_pid_table(struct pinfs_pid_file *file,
 
 /* reserved_pages.c */
 
-void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count);
+void pinfs_helper_clear_reserved(struct page *first, struct page *last);
 
 /* task_work.c */
 

@@ -38,7 +38,15 @@
 //!
 //! C header: [`include/linux/ftrace.h`](srctree/include/linux/ftrace.h)
 
-use crate::rust::bindings;
+#![allow(
+    private_bounds,
+    reason = "what is hooked is said in rust/ only, and unsafe to say"
+)]
+
+use crate::rust::{
+    bindings,
+    safe, //
+};
 use core::{
     marker::{
         PhantomData,
@@ -48,7 +56,11 @@ use core::{
 };
 use kernel::{
     error::to_result,
-    ffi::c_ulong,
+    ffi::{
+        c_int,
+        c_uint,
+        c_ulong, //
+    },
     new_mutex,
     prelude::*,
     str::CStr,
@@ -66,8 +78,42 @@ use kernel::{
     }, //
 };
 
+/// The type of an argument that a register holds.
+pub(super) trait Argument {
+    /// Returns what C takes the register's contents for.
+    fn from_register(contents: usize) -> Self;
+}
+
+macro_rules! argument {
+    ($($Type:ty)*) => {$(
+        impl Argument for $Type {
+            fn from_register(contents: usize) -> Self {
+                contents as Self
+            }
+        }
+    )*};
+}
+
+argument! { u8 c_int c_uint c_ulong }
+
+impl<T> Argument for *const T {
+    fn from_register(contents: usize) -> Self {
+        contents as Self
+    }
+}
+
+impl<T> Argument for *mut T {
+    fn from_register(contents: usize) -> Self {
+        contents as Self
+    }
+}
+
 /// The arguments of a kernel function that was just entered.
-pub(crate) struct Entry<'a> {
+///
+/// # Invariants
+///
+/// `regs` are those that ftrace has passed to the call-back in progress.
+pub(super) struct Entry<'a> {
     regs: *mut bindings::ftrace_regs,
     _p: PhantomData<&'a ()>,
     _not_send: NotThreadSafe,
@@ -75,15 +121,16 @@ pub(crate) struct Entry<'a> {
 
 impl Entry<'_> {
     /// Returns the `n`th argument, counted from 0, of those in registers.
-    pub(crate) fn argument(&self, n: u32) -> usize {
-        // SAFETY: ftrace passes valid registers to the call-back that made this value.
-        unsafe { bindings::pinfs_helper_ftrace_regs_argument(self.regs, n) as usize }
+    pub(super) fn argument<T: Argument>(&self, n: u32) -> T {
+        // SAFETY: By the type's invariant the registers are valid during the call-back, which the
+        // value does not outlive. The helper takes any number.
+        T::from_register(unsafe { bindings::pinfs_helper_ftrace_regs_argument(self.regs, n) })
     }
 }
 
 /// What the call-back and the replacement of one hook have in common. A `static` for each hook,
 /// because a replacement gets nothing but the arguments of the function that it stands for.
-pub(crate) struct State {
+pub(super) struct State {
     /// Where the original goes on: behind its call of `__fentry__`.
     resume: Atomic<usize>,
     /// Number of calls that are redirected at present.
@@ -92,7 +139,7 @@ pub(crate) struct State {
 
 impl State {
     /// Returns the state of a hook that nobody has come through yet.
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             resume: Atomic::new(0),
             inside: Atomic::new(0),
@@ -100,14 +147,15 @@ impl State {
     }
 }
 
-/// A kernel function to redirect, and where to.
+/// A kernel function to redirect, and where to. [`redirect!`] implements it.
 ///
 /// # Safety
 ///
 /// [`Redirect::replacement`] must return the address of a function with the C signature of the
 /// kernel function [`Redirect::NAME`], which returns an integer or a pointer and takes at most six
-/// arguments, all in registers. Its first act is [`Call::begin`] with [`Redirect::state`].
-pub(crate) unsafe trait Redirect: 'static {
+/// arguments, all in registers. Its first act is [`Call::begin`] with [`Redirect::state`], which is
+/// used for no other kernel function.
+pub(super) unsafe trait Redirect: 'static {
     /// The name of the kernel function.
     const NAME: &'static CStr;
 
@@ -123,12 +171,86 @@ pub(crate) unsafe trait Redirect: 'static {
     fn wanted(entry: &Entry<'_>) -> bool;
 }
 
+/// Declares a type `Hook` so that [`Hook<Hook>`](Hook) redirects a kernel function:
+///
+/// ```ignore
+/// redirect! {
+///     /// What the type is for.
+///     pub(crate) struct SetLease<L: Leases>;
+///
+///     // SAFETY: That the kernel's function has this signature.
+///     unsafe fn fcntl_setlease(call, fd: c_uint, file: *mut bindings::file, arg: c_int) -> c_int {
+///         // Runs in place of the kernel's function. `call.resume()` runs that.
+///     }
+///
+///     fn wanted(entry) -> bool {
+///         // See `Redirect::wanted`.
+///     }
+/// }
+/// ```
+///
+/// The function is the kernel's one of that name. It must have the signature that is given, return
+/// an integer or a pointer, and take at most six arguments, all in registers. The arguments that
+/// its replacement gets are those that the kernel has called it with.
+macro_rules! redirect {
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $Name:ident<$P:ident: $Bound:ident>;
+
+        unsafe fn $function:ident($call:ident $(, $arg:ident: $Arg:ty)* $(,)?) -> $Ret:ty $body:block
+
+        fn wanted($entry:ident) -> bool $wanted:block
+    ) => {
+        $(#[$meta])*
+        $vis struct $Name<$P>(::core::marker::PhantomData<$P>);
+
+        impl<$P: $Bound> $Name<$P> {
+            /// # Safety
+            ///
+            /// As a call of the kernel's function, that was redirected here.
+            unsafe extern "C" fn stand_in($($arg: $Arg),*) -> $Ret {
+                use $crate::rust::hook::{Call, Redirect};
+
+                // SAFETY: The first act of the replacement, with the state of its hook.
+                let $call = unsafe { Call::begin(Self::state()) };
+                $body
+            }
+        }
+
+        // SAFETY: The replacement has the signature that was given for the kernel's function, and
+        // begins as it must. As the state is for all `$P`, it is that of this function alone.
+        unsafe impl<$P: $Bound> $crate::rust::hook::Redirect for $Name<$P> {
+            const NAME: &'static ::kernel::str::CStr =
+                match ::kernel::str::CStr::from_bytes_with_nul(
+                    concat!(stringify!($function), "\0").as_bytes(),
+                ) {
+                    Ok(name) => name,
+                    Err(_) => panic!(),
+                };
+
+            fn replacement() -> usize {
+                Self::stand_in as usize
+            }
+
+            fn state() -> &'static $crate::rust::hook::State {
+                static STATE: $crate::rust::hook::State = $crate::rust::hook::State::new();
+
+                &STATE
+            }
+
+            fn wanted($entry: &$crate::rust::hook::Entry<'_>) -> bool $wanted
+        }
+    };
+}
+
+pub(super) use redirect;
+
 /// A redirected call in progress; what keeps the module while it lasts.
 ///
 /// # Invariants
 ///
 /// The value owns a reference to the module, and a count of [`State::inside`].
-pub(crate) struct Call {
+pub(super) struct Call {
     state: &'static State,
     _not_send: NotThreadSafe,
 }
@@ -139,7 +261,7 @@ impl Call {
     /// # Safety
     ///
     /// Only as the first act of the replacement of the hook whose state this is.
-    pub(crate) unsafe fn begin(state: &'static State) -> Self {
+    pub(super) unsafe fn begin(state: &'static State) -> Self {
         // INVARIANT: `redirect` has taken both before it let the call continue here.
         Self {
             state,
@@ -152,20 +274,21 @@ impl Call {
     /// # Safety
     ///
     /// The arguments must be right for the function; surplus ones are ignored.
-    pub(crate) unsafe fn resume(&self, arguments: [usize; 6]) -> usize {
-        // SAFETY: `resume` was set before this call was redirected. The arguments are the caller's
-        // promise.
+    pub(super) unsafe fn resume(&self, arguments: [usize; 6]) -> usize {
+        // SAFETY: The address is where the function goes on behind its call of `__fentry__`: the
+        // call-back has stored it before it redirected this call. The arguments are right, by this
+        // function's requirements.
         unsafe { Function(self.state.resume.load(Relaxed)).call(arguments) }
     }
 }
 
 /// A function of the kernel, by its address.
 #[derive(Clone, Copy)]
-pub(crate) struct Function(usize);
+pub(super) struct Function(usize);
 
 impl Function {
     /// Returns the function at an address that [`address_of`] has found.
-    pub(crate) fn at(address: usize) -> Self {
+    pub(super) fn at(address: usize) -> Self {
         Self(address)
     }
 
@@ -176,11 +299,12 @@ impl Function {
     /// The address must be that of a function, or behind its ENDBR or its call of `__fentry__`. It
     /// returns an integer or a pointer, and takes at most six arguments, all in registers, for
     /// which these must be right; surplus ones are ignored.
-    pub(crate) unsafe fn call(self, arguments: [usize; 6]) -> usize {
+    pub(super) unsafe fn call(self, arguments: [usize; 6]) -> usize {
         let [a, b, c, d, e, f] = arguments;
         let mut ret = self.0;
-        // SAFETY: See `hook_resume.S` for how the function is entered. The rest is the caller's
-        // promise.
+        // SAFETY: `hook_resume.S` enters the function at an address that it may be entered at, with
+        // arguments that are right, by this function's requirements; and as a function of the C ABI
+        // it changes no registers but those that are named here.
         unsafe {
             core::arch::asm!(
                 "call {resume}",
@@ -220,7 +344,7 @@ pub(crate) struct Hook<R: Redirect> {
 
 // SAFETY: The value is only a registration; `ftrace_ops` is ftrace's to synchronise.
 unsafe impl<R: Redirect> Send for Hook<R> {}
-// SAFETY: As above; there is nothing to be done with a shared reference.
+// SAFETY: There is nothing to be done with a shared reference.
 unsafe impl<R: Redirect> Sync for Hook<R> {}
 
 impl<R: Redirect> Hook<R> {
@@ -234,9 +358,10 @@ impl<R: Redirect> Hook<R> {
         KBox::try_pin_init(
             try_pin_init!(Self {
                 ops <- Opaque::try_ffi_init(|slot: *mut bindings::ftrace_ops| {
-                    // SAFETY: The slot is ours to initialise and pinned.
+                    // SAFETY: The slot is ours to initialise and pinned, and the call-back is that
+                    // of the ops of a hook. They are registered last.
                     unsafe {
-                        init_ops(slot, redirect::<R>, bindings::FTRACE_OPS_FL_IPMODIFY);
+                        init_ops(slot, redirect_entered::<R>, bindings::FTRACE_OPS_FL_IPMODIFY);
                         add_function(slot, R::NAME, address_of(R::NAME)?)?;
                         to_result(bindings::register_ftrace_function(slot)).inspect_err(|_| {
                             bindings::ftrace_free_filter(slot);
@@ -254,8 +379,8 @@ impl<R: Redirect> Hook<R> {
 #[pinned_drop]
 impl<R: Redirect> PinnedDrop for Hook<R> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The ops were registered when the value was made. See the module's documentation
-        // for the order.
+        // SAFETY: The ops were registered when the value was made, and their filter is freed when
+        // they are no more. Our own module is there as long as its code runs.
         unsafe {
             bindings::unregister_ftrace_function(self.ops.get());
             if !bindings::pinfs_helper_module_is_going(crate::rust::compat::this_module()) {
@@ -270,22 +395,25 @@ impl<R: Redirect> PinnedDrop for Hook<R> {
 }
 
 /// A kernel function to observe.
-pub(crate) struct Point {
+pub(super) struct Point {
     /// Its name.
-    pub(crate) name: &'static CStr,
+    pub(super) name: &'static CStr,
     /// Its address, to tell several functions of one observer apart.
-    pub(crate) address: fn() -> usize,
+    pub(super) address: fn() -> usize,
+    /// Is told that the function was entered, with these arguments, and has yet to run.
+    ///
+    /// May run in hard interrupt context: it must not sleep.
+    pub(super) entered: unsafe fn(entry: &Entry<'_>),
 }
 
 /// Kernel functions to look at when they are entered.
-pub(crate) trait Observe: 'static {
+///
+/// # Safety
+///
+/// It must be right to call [`Point::entered`] at the entry of the function at [`Point::address`].
+pub(super) unsafe trait Observe: 'static {
     /// The functions.
     const POINTS: &'static [Point];
-
-    /// Is told that the function [`Self::POINTS`]`[point]` was entered and has yet to run.
-    ///
-    /// May run in hard interrupt context: it must not sleep.
-    fn entered(point: usize, entry: &Entry<'_>);
 }
 
 /// Kernel functions that can be observed, and are while enabled.
@@ -301,7 +429,7 @@ pub(crate) struct Observer {
 
 // SAFETY: `ops` is used under the mutex, and by ftrace, which has locks of its own.
 unsafe impl Send for Observer {}
-// SAFETY: As above.
+// SAFETY: A shared reference registers the ops and unregisters them, under the mutex.
 unsafe impl Sync for Observer {}
 
 impl Observer {
@@ -313,7 +441,8 @@ impl Observer {
     pub(crate) fn new<O: Observe>() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             ops <- Opaque::try_ffi_init(|slot: *mut bindings::ftrace_ops| {
-                // SAFETY: The slot is ours to initialise and pinned.
+                // SAFETY: The slot is ours to initialise and pinned, and the call-back is that of
+                // the ops of an observer. They are not registered yet.
                 unsafe {
                     init_ops(slot, observe::<O>, 0);
                     for point in O::POINTS {
@@ -345,13 +474,13 @@ impl Observer {
     }
 
     /// Stops to observe if `condition` agrees, which is asked while nobody can start to. After
-    /// that no call of [`Observe::entered`] runs any more.
+    /// that no call of [`Point::entered`] runs any more.
     ///
     /// Waits for RCU-tasks grace periods.
     pub(crate) fn disable_if(&self, condition: impl FnOnce() -> bool) {
         let mut enabled = self.enabled.lock();
         if *enabled && condition() {
-            // SAFETY: The ops are registered.
+            // SAFETY: The ops are registered, as `enabled` says, which nobody changes meanwhile.
             unsafe { bindings::unregister_ftrace_function(self.ops.get()) };
             *enabled = false;
         }
@@ -391,7 +520,7 @@ unsafe fn init_ops(
         flags: flags as c_ulong,
         ..Default::default()
     };
-    // SAFETY: By this function's requirements.
+    // SAFETY: The slot is valid for writes, by this function's requirements.
     unsafe { slot.write(ops) };
 }
 
@@ -402,13 +531,13 @@ unsafe fn init_ops(
 ///
 /// `ops` must be initialised and not registered.
 unsafe fn add_function(ops: *mut bindings::ftrace_ops, name: &CStr, address: usize) -> Result {
-    // SAFETY: The name ends in NUL.
-    if unsafe { bindings::pinfs_helper_hook_disabled(name.as_char_ptr()) } {
+    if safe::pinfs_helper_hook_disabled(name) {
         return Err(ENOENT);
     }
     // A function that cannot be traced is EINVAL. It must not be ignored: ops without a filter are
     // called for every function of the kernel.
-    // SAFETY: By this function's requirements.
+    // SAFETY: The ops are initialised and not registered, by this function's requirements. ftrace
+    // looks for the address among those that it knows.
     to_result(unsafe { bindings::ftrace_set_filter_ip(ops, address as c_ulong, 0, 0) })
         .map_err(|err| if err == EINVAL { ENOENT } else { err })
 }
@@ -418,12 +547,13 @@ unsafe fn add_function(ops: *mut bindings::ftrace_ops, name: &CStr, address: usi
 /// # Safety
 ///
 /// As a call-back of ftrace, for the ops of a [`Hook<R>`].
-unsafe extern "C" fn redirect<R: Redirect>(
+unsafe extern "C" fn redirect_entered<R: Redirect>(
     _ip: c_ulong,
     _parent_ip: c_ulong,
     _ops: *mut bindings::ftrace_ops,
     regs: *mut bindings::ftrace_regs,
 ) {
+    // INVARIANT: ftrace passes them to this call-back.
     let entry = Entry {
         regs,
         _p: PhantomData,
@@ -432,15 +562,15 @@ unsafe extern "C" fn redirect<R: Redirect>(
     if !R::wanted(&entry) {
         return;
     }
-    // SAFETY: Our own module is valid as long as its code runs.
-    if !unsafe { bindings::try_module_get(crate::rust::compat::this_module()) } {
-        return;
-    }
     let state = R::state();
-    state.inside.add(1, Relaxed);
-    // SAFETY: ftrace passes valid registers. Their instruction pointer is where the function goes
-    // on, and the replacement has its signature, by the trait's requirements.
+    // SAFETY: Our own module is there as long as its code runs. ftrace passes valid registers,
+    // whose instruction pointer is where the function goes on, and the replacement has its
+    // signature, by the trait's requirements.
     unsafe {
+        if !bindings::try_module_get(crate::rust::compat::this_module()) {
+            return;
+        }
+        state.inside.add(1, Relaxed);
         state.resume.store(
             bindings::pinfs_helper_ftrace_regs_ip(regs) as usize,
             Relaxed,
@@ -460,23 +590,18 @@ unsafe extern "C" fn observe<O: Observe>(
     _ops: *mut bindings::ftrace_ops,
     regs: *mut bindings::ftrace_regs,
 ) {
-    let point = if O::POINTS.len() == 1 {
-        Some(0)
-    } else {
-        // ftrace's address is the function's, or lies behind its ENDBR.
-        O::POINTS
-            .iter()
-            .position(|point| ip.wrapping_sub((point.address)()) <= ENDBR_SIZE)
-    };
-    if let Some(point) = point {
-        O::entered(
-            point,
-            &Entry {
-                regs,
-                _p: PhantomData,
-                _not_send: NotThreadSafe,
-            },
-        );
+    // ftrace's address is the function's, or lies behind its ENDBR.
+    let is_at = |point: &&Point| ip.wrapping_sub((point.address)()) <= ENDBR_SIZE;
+    if let Some(point) = O::POINTS.iter().find(is_at) {
+        // INVARIANT: ftrace passes them to this call-back.
+        let entry = Entry {
+            regs,
+            _p: PhantomData,
+            _not_send: NotThreadSafe,
+        };
+        // SAFETY: ftrace calls this at the entry of the function at `ip`, which is the point's, and
+        // it is right to call `entered` there, by the trait's requirements.
+        unsafe { (point.entered)(&entry) };
     }
 }
 
@@ -490,16 +615,13 @@ const ENDBR_SIZE: usize = 4;
 /// `ENOENT` if there is none, it is named in `disable_hooks`, or the kernel has no kprobes;
 /// `ENOMEM`.
 pub(crate) fn address_of(name: &CStr) -> Result<usize> {
-    let mut address: c_ulong = 0;
-    // SAFETY: The name ends in NUL; the address goes to a variable of ours.
-    let found = unsafe {
-        if bindings::pinfs_helper_hook_disabled(name.as_char_ptr()) {
-            return Err(ENOENT);
-        }
-        bindings::pinfs_helper_function_address(name.as_char_ptr(), &mut address)
-    };
+    let mut address = 0;
+    if safe::pinfs_helper_hook_disabled(name) {
+        return Err(ENOENT);
+    }
+    let found = safe::pinfs_helper_function_address(name, &mut address);
     to_result(found).map_err(|err| if err == ENOMEM { ENOMEM } else { ENOENT })?;
-    Ok(address as usize)
+    Ok(address)
 }
 
 /// Goes on without what hooks make, where the kernel does not have it.

@@ -8,6 +8,7 @@
 
 use crate::rust::{
     bindings,
+    safe,
     vfs::Inode, //
 };
 use core::ptr::NonNull;
@@ -89,13 +90,14 @@ pub(crate) struct ThreadGroup(NonNull<bindings::pid>);
 
 // SAFETY: `struct pid` is reference-counted, and the functions used on it may be called anywhere.
 unsafe impl Send for ThreadGroup {}
-// SAFETY: As above.
+// SAFETY: With a shared reference the address is compared, and no more.
 unsafe impl Sync for ThreadGroup {}
 
 impl ThreadGroup {
     /// Returns the process that the current task belongs to, or `None` while it is being reaped.
     pub(crate) fn current() -> Option<Self> {
-        // SAFETY: The current task is valid.
+        // SAFETY: The current task is there as long as it runs this, and the function takes the
+        // locks that it needs.
         let pid = unsafe { bindings::get_task_pid(Task::current_raw(), pid_type_PIDTYPE_TGID) };
         // INVARIANT: `get_task_pid` returns a reference.
         NonNull::new(pid).map(Self)
@@ -104,8 +106,7 @@ impl ThreadGroup {
     /// Says whether the current task belongs to this process. May be called in any context; an
     /// interrupt belongs to no process.
     pub(crate) fn is_current(&self) -> bool {
-        // SAFETY: The helper reads the current task's own identity.
-        unsafe { bindings::pinfs_helper_current_tgid() == self.0.as_ptr() }
+        safe::pinfs_helper_current_tgid() == self.0.as_ptr()
     }
 }
 
@@ -117,7 +118,7 @@ impl PartialEq for ThreadGroup {
 
 impl Drop for ThreadGroup {
     fn drop(&mut self) {
-        // SAFETY: The reference is ours.
+        // SAFETY: By the type's invariant the reference is ours to put.
         unsafe { bindings::put_pid(self.0.as_ptr()) };
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct IrqLock<T> {
 
 // SAFETY: The lock hands the data from one holder to the next.
 unsafe impl<T: Send> Send for IrqLock<T> {}
-// SAFETY: As above; there is one holder at a time.
+// SAFETY: There is one holder at a time, to which alone the data is shown.
 unsafe impl<T: Send> Sync for IrqLock<T> {}
 
 impl<T> IrqLock<T> {
@@ -103,7 +103,7 @@ impl<T> Deref for IrqGuard<T> {
 
 impl<T> DerefMut for IrqGuard<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: As above, and the guard is borrowed mutably.
+        // SAFETY: The lock is held as long as the guard exists, which is borrowed mutably.
         unsafe { &mut *self.lock.data.get() }
     }
 }

@@ -23,13 +23,9 @@
 
 use crate::rust::{
     bindings,
-    hook::{
-        Call,
-        Entry,
-        Redirect,
-        State, //
-    },
+    hook::redirect,
     identity::FileId,
+    safe,
     vfs::Inode, //
 };
 use core::marker::PhantomData;
@@ -43,8 +39,7 @@ use kernel::{
         c_uint,
         c_void, //
     },
-    prelude::*,
-    str::CStr, //
+    prelude::*, //
 };
 
 /// `F_LAYOUT`: a layout lease.
@@ -66,6 +61,7 @@ pub(crate) const F_UNLCK: c_int = bindings::F_UNLCK as c_int;
 ///
 /// The file is referenced by whoever lent it.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub(crate) struct OpenFile<'a>(*mut bindings::file, PhantomData<&'a ()>);
 
 impl<'a> OpenFile<'a> {
@@ -77,6 +73,11 @@ impl<'a> OpenFile<'a> {
         Self(file, PhantomData)
     }
 
+    /// Returns the wrapped `struct file`.
+    pub(super) fn as_ptr(self) -> *mut bindings::file {
+        self.0
+    }
+
     /// Returns which file it is.
     pub(crate) fn id(self) -> FileId {
         FileId::of_raw(self.0)
@@ -84,15 +85,15 @@ impl<'a> OpenFile<'a> {
 
     /// Returns the inode.
     pub(crate) fn inode(self) -> &'a Inode {
-        // SAFETY: The file is referenced, and it references its inode.
+        // SAFETY: By the type's invariant the file is referenced for `'a`, and it references its
+        // inode, which does not change.
         unsafe { Inode::from_raw((*self.0).f_inode) }
     }
 
     /// Returns the descriptor that the current system call names, by which signals about the lease
     /// name the file; -1 if there is none.
     pub(crate) fn descriptor(self) -> c_int {
-        // SAFETY: May be called in any context.
-        unsafe { bindings::pinfs_helper_syscall_fd() }
+        safe::pinfs_helper_syscall_fd()
     }
 
     /// Says whether the current task may have leases on the file: it acts for the file's owner, or
@@ -101,14 +102,12 @@ impl<'a> OpenFile<'a> {
     /// The kernel asks this and the security modules in `vfs_setlease()`; what they say is not
     /// known here.
     pub(crate) fn may_lease(self) -> bool {
-        // SAFETY: The file is referenced.
-        unsafe { bindings::pinfs_helper_may_lease(self.0) }
+        safe::pinfs_helper_may_lease(self)
     }
 
     /// Says whether the file is open for writing.
     pub(crate) fn is_writable(self) -> bool {
-        // SAFETY: The file is referenced; its mode does not change while it is open.
-        unsafe { bindings::pinfs_helper_file_is_writable(self.0) }
+        safe::pinfs_helper_file_is_writable(self)
     }
 }
 
@@ -186,7 +185,8 @@ impl<L: Leases> Manager<L> {
     ///
     /// `lease` must be a lease in a list of its inode, under `flc_lock`.
     unsafe fn file<'a>(lease: *mut bindings::file_lease) -> OpenFile<'a> {
-        // SAFETY: A lease is removed from its list before the file goes.
+        // SAFETY: A lease is removed from its list, under `flc_lock`, before its file goes. It is
+        // in the list and the lock is held, by this function's requirements.
         unsafe { OpenFile::from_raw(bindings::pinfs_helper_lease_file(lease)) }
     }
 
@@ -196,7 +196,8 @@ impl<L: Leases> Manager<L> {
     ///
     /// As `lm_break`.
     unsafe extern "C" fn breaking(lease: *mut bindings::file_lease) -> bool {
-        // SAFETY: Called by `__break_lease()` under `flc_lock`.
+        // SAFETY: `__break_lease()` calls this for a lease in its list, under `flc_lock`, which the
+        // helpers want.
         unsafe {
             if L::breaking(Self::file(lease)) {
                 bindings::pinfs_helper_lease_signal(lease);
@@ -216,17 +217,16 @@ impl<L: Leases> Manager<L> {
         dispose: *mut bindings::list_head,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: Called by the kernel's lease code under `flc_lock`.
-            let file = unsafe { Self::file(lease) };
-            if arg == F_UNLCK {
-                L::release(file)?;
-                // SAFETY: As above; the arguments are the kernel's.
-                to_result(unsafe { bindings::lease_modify(lease, arg, dispose) })?;
-                return Ok(0);
-            }
-            let view = L::commit(file)?;
-            // SAFETY: As above.
+            // SAFETY: The kernel's lease code calls this for a lease in its list, under `flc_lock`,
+            // which `lease_modify()` and the helpers want, with a list for what is disposed of.
             unsafe {
+                let file = Self::file(lease);
+                if arg == F_UNLCK {
+                    L::release(file)?;
+                    to_result(bindings::lease_modify(lease, arg, dispose))?;
+                    return Ok(0);
+                }
+                let view = L::commit(file)?;
                 if !view.is_breaking {
                     bindings::pinfs_helper_lease_spare(lease);
                 }
@@ -249,7 +249,8 @@ impl<L: Leases> Manager<L> {
     ///
     /// As `lm_setup`.
     unsafe extern "C" fn setup(lease: *mut bindings::file_lease, _private: *mut *mut c_void) {
-        // SAFETY: Called by `generic_add_lease()` under `flc_lock`.
+        // SAFETY: `generic_add_lease()` calls this for a lease that it has put into the list, under
+        // `flc_lock`, which the helper wants.
         unsafe {
             let arg = L::commit(Self::file(lease)).map_or(F_RDLCK, type_of);
             bindings::pinfs_helper_lease_setup(lease, arg);
@@ -260,7 +261,7 @@ impl<L: Leases> Manager<L> {
     ///
     /// As `lm_breaker_owns_lease`.
     unsafe extern "C" fn breaker_owns_lease(lease: *mut bindings::file_lease) -> bool {
-        // SAFETY: Called by `leases_conflict()` under `flc_lock`.
+        // SAFETY: `leases_conflict()` calls this for a lease in its list, under `flc_lock`.
         L::is_exempt(unsafe { Self::file(lease) })
     }
 
@@ -273,8 +274,8 @@ impl<L: Leases> Manager<L> {
     /// As `lm_open_conflict`.
     unsafe extern "C" fn open_conflict(file: *mut bindings::file, _arg: c_int) -> c_int {
         from_result(|| {
-            // SAFETY: Called by `generic_add_lease()` under `flc_lock`, which its caller's file
-            // outlives.
+            // SAFETY: `generic_add_lease()` calls this under `flc_lock`, for a file that its caller
+            // has referenced.
             unsafe {
                 if bindings::pinfs_helper_file_has_other_lease(file, Self::table()) {
                     return Err(EAGAIN);
@@ -289,7 +290,8 @@ impl<L: Leases> Manager<L> {
     ///
     /// As `lm_breaker_timedout`.
     unsafe extern "C" fn breaker_timedout(lease: *mut bindings::file_lease) -> bool {
-        // SAFETY: Called by `time_out_leases()` under `flc_lock`.
+        // SAFETY: `time_out_leases()` calls this for a lease in its list, under `flc_lock`, which
+        // the helper wants.
         unsafe {
             let is_gone = L::timed_out(Self::file(lease));
             if !is_gone {
@@ -318,8 +320,8 @@ fn type_of(view: LeaseView) -> c_int {
 /// `EACCES` for who is neither the file's owner nor has CAP_LEASE; `EAGAIN` if another lease is in
 /// the way; `EINVAL` if leases are disabled (`fs.leases-enable`); `ENOMEM`.
 pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_int) -> Result {
-    // SAFETY: The file is referenced, and the table lives as long as the module, which a lease on
-    // one of its files keeps.
+    // SAFETY: By the type's invariant the file is referenced. The table is one of this module,
+    // which a lease on one of its files keeps.
     to_result(unsafe {
         bindings::pinfs_helper_layout_lease_install(file.0, fd, Manager::<L>::table())
     })
@@ -332,14 +334,14 @@ pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_int) -> Result {
 ///
 /// What [`Leases::admit`] says; `EAGAIN` if there is none.
 pub(crate) fn update<L: Leases>(file: OpenFile<'_>) -> Result {
-    // SAFETY: The file is referenced.
+    // SAFETY: By the type's invariant the file is referenced; the table is looked for.
     to_result(unsafe { bindings::pinfs_helper_layout_lease_update(file.0, Manager::<L>::table()) })
 }
 
 /// Says whether a file has a layout lease. Takes `flc_lock` if any file has a lease on the inode;
 /// does not sleep.
 pub(crate) fn is_leased<L: Leases>(file: OpenFile<'_>) -> bool {
-    // SAFETY: The file is referenced.
+    // SAFETY: By the type's invariant the file is referenced; the table is looked for.
     unsafe { bindings::pinfs_helper_file_has_layout_lease(file.0, Manager::<L>::table()) }
 }
 
@@ -350,7 +352,8 @@ pub(crate) fn is_leased<L: Leases>(file: OpenFile<'_>) -> bool {
 /// What [`Leases::release`] says; `EACCES` as [`install`]; `EAGAIN` if there is none.
 pub(crate) fn remove(file: OpenFile<'_>) -> Result {
     let mut owner: *mut c_void = file.0.cast();
-    // SAFETY: The file is referenced. For F_UNLCK the last argument is the owner to look for.
+    // SAFETY: By the type's invariant the file is referenced. For F_UNLCK the last argument is the
+    // owner to look for.
     to_result(unsafe { bindings::vfs_setlease(file.0, F_UNLCK, core::ptr::null_mut(), &mut owner) })
 }
 
@@ -361,81 +364,41 @@ pub(crate) fn remove(file: OpenFile<'_>) -> Result {
 ///
 /// `EAGAIN` if `wait` is false and one has to be waited for; `ERESTARTSYS` after a signal.
 pub(crate) fn break_layout(inode: &Inode, wait: bool) -> Result {
-    // SAFETY: The inode is initialised.
-    to_result(unsafe { bindings::pinfs_helper_break_layout(inode.as_ptr(), wait) })
+    to_result(safe::pinfs_helper_break_layout(inode, wait))
 }
 
-static SET_LEASE: State = State::new();
-static GET_LEASE: State = State::new();
+redirect! {
+    /// Lets [`Leases`] answer `fcntl(F_SETLEASE)`.
+    pub(crate) struct SetLease<L: Leases>;
 
-/// Lets [`Leases`] answer `fcntl(F_SETLEASE)`.
-pub(crate) struct SetLease<L>(PhantomData<L>);
-
-impl<L: Leases> SetLease<L> {
-    /// # Safety
-    ///
-    /// As a redirected call of `fcntl_setlease()`.
-    unsafe extern "C" fn replacement(fd: c_uint, file: *mut bindings::file, arg: c_int) -> c_int {
-        // SAFETY: The first act of the replacement.
-        let _call = unsafe { Call::begin(&SET_LEASE) };
+    // SAFETY: It is `int fcntl_setlease(unsigned int, struct file *, int)`. The system call holds
+    // the file for the duration of the call.
+    unsafe fn fcntl_setlease(_call, fd: c_uint, file: OpenFile<'_>, arg: c_int) -> c_int {
         from_result(|| {
-            // SAFETY: The system call holds the file for the duration of the call.
-            L::set(unsafe { OpenFile::from_raw(file) }, fd, arg)?;
+            L::set(file, fd, arg)?;
             Ok(0)
         })
     }
-}
 
-// SAFETY: The replacement has the signature of
-// `int fcntl_setlease(unsigned int, struct file *, int)`, and begins as it must.
-unsafe impl<L: Leases> Redirect for SetLease<L> {
-    const NAME: &'static CStr = c"fcntl_setlease";
-
-    fn replacement() -> usize {
-        Self::replacement as usize
-    }
-
-    fn state() -> &'static State {
-        &SET_LEASE
-    }
-
-    fn wanted(entry: &Entry<'_>) -> bool {
-        // SAFETY: The second argument is the file that the system call holds.
-        let file = unsafe { OpenFile::from_raw(entry.argument(1) as *mut bindings::file) };
-        L::wants_set(file, entry.argument(2) as c_int)
+    fn wanted(entry) -> bool {
+        // SAFETY: The second argument is the file, which the system call holds.
+        let file = unsafe { OpenFile::from_raw(entry.argument(1)) };
+        L::wants_set(file, entry.argument(2))
     }
 }
 
-/// Lets [`Leases`] answer `fcntl(F_GETLEASE)`.
-pub(crate) struct GetLease<L>(PhantomData<L>);
+redirect! {
+    /// Lets [`Leases`] answer `fcntl(F_GETLEASE)`.
+    pub(crate) struct GetLease<L: Leases>;
 
-impl<L: Leases> GetLease<L> {
-    /// # Safety
-    ///
-    /// As a redirected call of `fcntl_getlease()`.
-    unsafe extern "C" fn replacement(file: *mut bindings::file) -> c_int {
-        // SAFETY: The first act of the replacement.
-        let _call = unsafe { Call::begin(&GET_LEASE) };
-        // SAFETY: The system call holds the file for the duration of the call.
-        L::get(unsafe { OpenFile::from_raw(file) })
-    }
-}
-
-// SAFETY: The replacement has the signature of `int fcntl_getlease(struct file *)`, and begins as
-// it must.
-unsafe impl<L: Leases> Redirect for GetLease<L> {
-    const NAME: &'static CStr = c"fcntl_getlease";
-
-    fn replacement() -> usize {
-        Self::replacement as usize
+    // SAFETY: It is `int fcntl_getlease(struct file *)`. The system call holds the file for the
+    // duration of the call.
+    unsafe fn fcntl_getlease(_call, file: OpenFile<'_>) -> c_int {
+        L::get(file)
     }
 
-    fn state() -> &'static State {
-        &GET_LEASE
-    }
-
-    fn wanted(entry: &Entry<'_>) -> bool {
-        // SAFETY: The first argument is the file that the system call holds.
-        L::wants_get(unsafe { OpenFile::from_raw(entry.argument(0) as *mut bindings::file) })
+    fn wanted(entry) -> bool {
+        // SAFETY: The first argument is the file, which the system call holds.
+        L::wants_get(unsafe { OpenFile::from_raw(entry.argument(0)) })
     }
 }

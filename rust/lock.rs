@@ -4,8 +4,8 @@
 //!
 //! # Lock order
 //!
-//! All locks that pinfs takes, or that it is called under, outermost first. A task that holds one takes
-//! only locks with a higher number. The name is the class that lockdep reports.
+//! All locks that pinfs takes, or that it is called under, outermost first. A task that holds one
+//! takes only locks with a higher number. The name is the class that lockdep reports.
 //!
 //! |  # | Lock | Class | Taken by |
 //! |---:|------|-------|----------|
@@ -31,11 +31,16 @@
 
 use crate::rust::{
     bindings,
+    safe,
     vfs::{
         FileSystem,
         FsInode,
         Inode, //
     }, //
+};
+use core::{
+    cell::Cell,
+    ops::Range, //
 };
 use kernel::{
     prelude::*,
@@ -48,7 +53,12 @@ use kernel::{
 };
 
 /// Evidence that the current task holds an inode's `i_rwsem` exclusively.
-pub(crate) trait ExclusiveInode {
+///
+/// # Safety
+///
+/// The lock of the inode that [`ExclusiveInode::inode`] returns, always the same, must be held by
+/// the current task as long as the value is borrowed.
+pub(crate) unsafe trait ExclusiveInode {
     /// The file system of the inode.
     type Fs: FileSystem;
 
@@ -58,10 +68,16 @@ pub(crate) trait ExclusiveInode {
 
 /// Evidence that the current task holds an inode's `i_rwsem`, or its `mapping->invalidate_lock`, if
 /// only shared: none of its written blocks is freed or moved, for which both are held exclusively.
-pub(crate) trait HeldInode {}
+///
+/// # Safety
+///
+/// One of the locks must be held by the current task as long as the value lives.
+pub(crate) unsafe trait HeldInode {}
 
-impl<L: ExclusiveInode> HeldInode for L {}
-impl<F: FileSystem> HeldInode for SharedInodeLock<'_, F> {}
+// SAFETY: The `i_rwsem` is held, by the requirements of the other trait.
+unsafe impl<L: ExclusiveInode> HeldInode for L {}
+// SAFETY: The `i_rwsem` is held shared, by the type's invariant.
+unsafe impl<F: FileSystem> HeldInode for SharedInodeLock<'_, F> {}
 
 /// The VFS holds the inode's `i_rwsem` exclusively during the call that got this value.
 ///
@@ -76,13 +92,14 @@ impl<F: FileSystem> VfsLocked<'_, F> {
     /// `inode` must point at an inode of `F` that stays referenced, and whose `i_rwsem` the
     /// current task holds exclusively, as long as the returned value lives.
     pub(crate) unsafe fn from_raw(inode: *mut bindings::inode) -> Self {
-        // SAFETY: By this function's requirements.
-        // INVARIANT: Likewise.
+        // SAFETY: The inode is one of `F` that stays referenced, by this function's requirements.
+        // INVARIANT: The lock is held, by the same.
         Self(unsafe { FsInode::from_raw(inode) }, NotThreadSafe)
     }
 }
 
-impl<F: FileSystem> ExclusiveInode for VfsLocked<'_, F> {
+// SAFETY: The `i_rwsem` is held, by the type's invariant.
+unsafe impl<F: FileSystem> ExclusiveInode for VfsLocked<'_, F> {
     type Fs = F;
 
     fn inode(&self) -> &FsInode<F> {
@@ -101,22 +118,21 @@ pub(crate) struct InodeLock<'a, F: FileSystem>(&'a FsInode<F>, NotThreadSafe);
 impl<'a, F: FileSystem> InodeLock<'a, F> {
     /// Waits for the lock (`inode_lock()`).
     pub(crate) fn new(inode: &'a FsInode<F>) -> Self {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_inode_lock(inode.as_ptr()) };
+        safe::pinfs_helper_inode_lock(inode);
         // INVARIANT: Just taken.
         Self(inode, NotThreadSafe)
     }
 
     /// Takes the lock if nobody has it (`inode_trylock()`).
     pub(crate) fn try_new(inode: &'a FsInode<F>) -> Option<Self> {
-        // SAFETY: The inode is initialised.
-        let taken = unsafe { bindings::pinfs_helper_inode_trylock(inode.as_ptr()) };
+        let taken = safe::pinfs_helper_inode_trylock(inode);
         // INVARIANT: Just taken.
         taken.then(|| Self(inode, NotThreadSafe))
     }
 }
 
-impl<F: FileSystem> ExclusiveInode for InodeLock<'_, F> {
+// SAFETY: The `i_rwsem` is held, by the type's invariant.
+unsafe impl<F: FileSystem> ExclusiveInode for InodeLock<'_, F> {
     type Fs = F;
 
     fn inode(&self) -> &FsInode<F> {
@@ -142,16 +158,14 @@ pub(crate) struct SharedInodeLock<'a, F: FileSystem>(&'a FsInode<F>, NotThreadSa
 impl<'a, F: FileSystem> SharedInodeLock<'a, F> {
     /// Waits for the lock (`inode_lock_shared()`).
     pub(crate) fn new(inode: &'a FsInode<F>) -> Self {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_inode_lock_shared(inode.as_ptr()) };
+        safe::pinfs_helper_inode_lock_shared(inode);
         // INVARIANT: Just taken.
         Self(inode, NotThreadSafe)
     }
 
     /// Takes the lock if no writer has it (`inode_trylock_shared()`).
     pub(crate) fn try_new(inode: &'a FsInode<F>) -> Option<Self> {
-        // SAFETY: The inode is initialised.
-        let taken = unsafe { bindings::pinfs_helper_inode_trylock_shared(inode.as_ptr()) };
+        let taken = safe::pinfs_helper_inode_trylock_shared(inode);
         // INVARIANT: Just taken.
         taken.then(|| Self(inode, NotThreadSafe))
     }
@@ -180,11 +194,13 @@ pub(crate) trait Recheck<F: FileSystem> {
 ///
 /// # Invariants
 ///
-/// Both locks are held by the current task.
+/// Both locks are held by the current task. The pages of the bytes from `idle.0` to before `idle.1`
+/// are out of page tables, and nothing but the mapping references them.
 #[must_use = "the lock unlocks when the guard is dropped"]
 pub(crate) struct LayoutLock<'a, F: FileSystem> {
     inode: &'a FsInode<F>,
     checks: &'a dyn Recheck<F>,
+    idle: Cell<(u64, u64)>,
     _not_send: NotThreadSafe,
 }
 
@@ -198,18 +214,33 @@ impl<'a, F: FileSystem> LayoutLock<'a, F> {
         checks: &'a dyn Recheck<F>,
     ) -> Self {
         let inode = locked.inode();
-        // SAFETY: The inode is initialised, and its i_rwsem is held, so that no new direct I/O
-        // starts.
-        unsafe {
-            bindings::inode_dio_wait(inode.as_ptr());
-            bindings::pinfs_helper_invalidate_lock(inode.as_ptr());
-        }
+        // The i_rwsem is held, so that no new direct I/O starts.
+        safe::inode_dio_wait(inode);
+        safe::pinfs_helper_invalidate_lock(inode);
         // INVARIANT: The mutable borrow of the evidence keeps the i_rwsem held.
         Self {
             inode,
             checks,
+            idle: Cell::new((0, 0)),
             _not_send: NotThreadSafe,
         }
+    }
+
+    /// Notes which bytes have pages that are out of page tables and idle, instead of what was noted
+    /// before.
+    ///
+    /// # Safety
+    ///
+    /// They must be, until the locks are given up.
+    pub(super) unsafe fn set_idle(&self, bytes: &Range<u64>) {
+        // INVARIANT: By this function's requirements.
+        self.idle.set((bytes.start, bytes.end));
+    }
+
+    /// Says whether bytes are all among those that were noted last.
+    pub(super) fn is_idle(&self, bytes: &Range<u64>) -> bool {
+        let (start, end) = self.idle.get();
+        start <= bytes.start && bytes.end <= end
     }
 
     /// Runs `wait` with both locks given up and takes them again, so that reads, writes and faults
@@ -224,35 +255,36 @@ impl<'a, F: FileSystem> LayoutLock<'a, F> {
     ///
     /// What `wait` says, or [`Recheck::recheck`]; the locks are held in any case.
     pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> Result<R>) -> Result<R> {
-        let inode = self.inode.as_ptr();
-        // SAFETY: By the type's invariant. That the write access is held, the helper has found out.
-        let write_access = unsafe {
-            let is_held = bindings::pinfs_helper_holds_write_access();
-            bindings::pinfs_helper_invalidate_unlock(inode);
-            bindings::pinfs_helper_inode_unlock(inode);
-            if is_held {
-                bindings::pinfs_helper_sb_end_write(inode);
-            }
-            is_held
-        };
-        let result = wait();
-        // SAFETY: The inode is referenced by whoever lent it to us. What was given up is taken
-        // back in the lock order, so the invariant holds again.
+        let inode = self.inode;
+        let write_access = safe::pinfs_helper_holds_write_access();
+        // INVARIANT: What may be referenced without the locks is no longer noted.
+        self.idle.set((0, 0));
+        // SAFETY: Both locks are held, by the type's invariant, and so is the write access where
+        // the helper has found that out. They are taken back below.
         unsafe {
+            bindings::pinfs_helper_invalidate_unlock(inode.as_ptr());
+            bindings::pinfs_helper_inode_unlock(inode.as_ptr());
             if write_access {
-                bindings::pinfs_helper_sb_start_write(inode);
+                bindings::pinfs_helper_sb_end_write(inode.as_ptr());
             }
-            bindings::pinfs_helper_inode_lock(inode);
-            bindings::inode_dio_wait(inode);
-            bindings::pinfs_helper_invalidate_lock(inode);
         }
+        let result = wait();
+        // In the lock order.
+        // INVARIANT: Both locks are held again.
+        if write_access {
+            safe::pinfs_helper_sb_start_write(inode);
+        }
+        safe::pinfs_helper_inode_lock(inode);
+        safe::inode_dio_wait(inode);
+        safe::pinfs_helper_invalidate_lock(inode);
         let result = result?;
         self.checks.recheck(self.inode)?;
         Ok(result)
     }
 }
 
-impl<F: FileSystem> ExclusiveInode for LayoutLock<'_, F> {
+// SAFETY: The `i_rwsem` is held, by the type's invariant.
+unsafe impl<F: FileSystem> ExclusiveInode for LayoutLock<'_, F> {
     type Fs = F;
 
     fn inode(&self) -> &FsInode<F> {
@@ -262,7 +294,7 @@ impl<F: FileSystem> ExclusiveInode for LayoutLock<'_, F> {
 
 impl<F: FileSystem> Drop for LayoutLock<'_, F> {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant.
+        // SAFETY: The lock is held, by the type's invariant.
         unsafe { bindings::pinfs_helper_invalidate_unlock(self.inode.as_ptr()) };
     }
 }
@@ -279,8 +311,7 @@ pub(crate) struct FaultWriteAccess<'a>(&'a Inode, NotThreadSafe);
 impl<'a> FaultWriteAccess<'a> {
     /// Waits until the file system is not frozen (`sb_start_pagefault()`).
     pub(crate) fn new(inode: &'a Inode) -> Self {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_sb_start_pagefault(inode.as_ptr()) };
+        safe::pinfs_helper_sb_start_pagefault(inode);
         // INVARIANT: Just called.
         Self(inode, NotThreadSafe)
     }
@@ -288,7 +319,7 @@ impl<'a> FaultWriteAccess<'a> {
 
 impl Drop for FaultWriteAccess<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant.
+        // SAFETY: The access was taken, by the type's invariant, and is given up once.
         unsafe { bindings::pinfs_helper_sb_end_pagefault(self.0.as_ptr()) };
     }
 }
@@ -305,8 +336,7 @@ pub(crate) struct FaultLock<'a>(&'a Inode, NotThreadSafe);
 impl<'a> FaultLock<'a> {
     /// Waits for the lock (`filemap_invalidate_lock_shared()`).
     pub(crate) fn new(inode: &'a Inode) -> Self {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_invalidate_lock_shared(inode.as_ptr()) };
+        safe::pinfs_helper_invalidate_lock_shared(inode);
         // INVARIANT: Just taken.
         Self(inode, NotThreadSafe)
     }
@@ -331,8 +361,7 @@ pub(crate) struct NoFaults<'a>(&'a Inode, NotThreadSafe);
 impl<'a> NoFaults<'a> {
     /// Waits for the lock (`filemap_invalidate_lock()`).
     pub(crate) fn new(inode: &'a Inode) -> Self {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_invalidate_lock(inode.as_ptr()) };
+        safe::pinfs_helper_invalidate_lock(inode);
         // INVARIANT: Just taken.
         Self(inode, NotThreadSafe)
     }
@@ -358,9 +387,9 @@ pub(crate) struct RwSemaphore {
     inner: Opaque<bindings::rw_semaphore>,
 }
 
-// SAFETY: A lock is made to be shared.
+// SAFETY: The lock does not depend on the task that has initialised it.
 unsafe impl Send for RwSemaphore {}
-// SAFETY: As above.
+// SAFETY: All that is done with a shared reference is to take the lock, which any task may.
 unsafe impl Sync for RwSemaphore {}
 
 impl RwSemaphore {
@@ -371,23 +400,28 @@ impl RwSemaphore {
     ) -> impl PinInit<Self> {
         pin_init!(Self {
             inner <- Opaque::ffi_init(|slot| {
-                // SAFETY: The slot is ours to initialise; name and class are static.
+                // SAFETY: The slot is ours to initialise, and pinned. Name and class are static.
                 unsafe { bindings::__init_rwsem(slot, name.as_char_ptr(), class.as_ptr()) }
             }),
         })
     }
 
+    /// Returns the wrapped `struct rw_semaphore`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::rw_semaphore {
+        self.inner.get()
+    }
+
     /// Waits for the lock with other readers (`down_read()`).
     pub(crate) fn read(&self) -> ReadGuard<'_> {
-        // SAFETY: The lock is initialised.
-        unsafe { bindings::down_read(self.inner.get()) };
+        safe::down_read(self);
+        // INVARIANT: Just taken.
         ReadGuard(self, NotThreadSafe)
     }
 
     /// Takes the lock with other readers, if nobody has it alone (`down_read_trylock()`).
     pub(crate) fn try_read(&self) -> Option<ReadGuard<'_>> {
-        // SAFETY: The lock is initialised.
-        let taken = unsafe { bindings::down_read_trylock(self.inner.get()) } != 0;
+        let taken = safe::down_read_trylock(self) != 0;
+        // INVARIANT: Just taken.
         taken.then(|| ReadGuard(self, NotThreadSafe))
     }
 
@@ -398,30 +432,38 @@ impl RwSemaphore {
 
     /// Waits for the lock alone, while `depth` others of its kind are held that come before it.
     pub(crate) fn write_nested(&self, depth: i32) -> WriteGuard<'_> {
-        // SAFETY: The lock is initialised.
-        unsafe { bindings::pinfs_helper_down_write_nested(self.inner.get(), depth) };
+        safe::pinfs_helper_down_write_nested(self, depth);
+        // INVARIANT: Just taken.
         WriteGuard(self, NotThreadSafe)
     }
 }
 
 /// An [`RwSemaphore`] held shared.
+///
+/// # Invariants
+///
+/// The lock is held by the current task.
 #[must_use = "the lock unlocks when the guard is dropped"]
 pub(crate) struct ReadGuard<'a>(&'a RwSemaphore, NotThreadSafe);
 
 impl Drop for ReadGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: The guard exists, so the lock is held.
+        // SAFETY: The lock is held, by the type's invariant.
         unsafe { bindings::up_read(self.0.inner.get()) };
     }
 }
 
 /// An [`RwSemaphore`] held exclusively.
+///
+/// # Invariants
+///
+/// The lock is held by the current task.
 #[must_use = "the lock unlocks when the guard is dropped"]
 pub(crate) struct WriteGuard<'a>(&'a RwSemaphore, NotThreadSafe);
 
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: The guard exists, so the lock is held.
+        // SAFETY: The lock is held, by the type's invariant.
         unsafe { bindings::up_write(self.0.inner.get()) };
     }
 }

@@ -2,7 +2,8 @@
 
 //! Safe abstractions of what the kernel crate lacks, and all unsafe code of the module.
 //!
-//! * [`vfs`]: superblocks, inodes, files, extended attributes, iomap; [`dax`] and [`pmem`]: the memory.
+//! * [`vfs`]: superblocks, inodes, files, extended attributes, iomap; [`dax`] and [`pmem`]: the
+//!   memory.
 //! * [`hook`]: redirecting and observing functions of the kernel; [`lease`], [`gup`], [`uring`] and
 //!   [`proc`] are what is hooked.
 //! * [`lock`]: the VFS's locks and the lock order; [`irq`] and [`work`]: locks for, and work
@@ -10,7 +11,8 @@
 //! * [`identity`] and [`task`]: whose a call is.
 //! * [`trace`] and [`sysfs`]: what is shown; [`uapi`]: what user space passes in.
 //!
-//! What differs between kernels is in `compat`. C declarations (`bindings`) do not leave this module.
+//! What differs between kernels is in `compat`. C declarations (`bindings`) do not leave this
+//! module; `safe` has those of them that need no more than arguments of the right types.
 
 mod bindings;
 mod compat;
@@ -24,6 +26,7 @@ pub(crate) mod lock;
 pub(crate) mod pmem;
 pub(crate) mod proc;
 pub(crate) mod random;
+mod safe;
 #[forbid(unsafe_code)]
 pub(crate) mod small_vec;
 pub(crate) mod sysfs;

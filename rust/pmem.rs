@@ -7,7 +7,9 @@
 
 use crate::rust::{
     bindings,
-    dax::Device, //
+    dax::Device,
+    safe,
+    vfs::Inode, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -57,8 +59,9 @@ impl Region {
         let count = pages.try_into().map_err(|_| EOVERFLOW)?;
         let mut base: *mut c_void = core::ptr::null_mut();
         let mut pfn = 0;
-        // SAFETY: The device is referenced by the type's invariant.
-        let mapped = unsafe {
+        // SAFETY: The device is referenced, by its type, and the lock is held meanwhile. If there
+        // are as many pages as it has, the frame that was given is that of the first of them.
+        unsafe {
             let id = bindings::dax_read_lock();
             let mapped = bindings::dax_direct_access(
                 device.as_ptr(),
@@ -69,16 +72,14 @@ impl Region {
                 &mut pfn,
             );
             bindings::dax_read_unlock(id);
-            mapped
-        };
-        if mapped < 0 {
-            return Err(Error::from_errno(mapped as i32));
+            if mapped < 0 {
+                return Err(Error::from_errno(mapped as i32));
+            }
+            if (mapped as u64) < pages {
+                return Err(EIO);
+            }
+            device.set_pages(pfn)?;
         }
-        if (mapped as u64) < pages {
-            return Err(EIO);
-        }
-        // SAFETY: `dax_direct_access` gave the frame of the first of `pages` contiguous pages.
-        unsafe { device.set_pages(pfn)? };
         // INVARIANT: `dax_direct_access` gave the address of `pages` contiguous pages.
         Ok(Self {
             base: NonNull::new(base.cast()).ok_or(ENXIO)?,
@@ -98,16 +99,14 @@ impl Region {
     ///
     /// `EIO` for a device that is gone.
     pub(crate) fn access(&self) -> Result<Access<'_>> {
-        // SAFETY: A pure SRCU read lock.
-        let id = unsafe { bindings::dax_read_lock() };
+        let id = safe::dax_read_lock();
         // INVARIANT: The lock was just taken, and drops with the value.
         let access = Access {
             region: self,
             id,
             _not_send: NotThreadSafe,
         };
-        // SAFETY: The device is referenced.
-        if unsafe { bindings::dax_alive(self.device.as_ptr()) } {
+        if safe::dax_alive(&self.device) {
             Ok(access)
         } else {
             Err(EIO)
@@ -116,8 +115,7 @@ impl Region {
 
     /// Orders what was flushed before against every later store (`pmem_wmb()`).
     pub(crate) fn fence(&self) {
-        // SAFETY: A store fence.
-        unsafe { bindings::pinfs_helper_pmem_wmb() };
+        safe::pinfs_helper_pmem_wmb();
     }
 }
 
@@ -135,12 +133,27 @@ pub(crate) struct Access<'a> {
 
 impl Drop for Access<'_> {
     fn drop(&mut self) {
-        // SAFETY: `id` is from `dax_read_lock`.
+        // SAFETY: By the type's invariant `id` is that of a lock that the current task holds.
         unsafe { bindings::dax_read_unlock(self.id) };
     }
 }
 
 impl Access<'_> {
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file: one that
+    /// was mapped, in whatever process, and has not been taken out of the mapping since. A page
+    /// fault may be about to put it there.
+    pub(crate) fn is_mapped(&self, start: u64, len: u64) -> bool {
+        // SAFETY: By the type's invariant the device is alive.
+        unsafe { self.region.device.is_mapped(start, len, None) }
+    }
+
+    /// Says whether a page of a range of the device (bytes) is in the mapping of a file other than
+    /// `inode`.
+    pub(crate) fn is_mapped_elsewhere(&self, start: u64, len: u64, inode: &Inode) -> bool {
+        // SAFETY: By the type's invariant the device is alive.
+        unsafe { self.region.device.is_mapped(start, len, Some(inode)) }
+    }
+
     /// Returns the address of `len` bytes at `offset`, good as long as `self`.
     ///
     /// # Errors
@@ -151,7 +164,8 @@ impl Access<'_> {
         if end > self.region.len {
             return Err(EINVAL);
         }
-        // SAFETY: The offset was just checked against the length.
+        // SAFETY: The offset was just checked against the length, so that the address is one of the
+        // region's bytes, or the one behind its last.
         Ok(unsafe { self.region.base.as_ptr().add(offset as usize) })
     }
 
@@ -162,8 +176,9 @@ impl Access<'_> {
     /// `EINVAL` outside of the device, `EIO` for memory that is poisoned.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result {
         let src = self.at(offset, out.len() as u64)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for. The helper survives a
-        // machine check, and tells how many bytes it did not copy.
+        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
+        // device is kept from going away. The helper survives a machine check, and tells how many
+        // bytes it did not copy.
         let left = unsafe {
             bindings::pinfs_helper_pmem_read(out.as_mut_ptr().cast(), src.cast(), out.len())
         };
@@ -182,7 +197,8 @@ impl Access<'_> {
     /// `EINVAL` outside of the device.
     pub(crate) fn write(&self, offset: u64, data: &[u8]) -> Result {
         let dst = self.at(offset, data.len() as u64)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for.
+        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
+        // device is kept from going away.
         unsafe { bindings::pinfs_helper_pmem_write(dst.cast(), data.as_ptr().cast(), data.len()) };
         Ok(())
     }
@@ -205,7 +221,8 @@ impl Access<'_> {
     /// `EINVAL` outside of the device.
     pub(crate) fn stream(&self, offset: u64, data: &[u8]) -> Result {
         let dst = self.at(offset, data.len() as u64)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for.
+        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
+        // device is kept from going away.
         unsafe { bindings::pinfs_helper_pmem_stream(dst.cast(), data.as_ptr().cast(), data.len()) };
         Ok(())
     }
@@ -218,7 +235,8 @@ impl Access<'_> {
     /// `EINVAL` outside of the device.
     pub(crate) fn zero(&self, offset: u64, len: u64) -> Result {
         let dst = self.at(offset, len)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for.
+        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
+        // device is kept from going away.
         unsafe { bindings::pinfs_helper_pmem_zero(dst.cast(), len as usize) };
         Ok(())
     }
@@ -231,8 +249,9 @@ impl Access<'_> {
     /// `EINVAL` outside of the device, `EIO` for memory that is poisoned.
     pub(crate) fn copy(&self, from: u64, to: u64, len: u64) -> Result {
         let (src, dst) = (self.at(from, len)?, self.at(to, len)?);
-        // SAFETY: `at` gives addresses of as many bytes as asked for. The helper survives a machine
-        // check, and tells how many bytes it did not copy.
+        // SAFETY: `at` gives addresses of as many bytes as asked for, which are there while the
+        // device is kept from going away. The helper survives a machine check, and tells how many
+        // bytes it did not copy.
         let left =
             unsafe { bindings::pinfs_helper_pmem_read(dst.cast(), src.cast(), len as usize) };
         self.flush(to, len)?;
@@ -250,7 +269,8 @@ impl Access<'_> {
     /// `EINVAL` outside of the device.
     pub(crate) fn flush(&self, offset: u64, len: u64) -> Result {
         let addr = self.at(offset, len)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for.
+        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
+        // device is kept from going away.
         unsafe { bindings::arch_wb_cache_pmem(addr.cast(), len as usize) };
         Ok(())
     }

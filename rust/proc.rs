@@ -21,7 +21,7 @@
 //! module as its owner: so an open file keeps the module, and what prints is only called through an
 //! open file. What is left is the pointer `i_fop` in inodes that nobody has open.
 //!
-//! The dentry is taken out of the cache as soon as it has been looked up ([`Lookup::replacement`]):
+//! The dentry is taken out of the cache as soon as it has been looked up ([`Lookup`]):
 //! every open looks it up again, which fails when the module is about to go, and otherwise keeps
 //! the module until the system call returns. So the module does not begin to go between a look-up
 //! and the open that it is for. An inode lives on only if something keeps it that is not an open
@@ -50,17 +50,15 @@ use crate::rust::{
     gup::PathRef,
     hook::{
         self,
-        Call,
-        Entry,
+        redirect,
         Function,
-        Hook,
-        Redirect,
-        State, //
+        Hook, //
     },
     identity::{
         FileId,
         MmId, //
     },
+    safe,
     work, //
 };
 use core::{
@@ -75,7 +73,6 @@ use kernel::{
     ffi::{
         c_int,
         c_uint,
-        c_ulong,
         c_void, //
     },
     fmt,
@@ -88,7 +85,9 @@ use kernel::{
         aref::ARef,
         atomic::{
             Atomic,
-            Relaxed, //
+            Full,
+            Relaxed,
+            Release, //
         }, //
     },
     task::Task,
@@ -99,6 +98,11 @@ use kernel::{
 };
 
 /// The text of a file that is being read.
+///
+/// # Invariants
+///
+/// `inner` is the `seq_file` that the current task prints to, as long as the value lives. It is
+/// that of an open file.
 pub(crate) struct Seq<'a> {
     inner: *mut bindings::seq_file,
     _p: PhantomData<&'a ()>,
@@ -110,6 +114,7 @@ impl Seq<'_> {
     ///
     /// `inner` must be the file that the current task prints to, while the value lives.
     unsafe fn from_raw(inner: *mut bindings::seq_file) -> Self {
+        // INVARIANT: By this function's requirements.
         Self {
             inner,
             _p: PhantomData,
@@ -117,34 +122,37 @@ impl Seq<'_> {
         }
     }
 
+    /// Returns the wrapped `struct seq_file`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::seq_file {
+        self.inner
+    }
+
     /// Adds text.
     pub(crate) fn print(&self, args: fmt::Arguments<'_>) {
-        // SAFETY: Valid, and the current task's alone.
+        // SAFETY: By the type's invariant the file is there, and the current task's to print to.
         unsafe { SeqFile::from_raw(self.inner) }.call_printf(args);
     }
 
     /// Adds a path as the reader sees it, with line feeds escaped, as `/proc/PID/maps` has it.
     pub(crate) fn path(&self, path: &PathRef) {
-        // SAFETY: Both are valid.
-        unsafe { bindings::seq_path(self.inner, path.as_ptr(), c"\n".as_char_ptr()) };
+        safe::seq_path(self, path, c"\n");
     }
 
     /// Adds the path of an open file, likewise.
     pub(crate) fn file_path(&self, file: &File) {
-        // SAFETY: Both are valid.
-        unsafe { bindings::seq_file_path(self.inner, file.as_ptr(), c"\n".as_char_ptr()) };
+        safe::seq_file_path(self, file, c"\n");
     }
 
     /// Returns the namespace in which the reader's `/proc` numbers processes.
     pub(crate) fn pid_namespace(&self) -> &PidNamespace {
-        // SAFETY: The superblock of the open file keeps its namespace.
+        // SAFETY: By the type's invariant the file is open, and one of procfs, whose superblock
+        // keeps its namespace.
         unsafe { PidNamespace::from_ptr(bindings::pinfs_helper_seq_pid_ns(self.inner)) }
     }
 
     /// Says whether there is no room for more, so that all of it will be printed again.
     pub(crate) fn is_full(&self) -> bool {
-        // SAFETY: Valid.
-        unsafe { bindings::pinfs_helper_seq_has_overflowed(self.inner) }
+        safe::pinfs_helper_seq_has_overflowed(self)
     }
 }
 
@@ -156,9 +164,7 @@ impl Process {
     pub(crate) fn for_each_file(&self, mut each: impl FnMut(u32, FileId, &File)) {
         let mut fd: c_uint = 0;
         loop {
-            // SAFETY: The task is valid; the function finds it without files once it has exited.
-            let file = unsafe { bindings::fget_task_next(self.0.as_ptr(), &mut fd) };
-            let Some(file) = NonNull::new(file) else {
+            let Some(file) = NonNull::new(safe::fget_task_next(&self.0, &mut fd)) else {
                 return;
             };
             // SAFETY: The function returns a reference. Nobody uses the position through it.
@@ -170,8 +176,7 @@ impl Process {
 
     /// Returns the process's address space.
     pub(crate) fn mm(&self) -> MmId {
-        // SAFETY: The task is valid.
-        MmId::of_raw(unsafe { bindings::pinfs_helper_task_mm_id(self.0.as_ptr()) })
+        MmId::of_raw(safe::pinfs_helper_task_mm_id(&self.0))
     }
 }
 
@@ -179,9 +184,7 @@ impl Process {
 pub(crate) fn for_each_process(ns: &PidNamespace, mut each: impl FnMut(i32, &Process)) {
     let mut nr: c_int = 1;
     loop {
-        // SAFETY: The namespace is valid.
-        let task = unsafe { bindings::pinfs_helper_next_process(ns.as_ptr(), &mut nr) };
-        let Some(task) = NonNull::new(task) else {
+        let Some(task) = NonNull::new(safe::pinfs_helper_next_process(ns, &mut nr)) else {
             return;
         };
         // SAFETY: The helper returns a reference.
@@ -201,20 +204,56 @@ pub(crate) trait PidFile: 'static {
 }
 
 /// Our entry, and the tables that it goes with. There is one, because its address is kept in
-/// inodes.
-struct Table(Opaque<bindings::pinfs_pid_file>);
+/// inodes, and one [`PidDirectory`] at a time that has it.
+struct Table {
+    entry: Opaque<bindings::pinfs_pid_file>,
+    /// A [`PidDirectory`] has it.
+    is_taken: Atomic<bool>,
+}
 
 // SAFETY: The helpers serialise changes, and readers see the entry only when it is complete.
 unsafe impl Sync for Table {}
 
-static TABLE: Table = Table(Opaque::zeroed());
-static LOOKUP: State = State::new();
-static READDIR: State = State::new();
+static TABLE: Table = Table {
+    entry: Opaque::zeroed(),
+    is_taken: Atomic::<bool>::new(false),
+};
+
 static PTRACE_MAY_ACCESS: Atomic<usize> = Atomic::new(0);
+
+/// Whoever has [`TABLE`].
+///
+/// # Invariants
+///
+/// There is one value of this type at a time.
+struct TableOwner;
+
+impl TableOwner {
+    /// Takes the table.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if somebody has it.
+    fn new() -> Result<Self> {
+        if TABLE.is_taken.xchg(true, Full) {
+            return Err(EBUSY);
+        }
+        // INVARIANT: The flag was not set, and is until this value is dropped.
+        Ok(Self)
+    }
+}
+
+impl Drop for TableOwner {
+    fn drop(&mut self) {
+        TABLE.is_taken.store(false, Release);
+    }
+}
 
 /// A [`PidFile`] in each process's directory, as long as the value lives.
 pub(crate) struct PidDirectory<F: PidFile> {
     hooks: Option<DirectoryHooks<F>>,
+    // Dropped last, when nothing of the kernel's points at the table.
+    _table: TableOwner,
 }
 
 type DirectoryHooks<F> = (Pin<KBox<Hook<Lookup<F>>>>, Pin<KBox<Hook<Readdir<F>>>>);
@@ -224,14 +263,17 @@ impl<F: PidFile> PidDirectory<F> {
     ///
     /// # Errors
     ///
-    /// `ENOENT` if the kernel lacks a hook point, or its tables are not what we know.
+    /// `ENOENT` if the kernel lacks a hook point, or its tables are not what we know; `EBUSY` if
+    /// there is such a file already.
     pub(crate) fn new() -> Result<Self> {
         let ptrace_may_access = hook::address_of(c"ptrace_may_access")?;
         PTRACE_MAY_ACCESS.store(ptrace_may_access, Relaxed);
-        // SAFETY: The entry is not in use before the hooks are there. The function fits.
+        let table = TableOwner::new()?;
+        // SAFETY: Nobody else has the entry, by the type's invariant, and none of the kernel's uses
+        // it before the hooks are there. `show` is a function for an entry.
         unsafe {
             bindings::pinfs_helper_pid_file_init(
-                TABLE.0.get(),
+                TABLE.entry.get(),
                 crate::rust::compat::this_module(),
                 F::NAME.as_char_ptr(),
                 Some(Self::show),
@@ -239,9 +281,9 @@ impl<F: PidFile> PidDirectory<F> {
         };
         let directory = Self {
             hooks: Some((Hook::new()?, Hook::new()?)),
+            _table: table,
         };
-        // SAFETY: The name ends in NUL.
-        to_result(unsafe { bindings::pinfs_helper_pid_file_probe(F::NAME.as_char_ptr()) })?;
+        to_result(safe::pinfs_helper_pid_file_probe(F::NAME))?;
         Ok(directory)
     }
 
@@ -255,19 +297,20 @@ impl<F: PidFile> PidDirectory<F> {
         task: *mut bindings::task_struct,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The caller has referenced the task for the duration of the call.
-            let process = Process(unsafe { &*task.cast::<Task>() }.into());
+            // SAFETY: The caller has referenced the task for the duration of the call, and has the
+            // current task print to the file.
+            let (process, seq) =
+                unsafe { (Process((&*task.cast::<Task>()).into()), Seq::from_raw(seq)) };
+            to_result(safe::pinfs_helper_lock_exec_update(&process.0))?;
             let may_access = Function::at(PTRACE_MAY_ACCESS.load(Relaxed));
-            // SAFETY: The task is valid; the lock is given back below. The function is
-            // `bool ptrace_may_access(struct task_struct *, unsigned int)`.
-            let allowed = unsafe {
-                to_result(bindings::pinfs_helper_lock_exec_update(task))?;
-                let mode = bindings::pinfs_ptrace_mode_read_fscreds;
-                may_access.call([task as usize, mode as usize, 0, 0, 0, 0]) as u8 != 0
-            };
+            let mode = bindings::pinfs_ptrace_mode_read_fscreds;
+            // SAFETY: The function is `bool ptrace_may_access(struct task_struct *, unsigned int)`,
+            // whose address was stored before the hooks were made that lead here. The task is
+            // there.
+            let allowed =
+                unsafe { may_access.call([task as usize, mode as usize, 0, 0, 0, 0]) as u8 != 0 };
             let shown = if allowed {
-                // SAFETY: The kernel prints to the file in this task.
-                F::show(&unsafe { Seq::from_raw(seq) }, &process)
+                F::show(&seq, &process)
             } else {
                 Err(EACCES)
             };
@@ -288,146 +331,106 @@ impl<F: PidFile> Drop for PidDirectory<F> {
 
 /// Makes procfs forget our entry, see the module's documentation.
 fn forget() {
-    // SAFETY: The helper takes the locks that it needs.
-    unsafe { bindings::pinfs_helper_pid_file_forget(TABLE.0.get()) };
+    // SAFETY: The table is static, and the helper takes the locks that it needs.
+    unsafe { bindings::pinfs_helper_pid_file_forget(TABLE.entry.get()) };
 }
 
 /// Says whether a table is one of the two that our entry goes with.
-fn is_ours(table: usize, count: usize) -> bool {
+fn is_ours(table: *const bindings::pinfs_pid_entry, count: usize) -> bool {
     // SAFETY: The helper reads the kernel's table with the care that an unknown pointer needs.
-    unsafe {
-        bindings::pinfs_helper_pid_table(
-            TABLE.0.get(),
-            table as *const bindings::pinfs_pid_entry,
-            count as c_ulong,
-        )
-    }
+    unsafe { bindings::pinfs_helper_pid_table(TABLE.entry.get(), table, count) }
 }
 
 /// Says whether the module has been loaded and is not about to go.
 fn is_live() -> bool {
-    // SAFETY: Our own module is valid as long as its code runs.
+    // SAFETY: Our own module is there as long as its code runs.
     unsafe { bindings::pinfs_helper_module_is_live(crate::rust::compat::this_module()) }
 }
 
 const ENTRY_SIZE: usize = size_of::<bindings::pinfs_pid_entry>();
 
-/// The hook of `proc_pident_lookup()`.
-struct Lookup<F>(PhantomData<F>);
+redirect! {
+    /// The hook of `proc_pident_lookup()`.
+    struct Lookup<F: PidFile>;
 
-impl<F: PidFile> Lookup<F> {
-    /// # Safety
-    ///
-    /// As a redirected call of `proc_pident_lookup()`.
-    unsafe extern "C" fn replacement(
+    // SAFETY: It is `struct dentry *proc_pident_lookup(struct inode *, struct dentry *,
+    // const struct pid_entry *, const struct pid_entry *)`.
+    unsafe fn proc_pident_lookup(
+        call,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
-        _first: *const c_void,
-        _end: *const c_void,
+        _first: *const bindings::pinfs_pid_entry,
+        _end: *const bindings::pinfs_pid_entry,
     ) -> *mut bindings::dentry {
-        // SAFETY: The first act of the replacement.
-        let call = unsafe { Call::begin(&LOOKUP) };
-        let entry = TABLE.0.get() as usize;
-        // SAFETY: The original's arguments, with a table of one entry, its first member.
-        let found = unsafe {
-            call.resume([
+        let entry = TABLE.entry.get() as usize;
+        // SAFETY: These are the arguments of the call, with a table of one entry, the first member
+        // of ours. It is complete, as `PidDirectory::new` makes the hook after that. The helper
+        // wants the result of a look-up of the dentry.
+        let (found, is_there) = unsafe {
+            let found = call.resume([
                 dir as usize,
                 dentry as usize,
                 entry,
                 entry + ENTRY_SIZE,
                 0,
                 0,
-            ]) as *mut bindings::dentry
+            ]) as *mut bindings::dentry;
+            (found, bindings::pinfs_helper_pid_file_uncache(dentry, found))
         };
-        // SAFETY: The result of a look-up of this dentry.
-        let is_there = unsafe { bindings::pinfs_helper_pid_file_uncache(dentry, found) };
         // The trial look-up is a part of loading, and nothing is opened after it.
         if is_there && is_live() {
             work::hold_module();
         }
         found
     }
-}
 
-// SAFETY: The replacement has the signature of `struct dentry *proc_pident_lookup(struct inode *,
-// struct dentry *, const struct pid_entry *, const struct pid_entry *)`, and begins as it must.
-unsafe impl<F: PidFile> Redirect for Lookup<F> {
-    const NAME: &'static CStr = c"proc_pident_lookup";
-
-    fn replacement() -> usize {
-        Self::replacement as usize
-    }
-
-    fn state() -> &'static State {
-        &LOOKUP
-    }
-
-    fn wanted(entry: &Entry<'_>) -> bool {
-        let (first, end) = (entry.argument(2), entry.argument(3));
+    fn wanted(entry) -> bool {
+        let (first, end): (usize, usize) = (entry.argument(2), entry.argument(3));
         // SAFETY: The second argument is the dentry that is looked up, whose name does not change.
-        unsafe {
-            bindings::pinfs_helper_dentry_is(
-                entry.argument(1) as *mut bindings::dentry,
-                F::NAME.as_char_ptr(),
-            ) && (is_live() || bindings::pinfs_helper_pid_file_is_probed())
-                && is_ours(first, end.wrapping_sub(first) / ENTRY_SIZE)
-        }
+        // The name that it is compared with ends in NUL.
+        let is_named = unsafe {
+            bindings::pinfs_helper_dentry_is(entry.argument(1), F::NAME.as_char_ptr())
+        };
+        is_named
+            && (is_live() || safe::pinfs_helper_pid_file_is_probed())
+            && is_ours(entry.argument(2), end.wrapping_sub(first) / ENTRY_SIZE)
     }
 }
 
-/// The hook of `proc_pident_readdir()`.
-struct Readdir<F>(PhantomData<F>);
+redirect! {
+    /// The hook of `proc_pident_readdir()`: lists the kernel's entries, and then ours, which comes
+    /// at the position behind them.
+    struct Readdir<F: PidFile>;
 
-impl<F: PidFile> Readdir<F> {
-    /// Lists the kernel's entries, and then ours, which comes at the position behind them.
-    ///
-    /// # Safety
-    ///
-    /// As a redirected call of `proc_pident_readdir()`.
-    unsafe extern "C" fn replacement(
+    // SAFETY: It is `int proc_pident_readdir(struct file *, struct dir_context *,
+    // const struct pid_entry *, unsigned int)`.
+    unsafe fn proc_pident_readdir(
+        call,
         file: *mut bindings::file,
         ctx: *mut bindings::dir_context,
-        table: *const c_void,
+        table: *const bindings::pinfs_pid_entry,
         count: c_uint,
     ) -> c_int {
-        // SAFETY: The first act of the replacement.
-        let call = unsafe { Call::begin(&READDIR) };
-        // SAFETY: The original's arguments.
-        let ret = unsafe {
-            call.resume([
+        // SAFETY: These are the arguments of the call. The directory's position is the current
+        // task's to use, and the name ends in NUL.
+        unsafe {
+            let ret = call.resume([
                 file as usize,
                 ctx as usize,
                 table as usize,
                 count as usize,
                 0,
                 0,
-            ]) as c_int
-        };
-        // SAFETY: The directory's position is the current task's to use; the name ends in NUL.
-        unsafe {
+            ]) as c_int;
             if ret == 0 && (*ctx).pos == i64::from(count) + 2 {
                 bindings::pinfs_helper_pid_file_emit(ctx, F::NAME.as_char_ptr());
             }
+            ret
         }
-        ret
-    }
-}
-
-// SAFETY: The replacement has the signature of `int proc_pident_readdir(struct file *,
-// struct dir_context *, const struct pid_entry *, unsigned int)`, and begins as it must.
-unsafe impl<F: PidFile> Redirect for Readdir<F> {
-    const NAME: &'static CStr = c"proc_pident_readdir";
-
-    fn replacement() -> usize {
-        Self::replacement as usize
     }
 
-    fn state() -> &'static State {
-        &READDIR
-    }
-
-    fn wanted(entry: &Entry<'_>) -> bool {
-        is_ours(entry.argument(2), entry.argument(3) as c_uint as usize)
+    fn wanted(entry) -> bool {
+        is_ours(entry.argument(2), entry.argument::<c_uint>(3) as usize)
     }
 }
 
@@ -439,11 +442,15 @@ pub(crate) trait SingleFile: 'static {
 
 /// A directory in `/proc`, as long as the value lives. With it go the files in it; reads that are
 /// in progress are waited for.
+///
+/// # Invariants
+///
+/// The value owns the entry, which is there until it is dropped.
 pub(crate) struct Directory(NonNull<bindings::proc_dir_entry>);
 
-// SAFETY: The entry is procfs's to synchronise.
+// SAFETY: Any task may remove an entry of procfs.
 unsafe impl Send for Directory {}
-// SAFETY: As above.
+// SAFETY: A shared reference adds files, for which procfs has a lock.
 unsafe impl Sync for Directory {}
 
 impl Directory {
@@ -453,7 +460,8 @@ impl Directory {
     ///
     /// `ENOMEM`, also if it is there already.
     pub(crate) fn new(path: &CStr) -> Result<Self> {
-        // SAFETY: The name ends in NUL and is copied.
+        // SAFETY: The name ends in NUL and is copied; null stands for the root of procfs.
+        // INVARIANT: What was made is ours.
         let entry = unsafe { bindings::proc_mkdir(path.as_char_ptr(), core::ptr::null_mut()) };
         NonNull::new(entry).map(Self).ok_or(ENOMEM)
     }
@@ -464,7 +472,8 @@ impl Directory {
     ///
     /// `ENOMEM`, also if it is there already.
     pub(crate) fn file<F: SingleFile>(&self, name: &CStr, mode: u16) -> Result {
-        // SAFETY: The directory is valid, the name is copied, and the function fits.
+        // SAFETY: By the type's invariant the directory is there, and removes the file with it. The
+        // name is copied, and `show_single` is a function that prints a file.
         let entry = unsafe {
             bindings::proc_create_single_data(
                 name.as_char_ptr(),
@@ -489,7 +498,7 @@ unsafe extern "C" fn show_single<F: SingleFile>(
     _data: *mut c_void,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: The kernel prints to the file in this task.
+        // SAFETY: procfs calls this for the current task to print to the file.
         F::show(&unsafe { Seq::from_raw(seq) })?;
         Ok(0)
     })
@@ -497,7 +506,7 @@ unsafe extern "C" fn show_single<F: SingleFile>(
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // SAFETY: The directory is ours, and so is all that is in it.
+        // SAFETY: By the type's invariant the directory is ours, and so is all that is in it.
         unsafe { bindings::proc_remove(self.0.as_ptr()) };
     }
 }

@@ -4,10 +4,9 @@
 //!
 //! C header: [`include/linux/random.h`](srctree/include/linux/random.h)
 
-use crate::rust::bindings;
+use crate::rust::safe;
 
 /// Returns a random number (`get_random_u32()`).
 pub(crate) fn u32() -> u32 {
-    // SAFETY: May be called in any context.
-    unsafe { bindings::get_random_u32() }
+    safe::get_random_u32()
 }

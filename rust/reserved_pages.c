@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Clears PG_reserved of pages of a device. */
 
+#include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/page-flags.h>
@@ -30,20 +31,26 @@ static void clear_reserved_subsection(struct page *last)
 
 /**
  * pinfs_helper_clear_reserved() - clear PG_reserved of pages
- * @pfn: the first page frame
- * @count: number of pages, not 0
+ * @first: the first page
+ * @last: the last page
  *
- * Clears it of all pages of the subsections that the range touches.
+ * Clears it of all pages of the subsections that the range touches.  Does nothing
+ * unless both are pages of one range of a device: such a range has its struct pages
+ * for whole subsections, and so has all that lies between two of its pages.
  *
- * Context: any.  The caller has pinned the pages.
+ * Context: any.  The caller has pinned both pages.
  */
-void pinfs_helper_clear_reserved(unsigned long pfn, unsigned long count)
+void pinfs_helper_clear_reserved(struct page *first, struct page *last)
 {
-	unsigned long end = pfn + count;
+	unsigned long pfn = page_to_pfn(first), end = page_to_pfn(last);
 
+	if (!is_zone_device_page(first) ||
+	    !zone_device_pages_have_same_pgmap(first, last) ||
+	    page_pgmap(first)->nr_range != 1)
+		return;
 	for (pfn |= ~PAGE_SUBSECTION_MASK; ; pfn += PAGES_PER_SUBSECTION) {
 		clear_reserved_subsection(pfn_to_page(pfn));
-		if (pfn >= end - 1)
+		if (pfn >= end)
 			break;
 	}
 }

@@ -7,8 +7,8 @@ use kernel::prelude::*;
 /// Some elements, in order.
 pub(crate) struct SmallVec<T> {
     first: Option<T>,
-    /// Missing if there are none. An empty vector would be no memory either, but the kernel would be
-    /// called to free it.
+    /// Missing if there are none. An empty vector would be no memory either, but the kernel would
+    /// be called to free it.
     rest: Option<KVec<T>>,
 }
 

@@ -7,10 +7,14 @@
 
 use crate::rust::{
     bindings,
-    compat::kobj_attribute, //
+    compat::kobj_attribute,
+    safe, //
 };
 use core::{
-    mem::offset_of,
+    mem::{
+        offset_of,
+        ManuallyDrop, //
+    },
     ptr::NonNull, //
 };
 use kernel::{
@@ -32,9 +36,9 @@ use kernel::{
 /// The value owns a reference to the kobject, which is in sysfs.
 pub(crate) struct Directory(NonNull<bindings::kobject>);
 
-// SAFETY: kobjects are reference-counted and shared.
+// SAFETY: kobjects are reference-counted, and any task may put one.
 unsafe impl Send for Directory {}
-// SAFETY: As above.
+// SAFETY: A shared reference adds files and directories, for which sysfs has locks.
 unsafe impl Sync for Directory {}
 
 impl Directory {
@@ -44,8 +48,15 @@ impl Directory {
     ///
     /// `ENOMEM`, also if it is there already.
     pub(crate) fn new(name: &CStr) -> Result<Self> {
-        // SAFETY: The kernel's own directory is there for ever.
-        unsafe { Self::below(bindings::fs_kobj, name) }
+        // SAFETY: It is set when the kernel boots, and does not change.
+        let root = NonNull::new(unsafe { bindings::fs_kobj }).ok_or(ENOENT)?;
+        // INVARIANT: The kernel's own directory is there for ever, and its reference is not put.
+        ManuallyDrop::new(Self(root)).directory(name)
+    }
+
+    /// Returns the wrapped `struct kobject`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::kobject {
+        self.0.as_ptr()
     }
 
     /// Makes a directory in this one. It keeps this one.
@@ -54,18 +65,10 @@ impl Directory {
     ///
     /// As [`Directory::new`].
     pub(crate) fn directory(&self, name: &CStr) -> Result<Self> {
-        // SAFETY: By the type's invariant.
-        unsafe { Self::below(self.0.as_ptr(), name) }
-    }
-
-    /// # Safety
-    ///
-    /// `parent` must be valid.
-    unsafe fn below(parent: *mut bindings::kobject, name: &CStr) -> Result<Self> {
-        // SAFETY: By this function's requirements; the name is copied.
-        let kobject = unsafe { bindings::kobject_create_and_add(name.as_char_ptr(), parent) };
         // INVARIANT: A reference is returned.
-        NonNull::new(kobject).map(Self).ok_or(ENOMEM)
+        NonNull::new(safe::kobject_create_and_add(name, self))
+            .map(Self)
+            .ok_or(ENOMEM)
     }
 
     /// Makes a file in the directory that says `1` or `0`, which are static, as files in sysfs are
@@ -86,7 +89,8 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // SAFETY: The reference is ours. Removing the directory waits for readers.
+        // SAFETY: By the type's invariant the reference is ours to put, and the kobject is in
+        // sysfs, from where it is removed once. That waits for readers.
         unsafe {
             bindings::kobject_del(self.0.as_ptr());
             bindings::kobject_put(self.0.as_ptr());
@@ -119,8 +123,8 @@ impl Flag {
     pub(crate) const fn new(name: &'static CStr) -> Self {
         let attr = attribute(name);
         Self {
-            yes: kobj_attribute(attr, show_yes),
-            no: kobj_attribute(attr, show_no),
+            yes: kobj_attribute(attr, show_flag::<true>),
+            no: kobj_attribute(attr, show_flag::<false>),
         }
     }
 }
@@ -128,25 +132,14 @@ impl Flag {
 /// # Safety
 ///
 /// As `show` of a `struct kobj_attribute`.
-unsafe extern "C" fn show_yes(
+unsafe extern "C" fn show_flag<const VALUE: bool>(
     _kobject: *mut bindings::kobject,
     _attribute: *mut bindings::kobj_attribute,
     buffer: *mut c_char,
 ) -> isize {
-    // SAFETY: The buffer is a page for the answer.
-    unsafe { bindings::sysfs_emit(buffer, c"1\n".as_char_ptr()) as isize }
-}
-
-/// # Safety
-///
-/// As `show` of a `struct kobj_attribute`.
-unsafe extern "C" fn show_no(
-    _kobject: *mut bindings::kobject,
-    _attribute: *mut bindings::kobj_attribute,
-    buffer: *mut c_char,
-) -> isize {
-    // SAFETY: The buffer is a page for the answer.
-    unsafe { bindings::sysfs_emit(buffer, c"0\n".as_char_ptr()) as isize }
+    let text = if VALUE { c"1\n" } else { c"0\n" };
+    // SAFETY: sysfs calls `show` with a page for the answer.
+    unsafe { bindings::sysfs_emit(buffer, text.as_char_ptr()) as isize }
 }
 
 /// A directory of files that each show a number.
@@ -197,9 +190,9 @@ struct Counter {
     value: Atomic<i64>,
 }
 
-// SAFETY: The attribute is not written to once it is in sysfs, and the value is atomic.
+// SAFETY: It is plain memory.
 unsafe impl Send for Counter {}
-// SAFETY: As above.
+// SAFETY: The attribute is not written to once it is in sysfs, and the value is atomic.
 unsafe impl Sync for Counter {}
 
 impl Counter {
@@ -219,8 +212,8 @@ unsafe extern "C" fn show_value(
     attribute: *mut bindings::kobj_attribute,
     buffer: *mut c_char,
 ) -> isize {
-    // SAFETY: By this function's requirements; the counter outlives its file. The buffer is a page
-    // for the answer.
+    // SAFETY: The attribute is a field of a counter, by this function's requirements, which
+    // outlives its file. sysfs calls `show` with a page for the answer.
     unsafe {
         let counter = attribute
             .byte_sub(offset_of!(Counter, attribute))

@@ -4,23 +4,20 @@
 //!
 //! C header: [`include/linux/sched/signal.h`](srctree/include/linux/sched/signal.h)
 
-use crate::rust::bindings;
+use crate::rust::safe;
 
 /// Says whether a signal waits that will end the current task, so that long work should stop.
 pub(crate) fn fatal_signal_pending() -> bool {
-    // SAFETY: Looks at the current task only.
-    unsafe { bindings::pinfs_helper_fatal_signal_pending() }
+    safe::pinfs_helper_fatal_signal_pending()
 }
 
 /// Says whether the current task is a kernel thread that serves others, as nfsd does: it must not
 /// wait for what may last, and has errnos of its own.
 pub(crate) fn is_server() -> bool {
-    // SAFETY: Looks at the current task only.
-    unsafe { bindings::pinfs_helper_is_server() }
+    safe::pinfs_helper_is_server()
 }
 
 /// Says whether the current task may administer file systems (`CAP_SYS_ADMIN`).
 pub(crate) fn is_admin() -> bool {
-    // SAFETY: Looks at the current task only.
-    unsafe { bindings::pinfs_helper_is_admin() }
+    safe::pinfs_helper_is_admin()
 }

@@ -5,7 +5,7 @@
 //! All of them may be called in any context, with whatever locks held.
 
 use crate::rust::{
-    bindings,
+    safe,
     vfs::Inode, //
 };
 use core::ops::Range;
@@ -36,49 +36,40 @@ fn bytes_of(pages: &Range<u64>) -> (u64, u64) {
 /// Pages were put under a lease.
 pub(crate) fn lease_set(inode: &Inode, pages: &Range<u64>, lease: c_int) {
     let (start, end) = bytes_of(pages);
-    // SAFETY: The inode is initialised.
-    unsafe { bindings::pinfs_helper_trace_lease_set(inode.as_ptr(), start, end, lease) };
+    safe::pinfs_helper_trace_lease_set(inode, start, end, lease);
 }
 
 /// Leases on pages have ended.
 pub(crate) fn lease_release(inode: &Inode, pages: &Range<u64>, reason: Reason) {
     let (start, end) = bytes_of(pages);
-    // SAFETY: The inode is initialised.
-    unsafe {
-        bindings::pinfs_helper_trace_lease_release(inode.as_ptr(), start, end, reason as c_int)
-    };
+    safe::pinfs_helper_trace_lease_release(inode, start, end, reason as c_int);
 }
 
 /// The current task has to wait for a lease on pages.
 pub(crate) fn lease_break(inode: &Inode, pages: &Range<u64>) {
     let (start, end) = bytes_of(pages);
-    // SAFETY: The inode is initialised.
-    unsafe { bindings::pinfs_helper_trace_lease_break(inode.as_ptr(), start, end) };
+    safe::pinfs_helper_trace_lease_break(inode, start, end);
 }
 
 /// Pages were pinned.
 pub(crate) fn pin(inode: &Inode, pages: &Range<u64>) {
     let (start, end) = bytes_of(pages);
-    // SAFETY: The inode is initialised.
-    unsafe { bindings::pinfs_helper_trace_pin(inode.as_ptr(), start, end) };
+    safe::pinfs_helper_trace_pin(inode, start, end);
 }
 
 /// References to pages have gone off the record.
 pub(crate) fn unpin(inode: &Inode, pages: &Range<u64>, refs: u64) {
     let (start, end) = bytes_of(pages);
-    // SAFETY: The inode is initialised.
-    unsafe { bindings::pinfs_helper_trace_unpin(inode.as_ptr(), start, end, refs) };
+    safe::pinfs_helper_trace_unpin(inode, start, end, refs);
 }
 
 /// The current task is about to wait for references to pages.
 pub(crate) fn busy_wait(inode: &Inode, pages: &Range<u64>) {
     let (start, end) = bytes_of(pages);
-    // SAFETY: The inode is initialised.
-    unsafe { bindings::pinfs_helper_trace_busy_wait(inode.as_ptr(), start, end) };
+    safe::pinfs_helper_trace_busy_wait(inode, start, end);
 }
 
 /// An inode comes into quarantine, or leaves it.
 pub(crate) fn quarantine(inode: &Inode, enter: bool) {
-    // SAFETY: The inode is initialised.
-    unsafe { bindings::pinfs_helper_trace_quarantine(inode.as_ptr(), enter) };
+    safe::pinfs_helper_trace_quarantine(inode, enter);
 }

@@ -7,25 +7,16 @@
 use crate::rust::{
     bindings,
     gup::caller_file,
-    hook::{
-        Call,
-        Entry,
-        Redirect,
-        State, //
-    },
+    hook::redirect,
     identity::FileId, //
 };
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     ffi::{
         c_int,
         c_void, //
     },
     fs::File,
-    str::CStr,
     sync::aref::ARef, //
 };
 
@@ -34,25 +25,19 @@ pub(crate) trait Clones: 'static {
     /// Says whether such calls are to come to [`Clones::clone`] at present. Must not sleep.
     fn wanted() -> bool;
 
-    /// Has the buffers of the ring `from` cloned into the ring `to` by `original`, which returns 0 or
-    /// an errno, as this function does. Both rings are open during the call. May sleep; a lock of
-    /// io_uring's is held.
+    /// Has the buffers of the ring `from` cloned into the ring `to` by `original`, which returns 0
+    /// or an errno, as this function does. Both rings are open during the call. May sleep; a lock
+    /// of io_uring's is held.
     fn clone(to: FileId, from: FileId, original: impl FnOnce() -> c_int) -> c_int;
 }
 
-static CLONED: State = State::new();
+redirect! {
+    /// Lets [`Clones`] hear of buffers that are cloned.
+    pub(crate) struct Cloned<C: Clones>;
 
-/// Lets [`Clones`] hear of buffers that are cloned.
-pub(crate) struct Cloned<C>(PhantomData<C>);
-
-impl<C: Clones> Cloned<C> {
-    /// # Safety
-    ///
-    /// As a redirected call of `io_register_clone_buffers()`.
-    unsafe extern "C" fn replacement(ctx: *mut c_void, arg: *mut c_void) -> c_int {
-        // SAFETY: The first act of the replacement.
-        let call = unsafe { Call::begin(&CLONED) };
-        // SAFETY: These are the caller's arguments.
+    // SAFETY: It is `int io_register_clone_buffers(struct io_ring_ctx *, void __user *)`.
+    unsafe fn io_register_clone_buffers(call, ctx: *mut c_void, arg: *mut c_void) -> c_int {
+        // SAFETY: These are the arguments that the kernel's function was called with.
         let original = || unsafe { call.resume([ctx as usize, arg as usize, 0, 0, 0, 0]) as c_int };
         match (caller_file(), source(arg)) {
             (Some((to, _to)), Some((from, _from))) => C::clone(to, from, original),
@@ -60,32 +45,20 @@ impl<C: Clones> Cloned<C> {
             _ => original(),
         }
     }
+
+    fn wanted(_entry) -> bool {
+        C::wanted()
+    }
 }
 
 /// Returns the ring that buffers are to be cloned from. A process that has another thread change
 /// the argument meanwhile is told nothing wrong but about itself.
 fn source(arg: *const c_void) -> Option<(FileId, ARef<File>)> {
-    // SAFETY: The helper takes any pointer to user space.
-    let file = NonNull::new(unsafe { bindings::pinfs_helper_clone_source(arg) })?;
-    // SAFETY: The helper returns a reference. A ring has no file position.
-    let file = unsafe { ARef::from_raw(file.cast::<File>()) };
+    // SAFETY: The helper takes any pointer to user space, and returns a reference to a ring, which
+    // has no file position, or null.
+    let file = unsafe {
+        let file = NonNull::new(bindings::pinfs_helper_clone_source(arg))?;
+        ARef::from_raw(file.cast::<File>())
+    };
     Some((FileId::of_raw(file.as_ptr()), file))
-}
-
-// SAFETY: The replacement has the signature of `int io_register_clone_buffers(struct io_ring_ctx *,
-// void __user *)`, and begins as it must.
-unsafe impl<C: Clones> Redirect for Cloned<C> {
-    const NAME: &'static CStr = c"io_register_clone_buffers";
-
-    fn replacement() -> usize {
-        Self::replacement as usize
-    }
-
-    fn state() -> &'static State {
-        &CLONED
-    }
-
-    fn wanted(_entry: &Entry<'_>) -> bool {
-        C::wanted()
-    }
 }

@@ -74,7 +74,7 @@ impl<J: Job> Deferred<J> {
     /// Has the job done by a kernel thread in `msecs` milliseconds, or earlier if it is pending.
     pub(crate) fn run_after(&'static self, msecs: u32) {
         if self.armed.load(Acquire) {
-            // SAFETY: By the type's invariant.
+            // SAFETY: The work is initialised while `armed` is true, by the type's invariant.
             unsafe {
                 bindings::pinfs_helper_queue_delayed_work(self.work.get(), msecs as c_uint, false)
             };
@@ -88,7 +88,8 @@ impl<J: Job> Deferred<J> {
         if !self.armed.load(Acquire) {
             return;
         }
-        // SAFETY: By the type's invariant; `on_return` fits.
+        // SAFETY: The work is initialised while `armed` is true, by the type's invariant.
+        // `on_return` is a function for a task work, and releases what the helper takes for one.
         unsafe {
             if !bindings::pinfs_helper_task_work(
                 crate::rust::compat::this_module(),
@@ -126,10 +127,12 @@ impl<J: Job> Drop for Armed<J> {
         // Whoever could ask for the job is gone by now; this is for what was asked before, and
         // for jobs that ask for themselves.
         self.0.armed.store(false, Release);
-        // SAFETY: Initialised by `arm`.
-        unsafe { bindings::cancel_delayed_work_sync(self.0.work.get()) };
-        // SAFETY: Frees memory that nobody uses.
-        unsafe { bindings::pinfs_helper_task_work_exit() };
+        // SAFETY: `arm` has initialised the work. The head that is freed after it is a spare one,
+        // which nobody uses.
+        unsafe {
+            bindings::cancel_delayed_work_sync(self.0.work.get());
+            bindings::pinfs_helper_task_work_exit();
+        }
     }
 }
 
@@ -139,10 +142,12 @@ pub(crate) fn hold_module() {
     ///
     /// As the function of a task work that the helper has allocated.
     unsafe extern "C" fn release(head: *mut bindings::callback_head) {
-        // SAFETY: As in `Deferred::on_return`.
+        // SAFETY: The helper has allocated it, and taken a reference to the module, which unloads
+        // only after this has returned: see `Deferred::on_return`.
         unsafe { bindings::pinfs_helper_task_work_done(crate::rust::compat::this_module(), head) };
     }
 
-    // SAFETY: `release` fits. If this fails there is nobody to release anything.
+    // SAFETY: `release` is a function for a task work, and releases what the helper takes for one.
+    // If this fails there is nobody to release anything.
     unsafe { bindings::pinfs_helper_task_work(crate::rust::compat::this_module(), Some(release)) };
 }

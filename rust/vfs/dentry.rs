@@ -24,7 +24,8 @@ impl Dentry {
     /// `ptr` must point at a dentry that stays referenced for `'a`, and whose name does not change
     /// meanwhile: the parent's i_rwsem is held.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::dentry) -> &'a Self {
-        // SAFETY: `Dentry` is transparent to `struct dentry`; validity is the caller's promise.
+        // SAFETY: `Dentry` is transparent to `struct dentry`, of which there is one at `ptr` for
+        // `'a`, by this function's requirements.
         unsafe { &*ptr.cast() }
     }
 
@@ -35,7 +36,8 @@ impl Dentry {
 
     /// Returns the last component of the name.
     pub(crate) fn name(&self) -> &[u8] {
-        // SAFETY: The name is stable, as `from_raw` requires, and `len` bytes long.
+        // SAFETY: The dentry is referenced, and its name, of `len` bytes, does not change, as
+        // `from_raw` requires.
         unsafe {
             let name = &(*self.as_ptr()).__bindgen_anon_1.d_name;
             core::slice::from_raw_parts(
@@ -61,7 +63,8 @@ impl Path {
     ///
     /// `ptr` must point at a path whose mount and dentry stay referenced for `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *const bindings::path) -> &'a Self {
-        // SAFETY: `Path` is transparent to `struct path`; validity is the caller's promise.
+        // SAFETY: `Path` is transparent to `struct path`, of which there is one at `ptr` for `'a`,
+        // by this function's requirements.
         unsafe { &*ptr.cast() }
     }
 
@@ -72,7 +75,7 @@ impl Path {
 
     /// Returns the dentry.
     pub(crate) fn dentry(&self) -> &Dentry {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the dentry is referenced as long as the path is lent.
         unsafe { Dentry::from_raw((*self.as_ptr()).dentry) }
     }
 }

@@ -66,13 +66,20 @@ impl<T: Operations> Thunks<T> {
         ..pin_init::zeroed()
     };
 
-    /// # Safety
-    ///
-    /// The inode must be valid.
-    unsafe fn words(inode: *mut bindings::inode) -> [u32; WORDS] {
-        // SAFETY: By this function's requirements. Neither field changes.
-        let (ino, generation) = unsafe { ((*inode).i_ino, (*inode).i_generation) };
-        [ino as u32, (ino >> 32) as u32, generation]
+    fn words(inode: &FsInode<T::Fs>) -> [u32; WORDS] {
+        let ino = inode.ino();
+        [ino as u32, (ino >> 32) as u32, inode.generation()]
+    }
+
+    /// Returns a dentry for an inode, or an errno.
+    fn alias(inode: Result<ARef<FsInode<T::Fs>>>) -> *mut bindings::dentry {
+        match inode {
+            // SAFETY: The inode is referenced, and the reference is handed over.
+            Ok(inode) => unsafe {
+                bindings::d_obtain_alias(ARef::into_raw(inode).as_ref().as_ptr())
+            },
+            Err(err) => err.to_ptr(),
+        }
     }
 
     /// # Safety
@@ -86,22 +93,24 @@ impl<T: Operations> Thunks<T> {
     ) -> c_int {
         let connectable = !parent.is_null();
         let len = if connectable { 2 * WORDS } else { WORDS };
-        // SAFETY: The lengths count words, of which the caller has as many; it is told how many
-        // are wanted if that is not enough.
+        // SAFETY: exportfs calls with inodes of `T::Fs` that it holds. The lengths count words, of
+        // which it has as many; it is told how many are wanted if that is not enough.
         unsafe {
             let fits = usize::try_from(*max_len).is_ok_and(|max| max >= len);
             *max_len = len as c_int;
             if !fits {
                 return bindings::fid_type_FILEID_INVALID as c_int;
             }
-            handle.cast::<[u32; WORDS]>().write(Self::words(inode));
+            handle
+                .cast::<[u32; WORDS]>()
+                .write(Self::words(FsInode::from_raw(inode)));
             if !connectable {
                 return bindings::fid_type_FILEID_INO64_GEN as c_int;
             }
             handle
                 .cast::<[u32; WORDS]>()
                 .add(1)
-                .write(Self::words(parent));
+                .write(Self::words(FsInode::from_raw(parent)));
             bindings::fid_type_FILEID_INO64_GEN_PARENT as c_int
         }
     }
@@ -120,19 +129,19 @@ impl<T: Operations> Thunks<T> {
         if usize::try_from(len).map_or(true, |len| len < first + WORDS) {
             return estale().to_ptr();
         }
-        // SAFETY: By this function's requirements, and the words are there.
+        // SAFETY: The superblock is opened and the handle has `len` words, by this function's
+        // requirements; that is enough of them.
         let (sb, [low, high, generation]) = unsafe {
             let words = handle.add(first).cast::<[u32; WORDS]>();
             (SuperBlock::<T::Fs>::from_raw(sb), words.read())
         };
-        match T::by_number(sb, u64::from(high) << 32 | u64::from(low)) {
-            // SAFETY: The reference to the inode is handed over.
-            Ok(inode) if inode.generation() == generation => unsafe {
-                bindings::d_obtain_alias(ARef::into_raw(inode).as_ref().as_ptr())
-            },
-            Ok(_) => estale().to_ptr(),
-            Err(err) => err.to_ptr(),
-        }
+        let inode = T::by_number(sb, u64::from(high) << 32 | u64::from(low));
+        Self::alias(
+            inode.and_then(|inode| match inode.generation() == generation {
+                true => Ok(inode),
+                false => Err(estale()),
+            }),
+        )
     }
 
     /// # Safety
@@ -146,7 +155,7 @@ impl<T: Operations> Thunks<T> {
     ) -> *mut bindings::dentry {
         match kind as u32 {
             bindings::fid_type_FILEID_INO64_GEN | bindings::fid_type_FILEID_INO64_GEN_PARENT => {
-                // SAFETY: By this function's requirements.
+                // SAFETY: exportfs calls with a superblock that has this table, and `len` words.
                 unsafe { Self::find(sb, fid.cast(), len, 0) }
             }
             _ => core::ptr::null_mut(),
@@ -165,7 +174,7 @@ impl<T: Operations> Thunks<T> {
         if kind as u32 != bindings::fid_type_FILEID_INO64_GEN_PARENT {
             return core::ptr::null_mut();
         }
-        // SAFETY: By this function's requirements.
+        // SAFETY: exportfs calls with a superblock that has this table, and `len` words.
         unsafe { Self::find(sb, fid.cast(), len, WORDS) }
     }
 
@@ -173,13 +182,8 @@ impl<T: Operations> Thunks<T> {
     ///
     /// `child` must be a directory of `T::Fs`.
     unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
-        // SAFETY: By this function's requirements the dentry is positive.
-        match T::parent(unsafe { FsInode::from_raw((*child).d_inode) }) {
-            // SAFETY: The reference to the inode is handed over.
-            Ok(inode) => unsafe {
-                bindings::d_obtain_alias(ARef::into_raw(inode).as_ref().as_ptr())
-            },
-            Err(err) => err.to_ptr(),
-        }
+        // SAFETY: The dentry is that of a directory of `T::Fs`, by this function's requirements, so
+        // that it is positive, and keeps its inode.
+        Self::alias(T::parent(unsafe { FsInode::from_raw((*child).d_inode) }))
     }
 }

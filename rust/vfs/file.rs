@@ -21,7 +21,8 @@ use crate::rust::{
     lock::{
         ExclusiveInode,
         FaultLock, //
-    }, //
+    },
+    safe, //
 };
 use core::{
     marker::PhantomData,
@@ -69,37 +70,45 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
         self.inner.as_ptr()
     }
 
+    /// Returns the file.
+    fn file(&self) -> OpenFile<'a, F> {
+        // SAFETY: By the type's invariant the `kiocb` is one for a file of `F`, which is open as
+        // long as it is read or written, so that the pointer is not null.
+        let inner = unsafe { NonNull::new_unchecked((*self.as_ptr()).ki_filp) };
+        // INVARIANT: As said.
+        OpenFile {
+            inner,
+            _fs: PhantomData,
+        }
+    }
+
     /// Returns the file's inode.
     pub(crate) fn inode(&self) -> &'a FsInode<F> {
-        // SAFETY: By the type's invariant; the open file holds the inode.
-        unsafe {
-            let file = (*self.as_ptr()).ki_filp;
-            FsInode::from_raw((*file).f_inode)
-        }
+        self.file().inode()
     }
 
     /// Returns the position in the file, in bytes. It moves as bytes are copied.
     pub(crate) fn position(&self) -> u64 {
-        // SAFETY: By the type's invariant. The VFS has checked that it is not negative.
+        // SAFETY: By the type's invariant the `kiocb` is there, and lent to the current task.
         unsafe { (*self.as_ptr()).ki_pos.try_into().unwrap_or(0) }
     }
 
     /// Moves the position on, over bytes that were copied.
     pub(crate) fn advance(&mut self, bytes: usize) {
-        // SAFETY: By the type's invariant. The bytes are of the file, whose size is an i64.
+        // SAFETY: By the type's invariant the `kiocb` is there, and lent to the current task. The
+        // bytes are of the file, whose size is an i64.
         unsafe { (*self.as_ptr()).ki_pos += bytes as i64 };
     }
 
     /// Says whether the caller must not be made to wait (`RWF_NOWAIT`).
     pub(crate) fn is_nowait(&self) -> bool {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the `kiocb` is there, and lent to the current task.
         unsafe { (*self.as_ptr()).ki_flags & bindings::pinfs_iocb_nowait != 0 }
     }
 
     /// Updates the access time (`file_accessed()`).
     pub(crate) fn accessed(&self) {
-        // SAFETY: By the type's invariant.
-        unsafe { bindings::pinfs_helper_file_accessed((*self.as_ptr()).ki_filp) };
+        safe::pinfs_helper_file_accessed(&self.file());
     }
 
     /// Checks a write against the limits and sets the position for appends
@@ -113,8 +122,7 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
         _lock: &impl ExclusiveInode<Fs = F>,
         from: &mut IovIterSource<'_>,
     ) -> Result<usize> {
-        // SAFETY: Both pointers are valid for the call.
-        let ret = unsafe { bindings::generic_write_checks(self.as_ptr(), from.as_raw()) };
+        let ret = safe::generic_write_checks(&*self, from);
         usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
     }
 
@@ -124,16 +132,13 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
     ///
     /// `EAGAIN` where that would block and must not.
     pub(crate) fn modified(&self, _lock: &impl ExclusiveInode<Fs = F>) -> Result {
-        // SAFETY: By the type's invariant.
-        to_result(unsafe { bindings::kiocb_modified(self.as_ptr()) })
+        to_result(safe::kiocb_modified(self))
     }
 
     /// Makes a write of `written` bytes durable if the file or the call asks for it
     /// (`generic_write_sync()`). No lock is held.
     pub(crate) fn write_sync(&mut self, written: usize) -> Result<usize> {
-        // SAFETY: By the type's invariant.
-        let ret =
-            unsafe { bindings::pinfs_helper_generic_write_sync(self.as_ptr(), written as isize) };
+        let ret = safe::pinfs_helper_generic_write_sync(&*self, written as isize);
         usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
     }
 }
@@ -149,15 +154,21 @@ pub(crate) struct OpenFile<'a, F: FileSystem> {
 }
 
 impl<'a, F: FileSystem> OpenFile<'a, F> {
+    /// Returns the wrapped `struct file`.
+    pub(in crate::rust) fn as_ptr(&self) -> *mut bindings::file {
+        self.inner.as_ptr()
+    }
+
     /// Returns the file's inode.
     pub(crate) fn inode(&self) -> &'a FsInode<F> {
-        // SAFETY: By the type's invariant; the open file holds the inode.
+        // SAFETY: By the type's invariant the file is one of `F` and open for `'a`. It holds the
+        // inode, which does not change.
         unsafe { FsInode::from_raw((*self.inner.as_ptr()).f_inode) }
     }
 
     /// Returns the file as leases see it.
     pub(crate) fn lease(&self) -> lease::OpenFile<'a> {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the file is open for `'a`, so that it is referenced.
         unsafe { lease::OpenFile::from_raw(self.inner.as_ptr()) }
     }
 
@@ -172,8 +183,7 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
     ///
     /// `EROFS` if there is none; what `change` says.
     pub(crate) fn with_write_access(&self, change: impl FnOnce() -> Result) -> Result {
-        // SAFETY: By the type's invariant.
-        to_result(unsafe { bindings::mnt_want_write_file(self.inner.as_ptr()) })?;
+        to_result(safe::mnt_want_write_file(self))?;
         let done = change();
         // SAFETY: Just taken.
         unsafe { bindings::mnt_drop_write_file(self.inner.as_ptr()) };
@@ -182,8 +192,7 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
 
     /// Strips set-user-id bits and updates the times before a change (`file_modified()`).
     pub(crate) fn modified(&self, _lock: &impl ExclusiveInode<Fs = F>) -> Result {
-        // SAFETY: By the type's invariant.
-        to_result(unsafe { bindings::file_modified(self.inner.as_ptr()) })
+        to_result(safe::file_modified(self))
     }
 
     /// Flushes the file's dirty pages in a range, whose end is inclusive, and reports what went
@@ -192,15 +201,10 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
     /// Unlike `file_write_and_wait_range()` this does not call `write_back`, which is for those who
     /// do not know the file system.
     pub(crate) fn flush_pages(&self, start: i64, end: i64) -> Result {
-        // SAFETY: By the type's invariant; the superblock's DAX device is there as long as it is.
-        let (flushed, earlier) = unsafe {
-            let inode = (*self.inner.as_ptr()).f_inode;
-            let dax = self.inode().super_block().dax();
-            (
-                bindings::pinfs_helper_dax_flush_range(inode, dax.as_ptr(), start, end),
-                bindings::file_check_and_advance_wb_err(self.inner.as_ptr()),
-            )
-        };
+        let inode = self.inode();
+        let dax = inode.super_block().dax();
+        let flushed = safe::pinfs_helper_dax_flush_range(inode, dax, start, end);
+        let earlier = safe::file_check_and_advance_wb_err(self);
         to_result(flushed)?;
         to_result(earlier)
     }
@@ -255,9 +259,9 @@ impl Fallocate {
 /// How positions in a directory look to whoever reads it.
 ///
 /// A position has 63 bits, and 32-bit programs (and NFS clients of old) take 31. They get the upper
-/// ones, which several entries in a row may have in common. Who goes on from such a position gets the
-/// first of these, so that none is left out, and some may come twice. Who goes on reading without a
-/// seek does not: the open directory keeps the whole of the position that was left last.
+/// ones, which several entries in a row may have in common. Who goes on from such a position gets
+/// the first of these, so that none is left out, and some may come twice. Who goes on reading
+/// without a seek does not: the open directory keeps the whole of the position that was left last.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Whole,
@@ -277,7 +281,7 @@ impl Form {
     ///
     /// `file` must be an open directory.
     unsafe fn of(file: *mut bindings::file) -> Self {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The file is open, by this function's requirements.
         match unsafe { bindings::pinfs_helper_dir_pos_is_31bit(file) } {
             true => Form::Upper,
             false => Form::Whole,
@@ -320,7 +324,8 @@ impl Form {
 ///
 /// `file` must be an open directory of this module's table, and stay so during `'a`.
 unsafe fn kept_position<'a>(file: *mut bindings::file) -> &'a Atomic<usize> {
-    // SAFETY: By this function's requirements. Nobody else uses the field.
+    // SAFETY: The file is open for `'a`, by this function's requirements, and for an open directory
+    // of this module the field is used here only, as an atomic.
     unsafe { Atomic::from_ptr((&raw mut (*file).private_data).cast()) }
 }
 
@@ -342,10 +347,11 @@ pub(crate) struct DirEmitter<'a, F: FileSystem> {
 impl<'a, F: FileSystem> DirEmitter<'a, F> {
     /// # Safety
     ///
-    /// The arguments must be those of the VFS's call of `iterate_shared` for a directory of `F`, and
-    /// the call last for `'a`.
+    /// The arguments must be those of the VFS's call of `iterate_shared` for a directory of `F`,
+    /// and the call last for `'a`.
     unsafe fn new(file: NonNull<bindings::file>, ctx: NonNull<bindings::dir_context>) -> Self {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The file is an open directory of this module, and the context the current task's,
+        // by this function's requirements.
         let (form, shown, kept) = unsafe {
             (
                 Form::of(file.as_ptr()),
@@ -371,7 +377,7 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
             Form::Upper => self.position as usize,
             Form::Whole => 0,
         };
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the file is an open directory of this module.
         let place = unsafe { kept_position(self.file.as_ptr()) };
         if place.load(Relaxed) != kept {
             place.store(kept, Relaxed);
@@ -380,7 +386,8 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
 
     /// Returns the directory.
     pub(crate) fn inode(&self) -> &'a FsInode<F> {
-        // SAFETY: By the type's invariant; the open file holds the inode.
+        // SAFETY: By the type's invariant the file is one of `F` and open for `'a`. It holds the
+        // inode, which does not change.
         unsafe { FsInode::from_raw((*self.file.as_ptr()).f_inode) }
     }
 
@@ -393,7 +400,7 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
     pub(crate) fn set_position(&mut self, position: u64) {
         self.position = position.min(Form::END);
         let shown = self.form.show(self.position);
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the context is there, and the current task's to change.
         unsafe { (*self.ctx.as_ptr()).pos = shown as i64 };
     }
 
@@ -412,8 +419,8 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
         if self.position >= Form::FIRST {
             return true;
         }
-        // SAFETY: By the type's invariant; the directory's i_rwsem is held, so the parent is
-        // stable enough for its inode number to be read.
+        // SAFETY: By the type's invariant both are there. The directory's i_rwsem is held, so the
+        // parent is stable enough for its inode number to be read.
         let (done, shown) = unsafe {
             let done = bindings::pinfs_helper_dir_emit_dots(self.file.as_ptr(), self.ctx.as_ptr());
             (done, (*self.ctx.as_ptr()).pos)
@@ -427,7 +434,7 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
     ///
     /// `mode_type` is the upper four bits of the mode (`S_DT(mode)`).
     pub(crate) fn emit(&mut self, name: &[u8], ino: u64, mode_type: u8) -> bool {
-        // SAFETY: By the type's invariant; the name is valid for the call.
+        // SAFETY: By the type's invariant the context is there; the name is as long as said.
         unsafe {
             bindings::pinfs_helper_dir_emit(
                 self.ctx.as_ptr(),
@@ -470,9 +477,9 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Is asked after a page fault that writes to the byte at `pos` has failed with `ENOSPC`. Returns
-    /// whether it is to be tried again. Write access to the superblock and the lock of the mapping (of
-    /// the VMA or the whole) are held, the invalidate lock is not.
+    /// Is asked after a page fault that writes to the byte at `pos` has failed with `ENOSPC`.
+    /// Returns whether it is to be tried again. Write access to the superblock and the lock of the
+    /// mapping (of the VMA or the whole) are held, the invalidate lock is not.
     fn make_room_for_fault(_inode: &FsInode<Self::Fs>, _pos: u64) -> bool {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -491,8 +498,8 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Flushes what the kernel does not know to be dirty in a range (bytes), for sync(2) and umount.
-    /// Unless they `wait` for it, there is no need to, but the inode has to stay dirty.
+    /// Flushes what the kernel does not know to be dirty in a range (bytes), for sync(2) and
+    /// umount. Unless they `wait` for it, there is no need to, but the inode has to stay dirty.
     fn write_back(_inode: &FsInode<Self::Fs>, _range: &Range<u64>, _wait: bool) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -622,7 +629,7 @@ impl<T: Operations> Thunks<T> {
         offset: bindings::loff_t,
         whence: c_int,
     ) -> bindings::loff_t {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The VFS calls with an open file, of `T::Fs`, for whose files the table is.
         unsafe {
             let inode = (*file).f_inode;
             let found = match whence as u32 {
@@ -647,7 +654,8 @@ impl<T: Operations> Thunks<T> {
         offset: bindings::loff_t,
         whence: c_int,
     ) -> bindings::loff_t {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The VFS calls with an open file, which is a directory, as this is in no other
+        // table.
         unsafe {
             let end = Form::of(file).end() as i64;
             let found = bindings::generic_file_llseek_size(file, offset, whence, end, end);
@@ -680,8 +688,8 @@ impl<T: Operations> Thunks<T> {
     ///
     /// The arguments must be as in the VFS's call of `open`.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: By this function's requirements; the file is not open yet, so nobody else looks
-        // at its mode.
+        // SAFETY: The VFS calls with a file that is not open yet, so that nobody else looks at its
+        // mode.
         unsafe {
             // Reads and writes know IOCB_NOWAIT.
             (*file).f_mode |= bindings::pinfs_fmode_nowait;
@@ -704,7 +712,8 @@ impl<T: Operations> Thunks<T> {
                 inner: NonNull::new(iocb).ok_or(EINVAL)?,
                 _fs: PhantomData,
             };
-            // SAFETY: The iterator is one to copy to.
+            // SAFETY: The VFS calls `read_iter` with an iterator to copy to, which is there for the
+            // call.
             let to = unsafe { IovIterDest::from_raw(to) };
             Ok(T::read_iter(&mut iocb, to)? as isize)
         })
@@ -722,7 +731,8 @@ impl<T: Operations> Thunks<T> {
                 inner: NonNull::new(iocb).ok_or(EINVAL)?,
                 _fs: PhantomData,
             };
-            // SAFETY: The iterator is one to copy from.
+            // SAFETY: The VFS calls `write_iter` with an iterator to copy from, which is there for
+            // the call.
             let from = unsafe { IovIterSource::from_raw(from) };
             Ok(T::write_iter(&mut iocb, from)? as isize)
         })
@@ -817,7 +827,8 @@ impl<T: Operations> Thunks<T> {
         from_result(|| {
             let file = NonNull::new(file).ok_or(EINVAL)?;
             let ctx = NonNull::new(ctx).ok_or(EINVAL)?;
-            // SAFETY: By this function's requirements.
+            // SAFETY: The arguments are those of the VFS's call of `iterate_shared`, which the
+            // emitter does not outlive. The directory is of `T::Fs`, as its table is.
             let mut emitter = unsafe { DirEmitter::new(file, ctx) };
             let done = T::iterate(&mut emitter);
             emitter.leave();
@@ -832,7 +843,8 @@ impl<T: Operations> Thunks<T> {
         mapping: *mut bindings::address_space,
         wbc: *mut bindings::writeback_control,
     ) -> c_int {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The kernel calls with the mapping of an inode of `T::Fs`, which it holds, and a
+        // control block of its own.
         unsafe {
             let inode = FsInode::<T::Fs>::from_raw((*mapping).host);
             let dax = inode.super_block().dax();
@@ -854,7 +866,8 @@ impl<T: Operations> Thunks<T> {
     ///
     /// The argument must be as in the kernel's call of `mmap_prepare`.
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
-        // SAFETY: By this function's requirements; the file is of `T::Fs`.
+        // SAFETY: The kernel calls with a description of a mapping that is being made of an open
+        // file, which is of `T::Fs`. Its private data is used for what is shown only.
         unsafe {
             let file = (*desc).file;
             let inode = FsInode::<T::Fs>::from_raw((*file).f_inode);
@@ -893,7 +906,7 @@ impl<T: Operations> Thunks<T> {
     ///
     /// The argument must be as in the kernel's call of `fault`.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The kernel calls `huge_fault` as it calls `fault`, with an order besides.
         unsafe { Self::huge_fault(vmf, 0) }
     }
 
@@ -912,13 +925,15 @@ impl<T: Operations> Thunks<T> {
         vmf: *mut bindings::vm_fault,
         order: c_uint,
     ) -> bindings::vm_fault_t {
-        // SAFETY: By this function's requirements: the VMA is stable during the fault, and its
-        // file is of `T::Fs`.
+        // SAFETY: The kernel calls with a fault in progress: the VMA is stable meanwhile, and its
+        // file, of `T::Fs`, was through `mmap_prepare`, which has put there what is shown. Write
+        // access to the superblock is given up where it was taken.
         unsafe {
             let file = bindings::pinfs_helper_vmf_file(vmf);
             let inode = FsInode::<T::Fs>::from_raw((*file).f_inode);
             let write = bindings::pinfs_helper_vmf_is_shared_write(vmf);
-            // Before the page is there to be referenced. Without `mmap_prepare` there was no mapping.
+            // Before the page is there to be referenced. Without `mmap_prepare` there was no
+            // mapping.
             let page = (*vmf).__bindgen_anon_1.pgoff;
             shown::get(&raw const (*file).private_data).add(page);
             if write && inode.is_immutable() {

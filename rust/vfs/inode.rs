@@ -33,7 +33,8 @@ use super::{
 };
 use crate::rust::{
     bindings,
-    lock::ExclusiveInode, //
+    lock::ExclusiveInode,
+    safe, //
 };
 use core::{
     marker::PhantomData,
@@ -69,8 +70,7 @@ impl Time {
     /// Returns the current time of day.
     pub(crate) fn now() -> Self {
         let mut now = bindings::timespec64::default();
-        // SAFETY: `now` is ours to fill.
-        unsafe { bindings::ktime_get_real_ts64(&mut now) };
+        safe::ktime_get_real_ts64(&mut now);
         Self::from_c(now)
     }
 
@@ -136,24 +136,56 @@ impl Type {
 #[repr(transparent)]
 pub(crate) struct Inode(Opaque<bindings::inode>);
 
-// SAFETY: Inodes are shared between tasks by design; all methods follow the locking rules of the
-// fields that they touch.
+// SAFETY: An inode is nobody's: any task may put it.
 unsafe impl Send for Inode {}
-// SAFETY: As above.
+// SAFETY: Inodes are shared between tasks by design; all methods follow the locking rules of the
+// fields that they touch, or access them as what others may be changing.
 unsafe impl Sync for Inode {}
 
-// SAFETY: The type's invariant says that the reference count is above zero, so `ihold` may be
-// called; `iput` gives back what `ihold` took.
+// SAFETY: The inode is not freed before its count is zero. `iput` gives back what `ihold` took.
 unsafe impl AlwaysRefCounted for Inode {
     fn inc_ref(&self) {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the count is above zero, as `ihold` wants it.
         unsafe { bindings::ihold(self.as_ptr()) };
     }
 
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller owns a reference.
+        // SAFETY: The caller owns a reference, so that the inode is there, and gives it up.
         unsafe { bindings::iput(obj.as_ref().as_ptr()) };
     }
+}
+
+/// The mapping of an inode (`struct address_space`).
+///
+/// # Invariants
+///
+/// The mapping is there for `'a`, as its inode is.
+#[derive(Clone, Copy)]
+pub(crate) struct Mapping<'a>(*mut bindings::address_space, PhantomData<&'a Inode>);
+
+impl Mapping<'_> {
+    /// # Safety
+    ///
+    /// `ptr` must point at a mapping that is there as long as the value.
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::address_space) -> Self {
+        // INVARIANT: By this function's requirements.
+        Self(ptr, PhantomData)
+    }
+
+    /// Returns the wrapped `struct address_space`.
+    pub(in crate::rust) fn as_ptr(self) -> *mut bindings::address_space {
+        self.0
+    }
+}
+
+/// Reads a field of an [`Inode`] that others may be changing, as `READ_ONCE()` does.
+macro_rules! read_once {
+    ($inode:expr, $field:ident) => {
+        // SAFETY: By the type's invariant the inode is initialised and there as long as the
+        // reference. The field is an aligned integer or pointer, which is written as a whole, so
+        // that whoever writes it meanwhile is no harm.
+        unsafe { (&raw const (*Inode::as_ptr($inode)).$field).read_volatile() }
+    };
 }
 
 impl Inode {
@@ -161,7 +193,8 @@ impl Inode {
     ///
     /// `ptr` must point at an initialised inode whose reference count stays above zero for `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::inode) -> &'a Self {
-        // SAFETY: `Inode` is transparent to `struct inode`; validity is the caller's promise.
+        // SAFETY: `Inode` is transparent to `struct inode`, of which there is one at `ptr` for
+        // `'a`, by this function's requirements.
         unsafe { &*ptr.cast() }
     }
 
@@ -170,28 +203,35 @@ impl Inode {
         self.0.get()
     }
 
-    /// Returns the inode number.
+    /// Returns the mapping of the file's pages.
+    pub(crate) fn mapping(&self) -> Mapping<'_> {
+        // INVARIANT: `i_mapping` is set for the inode's whole life, and a block device or a part of
+        // the inode, which keeps it.
+        Mapping(read_once!(self, i_mapping), PhantomData)
+    }
+
+    /// Returns the inode number, which does not change after the inode was published.
     pub(crate) fn ino(&self) -> u64 {
-        // SAFETY: `i_ino` does not change after the inode was published.
-        unsafe { (*self.as_ptr()).i_ino }
+        read_once!(self, i_ino)
     }
 
     /// Returns the device number of the superblock, as the kernel encodes it.
     pub(crate) fn dev(&self) -> u32 {
-        // SAFETY: `i_sb` is set for the inode's whole life and `s_dev` for the superblock's.
-        unsafe { (*(*self.as_ptr()).i_sb).s_dev }
+        let sb = read_once!(self, i_sb);
+        // SAFETY: `i_sb` is set for the inode's whole life, and its superblock outlives it. `s_dev`
+        // does not change after the superblock was mounted.
+        unsafe { (*sb).s_dev }
     }
 
-    /// Returns the mode: type and permission bits.
+    /// Returns the mode: type and permission bits. The latter change under `i_rwsem`, by chmod(2),
+    /// chown(2), a write and a change of the ACL.
     pub(crate) fn mode(&self) -> u16 {
-        // SAFETY: A plain load of an aligned field, which `i_rwsem` guards against torn updates.
-        unsafe { (*self.as_ptr()).i_mode }
+        read_once!(self, i_mode)
     }
 
-    /// Returns the generation number.
+    /// Returns the generation number, which does not change after the inode was published.
     pub(crate) fn generation(&self) -> u32 {
-        // SAFETY: `i_generation` does not change after the inode was published.
-        unsafe { (*self.as_ptr()).i_generation }
+        read_once!(self, i_generation)
     }
 
     /// Returns the type of the file.
@@ -211,31 +251,23 @@ impl Inode {
 
     /// Returns the size in bytes (`i_size_read()`).
     pub(crate) fn size(&self) -> u64 {
-        // SAFETY: The helper reads with the tearing protection that the platform needs.
-        let size = unsafe { bindings::pinfs_helper_i_size_read(self.as_ptr()) };
-        size.try_into().unwrap_or(0)
+        safe::pinfs_helper_i_size_read(self).try_into().unwrap_or(0)
     }
 
     /// Returns the owner's user and group, as numbers of the file system's user namespace.
     pub(crate) fn owner(&self) -> (u32, u32) {
-        // SAFETY: The inode is initialised.
-        unsafe {
-            (
-                bindings::pinfs_helper_i_uid_read(self.as_ptr()),
-                bindings::pinfs_helper_i_gid_read(self.as_ptr()),
-            )
-        }
+        (
+            safe::pinfs_helper_i_uid_read(self),
+            safe::pinfs_helper_i_gid_read(self),
+        )
     }
 
     /// Returns the times of the inode.
     pub(crate) fn times(&self) -> Times {
-        // SAFETY: The inode is initialised; the helpers read the fields as the VFS does.
-        unsafe {
-            Times {
-                atime: Time::from_c(bindings::pinfs_helper_inode_get_atime(self.as_ptr())),
-                mtime: Time::from_c(bindings::pinfs_helper_inode_get_mtime(self.as_ptr())),
-                ctime: Time::from_c(bindings::pinfs_helper_inode_get_ctime(self.as_ptr())),
-            }
+        Times {
+            atime: Time::from_c(safe::pinfs_helper_inode_get_atime(self)),
+            mtime: Time::from_c(safe::pinfs_helper_inode_get_mtime(self)),
+            ctime: Time::from_c(safe::pinfs_helper_inode_get_ctime(self)),
         }
     }
 
@@ -254,28 +286,23 @@ impl Inode {
         self.has_flag(bindings::S_SWAPFILE)
     }
 
+    /// The flags change under `i_rwsem`, by FS_IOC_SETFLAGS, swapon(2) and swapoff(2).
     fn has_flag(&self, flag: u32) -> bool {
-        // SAFETY: The inode is initialised. Others may change the field, so it is read once, as
-        // READ_ONCE() does.
-        unsafe { (&raw const (*self.as_ptr()).i_flags).read_volatile() & flag != 0 }
+        read_once!(self, i_flags) & flag != 0
     }
 
     /// Writes dirty pages and the inode (`sync_inode_metadata()`), and waits.
     pub(crate) fn sync_metadata(&self) -> Result {
-        // SAFETY: The inode is initialised.
-        to_result(unsafe { bindings::sync_inode_metadata(self.as_ptr(), 1) })
+        to_result(safe::sync_inode_metadata(self, 1))
     }
 
-    /// Marks the first page that is there of a range (page numbers) as dirty. While such a page is not
-    /// written back, an inode that was once made dirty ([`FsInode::mark_data_dirty`]) stays so.
+    /// Marks the first page that is there of a range (page numbers) as dirty. While such a page is
+    /// not written back, an inode that was once made dirty ([`FsInode::mark_data_dirty`]) stays so.
     ///
     /// It must not be the page of a hole. May be called in any context.
     pub(crate) fn tag_dirty(&self, pages: &Range<u64>) {
         let last = pages.end.saturating_sub(1);
-        // SAFETY: The inode is initialised.
-        unsafe {
-            bindings::pinfs_helper_tag_dirty(self.as_ptr(), pages.start as usize, last as usize);
-        }
+        safe::pinfs_helper_tag_dirty(self, pages.start as usize, last as usize);
     }
 }
 
@@ -303,7 +330,8 @@ unsafe impl<F: FileSystem> AlwaysRefCounted for FsInode<F> {
     }
 
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller owns a reference; the types are transparent to one another.
+        // SAFETY: The caller owns a reference, and gives it up; the types are transparent to one
+        // another.
         unsafe { Inode::dec_ref(obj.cast()) };
     }
 }
@@ -322,14 +350,16 @@ impl<F: FileSystem> FsInode<F> {
     /// `ptr` must point at an inode that `F` allocated, with a reference count that stays above
     /// zero for `'a` (or that is being created or evicted by the caller for `'a`).
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::inode) -> &'a Self {
-        // SAFETY: `FsInode` is transparent to `struct inode`; validity is the caller's promise.
+        // SAFETY: `FsInode` is transparent to `struct inode`, of which there is one of `F` at `ptr`
+        // for `'a`, by this function's requirements.
         unsafe { &*ptr.cast() }
     }
 
     /// Returns this inode as one of `F`, if it is.
     pub(crate) fn try_from(inode: &Inode) -> Option<&Self> {
         if super::super_block::is_of::<F>(inode) {
-            // SAFETY: The superblock's type says that `F` allocated the inode.
+            // SAFETY: The superblock's type says that `F` allocated the inode, which is referenced
+            // as long as it is lent.
             Some(unsafe { Self::from_raw(inode.as_ptr()) })
         } else {
             None
@@ -346,45 +376,40 @@ impl<F: FileSystem> FsInode<F> {
 
     /// Returns the superblock.
     pub(crate) fn super_block(&self) -> &SuperBlock<F> {
-        // SAFETY: The superblock outlives its inodes and is of type `F`.
-        unsafe { SuperBlock::from_raw((*self.as_ptr()).i_sb) }
+        let sb = read_once!(self, i_sb);
+        // SAFETY: The superblock outlives its inodes, and is of `F`, as the inode is by the type's
+        // invariant.
+        unsafe { SuperBlock::from_raw(sb) }
     }
 
     /// Sets the size (`i_size_write()`). The i_rwsem is held, as the argument shows, which makes
     /// the caller the only writer.
     pub(crate) fn set_size(&self, _lock: &impl ExclusiveInode, size: u64) {
-        // SAFETY: The lock serialises writers of `i_size`. No size above `s_maxbytes`, an i64,
-        // reaches this function; one that did would be clamped.
-        unsafe {
-            bindings::pinfs_helper_i_size_write(
-                self.as_ptr(),
-                i64::try_from(size).unwrap_or(i64::MAX),
-            )
-        };
+        // No size above `s_maxbytes`, an i64, reaches this function.
+        safe::pinfs_helper_i_size_write(self, i64::try_from(size).unwrap_or(i64::MAX));
     }
 
     /// Has the inode written at the next sync (`mark_inode_dirty()`).
     pub(crate) fn mark_dirty(&self) {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_mark_dirty(self.as_ptr()) };
+        safe::pinfs_helper_mark_dirty(self);
     }
 
     /// Whether [`FsInode::mark_dirty`] was called since the last sync. Times alone do not count.
     pub(crate) fn is_dirty(&self) -> bool {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_is_dirty(self.as_ptr()) }
+        safe::pinfs_helper_is_dirty(self)
     }
 
     /// Returns the number of 512-byte sectors that statx reports.
     pub(crate) fn sectors(&self) -> u64 {
-        // SAFETY: An aligned load of a field that is only reported.
-        unsafe { (*self.as_ptr()).i_blocks }
+        read_once!(self, i_blocks)
     }
 
     /// Sets the number of 512-byte sectors that statx reports.
     pub(crate) fn set_sectors(&self, sectors: u64) {
-        // SAFETY: An aligned store to a field that is only reported.
-        unsafe { (*self.as_ptr()).i_blocks = sectors };
+        // SAFETY: By the type's invariant the inode is there. The VFS reads the field for whoever
+        // asks for it (statx(2)), and writes it for nobody; of several who set it the last one
+        // does.
+        unsafe { (&raw mut (*self.as_ptr()).i_blocks).write_volatile(sectors) };
     }
 
     /// Checks a new size against the limits (`inode_newsize_ok()`).
@@ -394,67 +419,57 @@ impl<F: FileSystem> FsInode<F> {
     /// `EFBIG` (with SIGXFSZ for the resource limit), `ETXTBSY` for a swap file.
     pub(crate) fn check_new_size(&self, _lock: &impl ExclusiveInode, size: u64) -> Result {
         let size = i64::try_from(size).map_err(|_| EFBIG)?;
-        // SAFETY: The i_rwsem is held, as the argument shows.
-        to_result(unsafe { bindings::inode_newsize_ok(self.as_ptr(), size) })
+        to_result(safe::inode_newsize_ok(self, size))
     }
 
     /// Adds a hard link. Link counts change under the parent directory's lock.
     pub(crate) fn inc_nlink(&self) {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::inc_nlink(self.as_ptr()) };
+        safe::inc_nlink(self);
     }
 
     /// Takes a hard link away.
     pub(crate) fn drop_nlink(&self) {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::drop_nlink(self.as_ptr()) };
+        safe::drop_nlink(self);
     }
 
     /// Takes all hard links away, as for a directory with its own `.`.
     pub(crate) fn clear_nlink(&self) {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::clear_nlink(self.as_ptr()) };
+        safe::clear_nlink(self);
     }
 
     /// Returns the current time at the file system's granularity (`current_time()`).
     pub(crate) fn current_time(&self) -> Time {
-        // SAFETY: The inode is initialised.
-        Time::from_c(unsafe { bindings::current_time(self.as_ptr()) })
+        Time::from_c(safe::current_time(self))
     }
 
     /// Has `write_back` called for the file by whoever syncs it or the file system, once: makes the
     /// inode dirty, which it stays only if a page is ([`Inode::tag_dirty`]).
     pub(crate) fn mark_data_dirty(&self) {
-        // SAFETY: The inode is initialised.
+        // SAFETY: By the type's invariant the inode is initialised, and may be marked with this
+        // flag.
         unsafe { bindings::__mark_inode_dirty(self.as_ptr(), bindings::pinfs_i_dirty_pages) };
     }
 
     /// Sets the time of the last change of the inode, and counts the change.
     pub(crate) fn set_ctime(&self, time: Time) {
-        // SAFETY: The inode is initialised.
-        unsafe {
-            bindings::inode_set_ctime_to_ts(self.as_ptr(), time.to_c());
-            bindings::inode_maybe_inc_iversion(self.as_ptr(), true);
-        }
+        safe::inode_set_ctime_to_ts(self, time.to_c());
+        safe::inode_maybe_inc_iversion(self, true);
     }
 
     /// Returns how many changes were counted (`inode_peek_iversion()`).
     pub(crate) fn version(&self) -> u64 {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_peek_iversion(self.as_ptr()) }
+        safe::pinfs_helper_peek_iversion(self)
     }
 
     /// Has the VFS heed the flags of an inode (`FS_*_FL`), those that it knows. The i_rwsem is
     /// held, as the argument shows.
     pub(crate) fn set_flags(&self, _lock: &impl ExclusiveInode, flags: u32) {
-        // SAFETY: The lock serialises changes of the flags.
-        unsafe { apply_flags(self.as_ptr(), flags) };
+        apply_flags(self, flags);
     }
 
     /// Sets the time of the last change of the contents.
     pub(crate) fn set_mtime(&self, time: Time) {
-        // SAFETY: The inode is initialised.
-        unsafe { bindings::pinfs_helper_inode_set_mtime(self.as_ptr(), time.to_c()) };
+        safe::pinfs_helper_inode_set_mtime(self, time.to_c());
     }
 
     /// Sets the times of a change of the contents to now.
@@ -466,11 +481,7 @@ impl<F: FileSystem> FsInode<F> {
 }
 
 /// Sets what the VFS keeps of the flags of an inode.
-///
-/// # Safety
-///
-/// The inode must be initialised, and nobody else change its flags.
-unsafe fn apply_flags(inode: *mut bindings::inode, flags: u32) {
+fn apply_flags(inode: &Inode, flags: u32) {
     const KNOWN: [(u32, u32); 5] = [
         (bindings::FS_SYNC_FL, bindings::S_SYNC),
         (bindings::FS_IMMUTABLE_FL, bindings::S_IMMUTABLE),
@@ -485,8 +496,7 @@ unsafe fn apply_flags(inode: *mut bindings::inode, flags: u32) {
             set |= bit;
         }
     }
-    // SAFETY: By this function's requirements.
-    unsafe { bindings::inode_set_flags(inode, set, mask) };
+    safe::inode_set_flags(inode, set, mask);
 }
 
 /// Frees what [`New::init`] allocated for an inode.
@@ -495,8 +505,8 @@ unsafe fn apply_flags(inode: *mut bindings::inode, flags: u32) {
 ///
 /// Only for `free_inode`: nobody can reach the inode any more, an RCU grace period has passed.
 pub(super) unsafe fn free_link(inode: *mut bindings::inode) {
-    // SAFETY: By this function's requirements; `i_link` shares its storage with the device and
-    // pipe pointers, so only symbolic links own it.
+    // SAFETY: The inode is nobody else's any more, by this function's requirements. `i_link` shares
+    // its storage with the device and pipe pointers, so only symbolic links own it.
     unsafe {
         if Type::of_mode((*inode).i_mode) == Type::Symlink {
             bindings::kfree((*inode).__bindgen_anon_5.i_link.cast::<c_void>());

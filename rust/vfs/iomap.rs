@@ -67,7 +67,8 @@ impl Request {
 /// The task holds `mapping->invalidate_lock` shared.
 pub(crate) struct InFault(NotThreadSafe);
 
-impl HeldInode for InFault {}
+// SAFETY: The invalidate lock is held shared, by the type's invariant.
+unsafe impl HeldInode for InFault {}
 
 /// What is behind a range of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -174,7 +175,8 @@ impl<T: Operations> Thunks<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By this function's requirements, which are also those of `map`.
+        // SAFETY: The arguments are those of iomap's call of `iomap_next`, which both functions
+        // want.
         unsafe { Self::advance(iter, iomap, srcmap, || 0, || Self::map(iter, iomap)) }
     }
 
@@ -191,8 +193,8 @@ impl<T: Operations> Thunks<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By this function's requirements, which are also those of the functions called. A
-        // mapping ends that was claimed when it was filled in.
+        // SAFETY: The arguments are those of `dax_iomap_fault()`'s call of `iomap_next`, which the
+        // functions want. A mapping ends that was claimed when it was filled in.
         unsafe {
             Self::advance(
                 iter,
@@ -222,7 +224,8 @@ impl<T: Operations> Thunks<T> {
         end: impl FnOnce() -> c_int,
         begin: impl FnOnce() -> Result,
     ) -> c_int {
-        // SAFETY: By this function's requirements.
+        // SAFETY: iomap calls `iomap_next` with an iterator and the two mappings in it, which
+        // nobody else uses.
         unsafe {
             if (*iomap).length != 0 {
                 let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, end());
@@ -241,9 +244,9 @@ impl<T: Operations> Thunks<T> {
     /// As [`Self::next_of_fault`].
     #[inline(always)]
     unsafe fn claim(iter: *const bindings::iomap_iter, iomap: *mut bindings::iomap) -> Result {
-        // SAFETY: By this function's requirements: the inode is of `T::Fs` and held. The lock of
-        // the mapping's entry is held until the fault's end. The device is there, as the core will
-        // use its pages, too.
+        // SAFETY: `dax_iomap_fault()` calls with an iterator whose inode is of `T::Fs` and held.
+        // The lock of the mapping's entry is held until the fault's end. The device is there, as
+        // the core will use its pages, too.
         unsafe {
             if u32::from((*iomap).type_) != bindings::IOMAP_MAPPED {
                 return Ok(());
@@ -251,7 +254,7 @@ impl<T: Operations> Thunks<T> {
             let inode = FsInode::<T::Fs>::from_raw((*iter).inode);
             let dax = inode.super_block().dax();
             let (pos, length) = ((*iter).pos, (*iter).len as bindings::loff_t);
-            let (pages, offset) = (dax.pages(), dax.offset());
+            let (pages, offset) = (dax.pages().as_ptr(), dax.offset());
             let raw = inode.as_ptr();
             if bindings::pinfs_helper_claim(pages, raw, pos, length, iomap, offset) != 0 {
                 // Nothing is to be ended.
@@ -268,8 +271,8 @@ impl<T: Operations> Thunks<T> {
     ///
     /// As [`Self::next_of_fault`], and the mapping is the one that was filled in last.
     unsafe fn unclaim(iter: *const bindings::iomap_iter, iomap: *mut bindings::iomap) -> c_int {
-        // SAFETY: By this function's requirements. `private` is what the claim has put there, for
-        // the position where the iterator was then.
+        // SAFETY: `dax_iomap_fault()` calls with an iterator whose inode is of `T::Fs` and held.
+        // `private` is what the claim has put there, for the position where the iterator was then.
         unsafe {
             let (inode, pos) = ((*iter).inode, (*iter).iter_start_pos);
             if (*iomap).private.is_null() || bindings::pinfs_helper_unclaim(inode, pos, iomap) {
@@ -321,7 +324,7 @@ impl<T: Operations> Thunks<T> {
             if inode.is_dirty() {
                 (*iomap).flags |= bindings::IOMAP_F_DIRTY as u16;
             }
-            (*iomap).bdev = inode.super_block().bdev();
+            (*iomap).bdev = inode.super_block().bdev().as_ptr();
             (*iomap).dax_dev = dax.as_ptr();
             // A device that does not start at byte 0 of its DAX device (a partition).
             if addr != NULL_ADDR && flags & bindings::IOMAP_DAX != 0 {

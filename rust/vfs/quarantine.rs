@@ -53,10 +53,10 @@
 //!   that of mappings one after the other, and may find P idle though it is not, if the fault comes
 //!   between. But then P is in the set of B, which ends later, and the reference is there to be
 //!   seen. That holds for any number of such Bs, as one of them is the last.
-//! * *B ends while the inode is held.* It puts its busy pages back, and then finds it held. The work
-//!   first says that it does not hold it any more, and then looks whether something is unseen; so it
-//!   sees them, or B did not find it held. B leaves alone what was unseen before; if it did not, each
-//!   B would look at all that waits.
+//! * *B ends while the inode is held.* It puts its busy pages back, and then finds it held. The
+//!   work first says that it does not hold it any more, and then looks whether something is unseen;
+//!   so it sees them, or B did not find it held. B leaves alone what was unseen before; if it did
+//!   not, each B would look at all that waits.
 //! * *B is mapped while the work waits, and ends after the work has let go for that.* The work lets
 //!   go and then looks for mappings; B's mapping goes, and then B asks whether the inode is held.
 //!   With full barriers there, B finds that it is not, and takes over; or the work finds no mapping
@@ -89,6 +89,7 @@ use super::{
 use crate::rust::{
     bindings,
     compat::smp_mb,
+    safe,
     sysfs::Counters,
     trace, //
 };
@@ -164,8 +165,7 @@ impl QuarantineState {
     fn write_back<F: FileSystem>(&self, inode: &FsInode<F>) {
         smp_mb();
         if self.files().load(Relaxed) != 0 {
-            // SAFETY: The inode is initialised, and held by the open file.
-            unsafe { bindings::write_inode_now(inode.as_ptr(), 1) };
+            safe::write_inode_now(inode, 1);
         }
     }
 
@@ -182,7 +182,7 @@ impl QuarantineState {
     fn wake_waiters(&self) {
         // Orders the change that ends the wait before the look at who waits.
         smp_mb();
-        // SAFETY: The address is only compared.
+        // SAFETY: The address is compared with those that somebody waits for, and not followed.
         unsafe { bindings::wake_up_var(self.scans.as_ptr().cast()) };
     }
 }
@@ -193,7 +193,8 @@ impl QuarantineState {
 pub(super) fn wait_idle<F: FileSystem>(sb: &SuperBlock<F>) {
     let scans = &sb.quarantine().scans;
     if scans.load(Relaxed) != 0 {
-        // SAFETY: Counter and superblock are valid, and the wakers use the counter's address.
+        // SAFETY: Counter and superblock are there as long as they are lent, and the wakers use the
+        // counter's address.
         unsafe { bindings::pinfs_helper_wait_zero_or_frozen(scans.as_ptr(), sb.as_ptr()) };
     }
 }
@@ -209,7 +210,8 @@ pub(super) fn frozen<F: FileSystem>(sb: &SuperBlock<F>) {
 ///
 /// `container` must be memory for an inode of `F`, of which nobody else knows.
 pub(super) unsafe fn init<F: FileSystem>(container: *mut Container<F>) {
-    // SAFETY: By this function's requirements.
+    // SAFETY: The memory is ours to initialise, by this function's requirements. `scan` is a
+    // function for a work item, one of a quarantine of `F`.
     unsafe {
         let quarantine = &raw mut (*container).quarantine;
         (&raw mut (*quarantine).unseen).write(Slot::new());
@@ -228,7 +230,8 @@ pub(super) unsafe fn init<F: FileSystem>(container: *mut Container<F>) {
 ///
 /// Nobody can reach the inode any more.
 pub(super) unsafe fn free<F: FileSystem>(container: *mut Container<F>) {
-    // SAFETY: By this function's requirements.
+    // SAFETY: The inode was through `init`, and is nobody's any more, by this function's
+    // requirements.
     unsafe { core::ptr::drop_in_place(&raw mut (*container).quarantine.unseen) };
 }
 
@@ -247,8 +250,7 @@ pub(super) unsafe fn closed<F: FileSystem>(inode: &FsInode<F>, shown: Option<Own
         return;
     };
     let quarantine = quarantine_of(inode);
-    // SAFETY: By this function's requirements.
-    let is_mapped = || unsafe { bindings::pinfs_helper_mapping_mapped(raw) };
+    let is_mapped = || safe::pinfs_helper_mapping_mapped(inode);
     if is_mapped() {
         quarantine.unseen.put(shown);
         if is_mapped() {
@@ -265,8 +267,7 @@ pub(super) unsafe fn closed<F: FileSystem>(inode: &FsInode<F>, shown: Option<Own
             shown = quarantine.unseen.join(shown);
         }
     }
-    // SAFETY: By this function's requirements.
-    if unsafe { shown.first_busy((*raw).i_mapping) }.is_none() {
+    if shown.first_busy(inode.mapping()).is_none() {
         return;
     }
     quarantine.unseen.put(shown);
@@ -293,7 +294,8 @@ pub(super) unsafe fn closed<F: FileSystem>(inode: &FsInode<F>, shown: Option<Own
 }
 
 fn quarantine_of<F: FileSystem>(inode: &FsInode<F>) -> &Quarantine {
-    // SAFETY: `F` has allocated the inode, and `init` was called for it.
+    // SAFETY: `F` has allocated the inode, by its type, and `init` was called for it. Of the
+    // quarantine, `work` and `wait` are opaque, and the rest is atomic.
     unsafe { &(*inode.as_ptr().cast::<Container<F>>()).quarantine }
 }
 
@@ -301,14 +303,15 @@ fn quarantine_of<F: FileSystem>(inode: &FsInode<F>) -> &Quarantine {
 ///
 /// The inode must be in quarantine, and nobody else be about to queue it.
 unsafe fn queue<F: FileSystem>(container: *mut Container<F>) {
-    // SAFETY: By this function's requirements; the quarantine holds the superblock, and the
-    // registration outlives its inodes.
+    // SAFETY: The quarantine holds the inode, by this function's requirements, and with it the
+    // superblock. The work was initialised with the inode, and is not queued.
     unsafe {
         let inode = FsInode::<F>::from_raw((*container).inode.get());
-        inode.super_block().quarantine().begin_scan();
+        let sb = inode.super_block();
+        sb.quarantine().begin_scan();
         bindings::queue_work_on(
             bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-            Registration::<F>::of(inode.as_ptr()).queue.as_ptr(),
+            Registration::queue_of(sb),
             (*container).quarantine.work.get(),
         );
     }
@@ -316,25 +319,16 @@ unsafe fn queue<F: FileSystem>(container: *mut Container<F>) {
 
 /// Returns a page of what is unseen that something references, unless the file is mapped again:
 /// then the end of that mapping's open file will have a look.
-///
-/// # Safety
-///
-/// `inode` must be an inode that the caller holds, and `quarantine` its part.
-unsafe fn busy_page(
-    inode: *mut bindings::inode,
-    quarantine: &Quarantine,
-) -> Option<NonNull<bindings::page>> {
-    // SAFETY: By this function's requirements. A mapping that comes between the two only loses page
-    // table entries by this.
-    unsafe {
-        if bindings::pinfs_helper_mapping_mapped(inode) {
-            return None;
-        }
-        let unseen = quarantine.unseen.take()?;
-        let page = unseen.first_busy((*inode).i_mapping)?;
-        quarantine.unseen.put(unseen);
-        Some(page)
+fn busy_page<F: FileSystem>(inode: &FsInode<F>) -> Option<NonNull<bindings::page>> {
+    // A mapping that comes between the two only loses page table entries by this.
+    if safe::pinfs_helper_mapping_mapped(inode) {
+        return None;
     }
+    let quarantine = quarantine_of(inode);
+    let unseen = quarantine.unseen.take()?;
+    let page = unseen.first_busy(inode.mapping())?;
+    quarantine.unseen.put(unseen);
+    Some(page)
 }
 
 /// The work of an inode in quarantine.
@@ -343,18 +337,20 @@ unsafe fn busy_page(
 ///
 /// For the workqueue.
 unsafe extern "C" fn scan<F: FileSystem>(work: *mut bindings::work_struct) {
-    // SAFETY: The work is part of an inode that the quarantine holds, and its superblock with it.
+    // SAFETY: The work is part of an inode that the quarantine holds, and its superblock with it,
+    // until `held` is 0 and this gives the references up. Nobody else is about to queue the work
+    // while it runs.
     unsafe {
         let container = work
             .byte_sub(offset_of!(Container<F>, quarantine) + offset_of!(Quarantine, work))
             .cast::<Container<F>>();
-        let inode = (*container).inode.get();
-        let quarantine = &(*container).quarantine;
+        let inode = FsInode::<F>::from_raw((*container).inode.get());
+        let quarantine = quarantine_of(inode);
         let held = &quarantine.held;
-        let sb = SuperBlock::<F>::from_raw((*inode).i_sb);
+        let sb = inode.super_block();
         let state = sb.quarantine();
         loop {
-            if let Some(page) = busy_page(inode, quarantine) {
+            if let Some(page) = busy_page(inode) {
                 if wait_for::<F>(container, page.as_ptr()) {
                     state.end_scan();
                     return;
@@ -364,15 +360,15 @@ unsafe extern "C" fn scan<F: FileSystem>(work: *mut bindings::work_struct) {
             let bytes = quarantine.bytes.load(Relaxed);
             held.xchg(0, Full);
             if !quarantine.unseen.is_empty()
-                && !bindings::pinfs_helper_mapping_mapped(inode)
+                && !safe::pinfs_helper_mapping_mapped(inode)
                 && held.xchg(1, Full) == 0
             {
                 // In between, somebody else may have held it, and counted anew.
                 quarantine.bytes.store(bytes, Relaxed);
                 continue;
             }
-            trace::quarantine(FsInode::<F>::from_raw(inode), false);
-            bindings::iput(inode);
+            trace::quarantine(inode, false);
+            bindings::iput(inode.as_ptr());
             state.bytes().fetch_sub(bytes, Relaxed);
             state.files().fetch_sub(1, Relaxed);
             state.end_scan();
@@ -389,7 +385,9 @@ unsafe extern "C" fn scan<F: FileSystem>(work: *mut bindings::work_struct) {
 ///
 /// The inode must be in quarantine, and the page be one of its mapping's.
 unsafe fn wait_for<F: FileSystem>(container: *mut Container<F>, page: *mut bindings::page) -> bool {
-    // SAFETY: By this function's requirements; the entry is not in a queue, as the work is running.
+    // SAFETY: The inode is held by the quarantine and the page is there, by this function's
+    // requirements. The entry is not in a queue, as the work is running, and goes from the queue
+    // before the inode does.
     unsafe {
         let wait = (*container).quarantine.wait.get();
         wait.write(bindings::wait_bit_queue_entry {
@@ -421,8 +419,9 @@ unsafe extern "C" fn woken<F: FileSystem>(
     _flags: c_int,
     key: *mut c_void,
 ) -> c_int {
-    // SAFETY: The entry is part of the quarantine of an inode; the key is of the kind that
-    // `wake_up_var` passes.
+    // SAFETY: The entry is part of the quarantine of an inode, which holds the inode until the
+    // entry is out of the queue and the work has run; the key is of the kind that `wake_up_var`
+    // passes.
     unsafe {
         let wait = entry
             .byte_sub(offset_of!(bindings::wait_bit_queue_entry, wq_entry))

@@ -10,7 +10,11 @@
 //!
 //! C header: [`include/linux/xarray.h`](srctree/include/linux/xarray.h)
 
-use crate::rust::bindings;
+use super::inode::Mapping;
+use crate::rust::{
+    bindings,
+    safe, //
+};
 use core::{
     ops::Range,
     ptr::NonNull, //
@@ -60,16 +64,17 @@ pub(super) struct Shown {
     whole: Atomic<i32>,
 }
 
-// SAFETY: An xarray has a lock of its own.
+// SAFETY: It is memory that no task is tied to.
 unsafe impl Send for Shown {}
-// SAFETY: As above.
+// SAFETY: An xarray has a lock of its own, and the rest is atomic.
 unsafe impl Sync for Shown {}
 
 #[pinned_drop]
 impl PinnedDrop for Shown {
     fn drop(self: Pin<&mut Self>) {
         if !self.no_high() {
-            // SAFETY: By the type's invariant; nobody else has it any more.
+            // SAFETY: By the type's invariant the xarray is initialised; nobody else has it any
+            // more.
             unsafe { bindings::xa_destroy(self.high.get()) };
         }
     }
@@ -112,8 +117,8 @@ impl Shown {
         if self.last.load(Relaxed) == part + 1 {
             return;
         }
-        // SAFETY: By the type's invariant. The address of the set is no error and no internal
-        // entry, as it is that of something aligned.
+        // SAFETY: By the type's invariant the xarray is initialised. The address of the set is no
+        // error and no internal entry, as it is that of something aligned.
         let stored = unsafe {
             if !bindings::xa_load(self.high.get(), part).is_null() {
                 return;
@@ -135,13 +140,13 @@ impl Shown {
 
     /// Says whether there are none of the other parts, to who has the set alone.
     fn no_high(&self) -> bool {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the xarray is initialised. Nobody else changes it.
         unsafe { (*self.high.get()).xa_head.is_null() }
     }
 
     /// The lowest of the other parts that is not below `part`.
     fn next_high(&self, mut part: usize) -> Option<usize> {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the xarray is initialised.
         let found = unsafe {
             bindings::xa_find(self.high.get(), &mut part, usize::MAX, bindings::XA_PRESENT)
         };
@@ -149,19 +154,11 @@ impl Shown {
     }
 
     /// Returns a page of a file's mapping that is in the set and that something other than page
-    /// tables references, to who has the set alone. What is left in the set is what stands at it and
-    /// behind it.
-    ///
-    /// # Safety
-    ///
-    /// `mapping` must be that of an inode that the caller holds.
-    pub(super) unsafe fn first_busy(
-        &self,
-        mapping: *mut bindings::address_space,
-    ) -> Option<NonNull<bindings::page>> {
+    /// tables references, to who has the set alone. What is left in the set is what stands at it
+    /// and behind it.
+    pub(super) fn first_busy(&self, mapping: Mapping<'_>) -> Option<NonNull<bindings::page>> {
         let busy = |start: i64, last: i64| {
-            // SAFETY: By this function's requirements.
-            NonNull::new(unsafe { bindings::dax_layout_busy_page_range(mapping, start, last) })
+            NonNull::new(safe::dax_layout_busy_page_range(mapping, start, last))
         };
         if self.whole.load(Relaxed) != 0 {
             return busy(0, i64::MAX);
@@ -200,7 +197,7 @@ impl Shown {
             if page.is_some() {
                 return page;
             }
-            // SAFETY: By the type's invariant.
+            // SAFETY: By the type's invariant the xarray is initialised.
             unsafe { bindings::xa_erase(self.high.get(), part) };
             from = part + 1;
         }
@@ -249,7 +246,7 @@ const GFP_ACCOUNT: bindings::gfp_t = bindings::GFP_KERNEL_ACCOUNT;
 /// `place` must be valid for `'a`, and either null or have come from this function or
 /// [`Slot::put`]; nobody may take the set away from there during `'a`.
 pub(super) unsafe fn get_or_make<'a>(place: *mut *mut c_void) -> Result<&'a Shown> {
-    // SAFETY: By this function's requirements.
+    // SAFETY: The place is there for `'a`, and used as an atomic, by this function's requirements.
     let place = unsafe { Atomic::from_ptr(place) };
     let mut there = place.load(Acquire);
     if there.is_null() {
@@ -263,7 +260,8 @@ pub(super) unsafe fn get_or_make<'a>(place: *mut *mut c_void) -> Result<&'a Show
             }
         }
     }
-    // SAFETY: By this function's requirements.
+    // SAFETY: What is there came from `into_foreign`, here or elsewhere, and is not taken away
+    // during `'a`, by this function's requirements.
     Ok(unsafe { Owned::borrow(there) }.get_ref())
 }
 
@@ -271,10 +269,11 @@ pub(super) unsafe fn get_or_make<'a>(place: *mut *mut c_void) -> Result<&'a Show
 ///
 /// # Safety
 ///
-/// As for [`get_or_make`], which must have returned to whoever has led the caller here: so the place
-/// does not change any more, until the set is taken away.
+/// As for [`get_or_make`], which must have returned to whoever has led the caller here: so the
+/// place does not change any more, until the set is taken away.
 pub(super) unsafe fn get<'a>(place: *const *mut c_void) -> &'a Shown {
-    // SAFETY: By this function's requirements, it is read while nobody writes it.
+    // SAFETY: The place has a set that is not taken away during `'a`, and nobody writes to it
+    // meanwhile, by this function's requirements.
     unsafe { Owned::borrow(place.read()).get_ref() }
 }
 
@@ -284,7 +283,8 @@ pub(super) unsafe fn get<'a>(place: *const *mut c_void) -> &'a Shown {
 ///
 /// As for [`get_or_make`], and nobody else may look at the place any more.
 pub(super) unsafe fn take(place: *mut *mut c_void) -> Option<Owned> {
-    // SAFETY: By this function's requirements.
+    // SAFETY: What is there came from `into_foreign`, or is null, and nobody else looks at it any
+    // more, by this function's requirements.
     unsafe {
         let there = Atomic::from_ptr(place).xchg(core::ptr::null_mut(), Full);
         Owned::try_from_foreign(there)

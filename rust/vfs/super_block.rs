@@ -9,7 +9,8 @@ use super::{
     export,
     inode::{
         free_link,
-        Container, //
+        Container,
+        Mapping, //
     },
     quarantine::{
         self,
@@ -23,6 +24,7 @@ use crate::rust::{
     bindings,
     compat,
     dax,
+    safe,
     sysfs::Directory, //
 };
 use core::{
@@ -164,44 +166,71 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     fn put_super(sb: &SuperBlock<Self>);
 }
 
-/// Looks that are taken at the page cache of a device before it is left to whoever keeps dirtying it.
+/// Looks that are taken at the page cache of a device before it is left to whoever keeps dirtying
+/// it.
 const CACHE_TRIES: u32 = 4;
 
-/// Writes what the page cache of a block device holds back to the device, and drops all of it
-/// (`sync_blockdev()`, `invalidate_bdev()`, `invalidate_inode_pages2()`).
+/// A block device.
 ///
-/// That cache and the direct mapping are two views of one medium, and nothing in the kernel keeps
-/// them the same: who reads the block device is given what was cached before the file system changed
-/// it, and what was written to it may land on the file system at any later time. So this is called
-/// whenever somebody may go from one view to the other: Documentation/block-device.rst lists the
-/// moments.
+/// # Invariants
 ///
-/// `invalidate_bdev()` leaves what is mapped, and drops the buffers' references to pages, which the
-/// other call needs. A folio that is read while this goes on is locked, and waited for; one that
-/// comes into the cache later is read later. So what is cached afterwards is not older than the call.
-///
-/// # Errors
-///
-/// That of a failed write-back; `EBUSY` if somebody goes on writing to the device.
-///
-/// # Safety
-///
-/// `bdev` must be open. The caller may sleep, and holds no lock that a write to the device or a page
-/// fault takes.
-unsafe fn drop_bdev_cache(bdev: *mut bindings::block_device) -> Result {
-    for _ in 0..CACHE_TRIES {
-        // SAFETY: By this function's requirements.
-        let (written, dropped) = unsafe {
-            let written = to_result(bindings::sync_blockdev(bdev));
-            bindings::invalidate_bdev(bdev);
-            let dropped = bindings::invalidate_inode_pages2((*bdev).bd_mapping);
-            (written, dropped)
-        };
-        if written.is_err() || dropped == 0 {
-            return written;
-        }
+/// The device is open for `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockDevice<'a>(*mut bindings::block_device, PhantomData<&'a ()>);
+
+impl<'a> BlockDevice<'a> {
+    /// # Safety
+    ///
+    /// `sb` must point at a superblock with a device, which stays so for `'a`.
+    unsafe fn of(sb: *mut bindings::super_block) -> Self {
+        // SAFETY: The superblock is there, by this function's requirements, and keeps its device
+        // open. The field does not change.
+        // INVARIANT: As said.
+        Self(unsafe { (*sb).s_bdev }, PhantomData)
     }
-    Err(EBUSY)
+
+    /// Returns the wrapped `struct block_device`.
+    pub(in crate::rust) fn as_ptr(self) -> *mut bindings::block_device {
+        self.0
+    }
+
+    /// Returns the mapping of the device's page cache.
+    fn mapping(self) -> Mapping<'a> {
+        // SAFETY: By the type's invariant the device is open for `'a`, and its mapping is there
+        // with it.
+        unsafe { Mapping::from_raw((*self.0).bd_mapping) }
+    }
+
+    /// Writes what the page cache of the device holds back to the device, and drops all of it
+    /// (`sync_blockdev()`, `invalidate_bdev()`, `invalidate_inode_pages2()`).
+    ///
+    /// That cache and the direct mapping are two views of one medium, and nothing in the kernel
+    /// keeps them the same: who reads the block device is given what was cached before the file
+    /// system changed it, and what was written to it may land on the file system at any later time.
+    /// So this is called whenever somebody may go from one view to the other:
+    /// Documentation/block-device.rst lists the moments.
+    ///
+    /// `invalidate_bdev()` leaves what is mapped, and drops the buffers' references to pages, which
+    /// the other call needs. A folio that is read while this goes on is locked, and waited for; one
+    /// that comes into the cache later is read later. So what is cached afterwards is not older
+    /// than the call.
+    ///
+    /// The caller may sleep, and holds no lock that a write to the device or a page fault takes.
+    ///
+    /// # Errors
+    ///
+    /// That of a failed write-back; `EBUSY` if somebody goes on writing to the device.
+    fn drop_cache(self) -> Result {
+        for _ in 0..CACHE_TRIES {
+            let written = to_result(safe::sync_blockdev(self));
+            safe::invalidate_bdev(self);
+            let dropped = safe::invalidate_inode_pages2(self.mapping());
+            if written.is_err() || dropped == 0 {
+                return written;
+            }
+        }
+        Err(EBUSY)
+    }
 }
 
 /// A superblock of the file system `F`, opened.
@@ -219,7 +248,8 @@ impl<F: FileSystem> SuperBlock<F> {
     ///
     /// `ptr` must point at a superblock of `F` that was opened and stays active for `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::super_block) -> &'a Self {
-        // SAFETY: `SuperBlock` is transparent to `struct super_block`.
+        // SAFETY: `SuperBlock` is transparent to `struct super_block`, of which there is one at
+        // `ptr` for `'a`, by this function's requirements.
         unsafe { &*ptr.cast() }
     }
 
@@ -230,7 +260,8 @@ impl<F: FileSystem> SuperBlock<F> {
 
     /// Returns what the file system keeps for the superblock.
     pub(crate) fn data(&self) -> &F::Super {
-        // SAFETY: By the type's invariant; the box lives as long as the superblock is active.
+        // SAFETY: By the type's invariant the field is a box of this type, which lives as long as
+        // the superblock is active.
         unsafe { &*(*self.as_ptr()).s_fs_info.cast() }
     }
 
@@ -245,21 +276,23 @@ impl<F: FileSystem> SuperBlock<F> {
     }
 
     /// Returns the block device.
-    pub(super) fn bdev(&self) -> *mut bindings::block_device {
-        // SAFETY: Set for the superblock's whole life.
-        unsafe { (*self.as_ptr()).s_bdev }
+    pub(in crate::rust) fn bdev(&self) -> BlockDevice<'_> {
+        // SAFETY: An opened superblock has a device as long as it is active.
+        unsafe { BlockDevice::of(self.as_ptr()) }
     }
 
-    /// Says whether the superblock is mounted read-only.
+    /// Says whether the superblock is mounted read-only. That changes under `s_umount`, by a
+    /// remount.
     pub(crate) fn is_read_only(&self) -> bool {
-        // SAFETY: A plain load of an aligned field.
-        unsafe { (*self.as_ptr()).s_flags & bindings::pinfs_sb_rdonly != 0 }
+        // SAFETY: The superblock is there as long as the reference. The field is an aligned
+        // integer, which others may be writing as a whole, so it is read once, as READ_ONCE() does.
+        let flags = unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() };
+        flags & bindings::pinfs_sb_rdonly != 0
     }
 
     /// Says whether the device is write-protected.
     pub(crate) fn is_write_protected(&self) -> bool {
-        // SAFETY: The device is open as long as the superblock is.
-        unsafe { bindings::pinfs_helper_bdev_read_only(self.bdev()) }
+        safe::pinfs_helper_bdev_read_only(self.bdev())
     }
 
     /// Calls `f` with the file system frozen: everything written before is on the device.
@@ -268,39 +301,36 @@ impl<F: FileSystem> SuperBlock<F> {
     ///
     /// As those of `sync(2)`; then `f` was not called.
     pub(crate) fn frozen(&self, f: impl FnOnce()) -> Result {
-        // SAFETY: The superblock is active and has a device.
-        to_result(unsafe { bindings::bdev_freeze(self.bdev()) })?;
+        to_result(safe::bdev_freeze(self.bdev()))?;
         f();
         // SAFETY: It was frozen just now. A failure to thaw is one of a device that is gone.
-        unsafe { bindings::bdev_thaw(self.bdev()) };
+        unsafe { bindings::bdev_thaw(self.bdev().as_ptr()) };
         Ok(())
     }
 
     /// Lets readers of the block device see what the file system has written to it, as
-    /// [`drop_bdev_cache`] does. An error of writing back what others have put there is theirs, and
-    /// kept for their fsync(2).
+    /// [`BlockDevice::drop_cache`] does. An error of writing back what others have put there is
+    /// theirs, and kept for their fsync(2).
     ///
     /// The caller holds no lock of an inode.
     pub(crate) fn drop_device_cache(&self) {
-        // SAFETY: The device is open as long as the superblock is.
-        let _ = unsafe { drop_bdev_cache(self.bdev()) };
+        let _ = self.bdev().drop_cache();
     }
 
     /// Tells watchers of the file system that metadata is damaged (`fserror_report_metadata()`).
     pub(crate) fn report_damage(&self, err: Error) {
-        // SAFETY: The superblock is active.
-        unsafe { bindings::pinfs_helper_report_metadata(self.as_ptr(), err.to_errno()) };
+        safe::pinfs_helper_report_metadata(self, err.to_errno());
     }
 
     /// Tells watchers of the file system that it was shut down (`fserror_report_shutdown()`).
     pub(crate) fn report_shutdown(&self) {
-        // SAFETY: The superblock is active.
-        unsafe { bindings::pinfs_helper_report_shutdown(self.as_ptr()) };
+        safe::pinfs_helper_report_shutdown(self);
     }
 
     /// Returns the device's name, for messages.
     pub(crate) fn id(&self) -> &CStr {
-        // SAFETY: `s_id` is a string that does not change after mount.
+        // SAFETY: The superblock is there as long as the reference. `s_id` is a string that does
+        // not change after mount.
         unsafe { CStr::from_char_ptr((*self.as_ptr()).s_id.as_ptr()) }
     }
 }
@@ -309,7 +339,7 @@ impl<F: FileSystem> SuperBlock<F> {
 ///
 /// # Invariants
 ///
-/// Points at a superblock in its `fill_super`.
+/// Points at a superblock in its `fill_super`, which has a device, and which nobody else uses.
 pub(crate) struct NewSuperBlock(NonNull<bindings::super_block>, Arc<Directory>);
 
 impl NewSuperBlock {
@@ -320,68 +350,125 @@ impl NewSuperBlock {
 
     /// Returns the device's name, for messages.
     pub(crate) fn id(&self) -> &CStr {
-        // SAFETY: By the type's invariant; `s_id` was set when the device was opened.
+        // SAFETY: By the type's invariant the superblock is there. `s_id` is a string that was set
+        // when the device was opened.
         unsafe { CStr::from_char_ptr((*self.0.as_ptr()).s_id.as_ptr()) }
     }
 
     /// Returns the DAX side of the block device, or `None` if it has none.
     pub(crate) fn dax_device(&self) -> Option<dax::Device> {
-        // SAFETY: By the type's invariant the device is open.
-        unsafe { dax::Device::of_bdev((*self.0.as_ptr()).s_bdev) }
+        dax::Device::of_bdev(self.bdev())
     }
 
-    /// Says whether the device is a part of a disk with DAX that does not begin and end with a page,
-    /// so that it has none.
+    fn bdev(&self) -> BlockDevice<'_> {
+        // SAFETY: By the type's invariant the superblock has a device.
+        unsafe { BlockDevice::of(self.0.as_ptr()) }
+    }
+
+    /// Says whether the device is a part of a disk with DAX that does not begin and end with a
+    /// page, so that it has none.
     pub(crate) fn is_misaligned(&self) -> bool {
-        // SAFETY: By the type's invariant the device is open.
-        unsafe { bindings::pinfs_helper_bdev_dax_misaligned((*self.0.as_ptr()).s_bdev) }
+        safe::pinfs_helper_bdev_dax_misaligned(self.bdev())
     }
 
     /// Says whether the device is write-protected.
     pub(crate) fn is_write_protected(&self) -> bool {
-        // SAFETY: By the type's invariant the device is open.
-        unsafe { bindings::pinfs_helper_bdev_read_only((*self.0.as_ptr()).s_bdev) }
+        safe::pinfs_helper_bdev_read_only(self.bdev())
     }
 
     /// Says whether the mount is to be read-only, as it must be on a write-protected device.
     pub(crate) fn is_read_only(&self) -> bool {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the superblock is there, and nobody else uses it.
         unsafe { (*self.0.as_ptr()).s_flags & bindings::pinfs_sb_rdonly != 0 }
     }
 
     /// Makes the mount read-only.
     pub(crate) fn set_read_only(&self) {
-        // SAFETY: By the type's invariant nobody else uses the superblock.
+        // SAFETY: By the type's invariant the superblock is there, and nobody else uses it.
         unsafe { (*self.0.as_ptr()).s_flags |= bindings::pinfs_sb_rdonly };
     }
 }
 
 /// Says whether an inode belongs to a file system registered as `F`.
 pub(super) fn is_of<F: FileSystem>(inode: &Inode) -> bool {
-    // SAFETY: The superblock outlives its inodes, its type the superblock.
+    // SAFETY: The inode is referenced. Its superblock outlives it, and the type the superblock.
+    // None of the fields changes.
     let init = unsafe { (*(*(*inode.as_ptr()).i_sb).s_type).init_fs_context };
     init.is_some_and(|init| init as usize == Thunks::<F>::init_fs_context as usize)
+}
+
+/// A cache of memory for inodes of `F` ([`Container`]).
+///
+/// # Invariants
+///
+/// The cache is there as long as the value, and `F`'s.
+struct Cache<F: FileSystem>(NonNull<bindings::kmem_cache>, PhantomData<F>);
+
+impl<F: FileSystem> Cache<F> {
+    fn new() -> Result<Self> {
+        // SAFETY: The name is static, and the constructor fits the size that it is registered with.
+        let cache = unsafe {
+            bindings::pinfs_helper_inode_cache_create(
+                F::NAME.as_char_ptr(),
+                size_of::<Container<F>>() as u32,
+                align_of::<Container<F>>() as u32,
+                Some(Thunks::<F>::init_once),
+            )
+        };
+        // INVARIANT: Just made.
+        NonNull::new(cache)
+            .map(|cache| Self(cache, PhantomData))
+            .ok_or(ENOMEM)
+    }
+}
+
+impl<F: FileSystem> Drop for Cache<F> {
+    fn drop(&mut self) {
+        // SAFETY: No superblock of `F` is left, so that no inode is in use. They are freed after a
+        // grace period, which has to end before the cache and the code that frees into it may go.
+        unsafe {
+            bindings::rcu_barrier();
+            bindings::kmem_cache_destroy(self.0.as_ptr());
+        }
+    }
+}
+
+/// Where inodes in quarantine are looked at.
+///
+/// # Invariants
+///
+/// The workqueue is there as long as the value.
+struct Queue(NonNull<bindings::workqueue_struct>);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant the queue is there. No superblock is left that could
+        // queue more, and what is queued is waited for.
+        unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
+    }
 }
 
 /// A file system type, registered as long as the value lives.
 ///
 /// # Invariants
 ///
-/// `fs_type` is registered, `cache` and `queue` valid, until drop.
+/// `fs_type` is registered until drop.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Registration<F: FileSystem> {
     #[pin]
     fs_type: Opaque<bindings::file_system_type>,
-    cache: NonNull<bindings::kmem_cache>,
-    /// Where inodes in quarantine are looked at.
-    pub(super) queue: NonNull<bindings::workqueue_struct>,
+    // Dropped in this order, after the end of the registration. Work may be the last to put an
+    // inode, which is freed after a grace period.
+    queue: Queue,
+    cache: Cache<F>,
     sysfs: Arc<Directory>,
     _fs: PhantomData<F>,
 }
 
 // SAFETY: Registration and its end may happen in different tasks.
 unsafe impl<F: FileSystem> Send for Registration<F> {}
-// SAFETY: There are no methods on a shared registration.
+// SAFETY: Cache and queue have locks of their own, and nothing else is used of a shared
+// registration.
 unsafe impl<F: FileSystem> Sync for Registration<F> {}
 
 impl<F: FileSystem> Registration<F> {
@@ -396,32 +483,17 @@ impl<F: FileSystem> Registration<F> {
         sysfs: Arc<Directory>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            cache: {
-                // SAFETY: The constructor fits the size that it is registered with.
-                let cache = unsafe {
-                    bindings::pinfs_helper_inode_cache_create(
-                        F::NAME.as_char_ptr(),
-                        size_of::<Container<F>>() as u32,
-                        align_of::<Container<F>>() as u32,
-                        Some(Thunks::<F>::init_once),
-                    )
-                };
-                NonNull::new(cache).ok_or(ENOMEM)?
-            },
             queue: {
-                // SAFETY: The name is a string.
-                let queue = unsafe { bindings::pinfs_helper_alloc_workqueue(F::NAME.as_char_ptr()) };
-                NonNull::new(queue).ok_or_else(|| {
-                    // SAFETY: Nothing was allocated from the cache.
-                    unsafe { bindings::kmem_cache_destroy(cache.as_ptr()) };
-                    ENOMEM
-                })?
+                let queue = NonNull::new(safe::pinfs_helper_alloc_workqueue(F::NAME));
+                // INVARIANT: Just made.
+                Queue(queue.ok_or(ENOMEM)?)
             },
+            cache: Cache::new()?,
             sysfs,
             fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
                 // SAFETY: The slot is ours to write. The module data that it is in is static, as
                 // lockdep wants of the lock classes in it, and outlives the registration.
-                let ret = unsafe {
+                to_result(unsafe {
                     slot.write(bindings::file_system_type {
                         name: F::NAME.as_char_ptr(),
                         fs_flags: (bindings::FS_REQUIRES_DEV
@@ -433,15 +505,7 @@ impl<F: FileSystem> Registration<F> {
                         ..pin_init::zeroed()
                     });
                     bindings::register_filesystem(slot)
-                };
-                if ret != 0 {
-                    // SAFETY: Nothing was allocated from the cache, and nothing queued.
-                    unsafe {
-                        bindings::destroy_workqueue(queue.as_ptr());
-                        bindings::kmem_cache_destroy(cache.as_ptr());
-                    }
-                }
-                to_result(ret)
+                })
             }),
             _fs: PhantomData,
         })
@@ -455,7 +519,8 @@ impl<F: FileSystem> Registration<F> {
     ///
     /// `sb` must be a superblock of `F` that stays for `'a`.
     pub(super) unsafe fn of_super<'a>(sb: *mut bindings::super_block) -> &'a Self {
-        // SAFETY: `s_type` is the field of a registration, which outlives its superblocks.
+        // SAFETY: The superblock is there and of `F`, by this function's requirements, so that
+        // `s_type` is the field of a registration, which outlives its superblocks.
         unsafe {
             &*(*sb)
                 .s_type
@@ -464,14 +529,10 @@ impl<F: FileSystem> Registration<F> {
         }
     }
 
-    /// Returns the registration that an inode belongs to.
-    ///
-    /// # Safety
-    ///
-    /// `inode` must be an inode of `F` that is not evicted before the end of `'a`.
-    pub(super) unsafe fn of<'a>(inode: *mut bindings::inode) -> &'a Self {
-        // SAFETY: The superblock stays as long as an inode of it has not been evicted.
-        unsafe { Self::of_super((*inode).i_sb) }
+    /// Returns the queue where the inodes of a superblock in quarantine are looked at.
+    pub(super) fn queue_of(sb: &SuperBlock<F>) -> *mut bindings::workqueue_struct {
+        // SAFETY: The superblock is one of `F`, by its type.
+        unsafe { Self::of_super(sb.as_ptr()) }.queue.0.as_ptr()
     }
 }
 
@@ -479,14 +540,8 @@ impl<F: FileSystem> Registration<F> {
 impl<F: FileSystem> PinnedDrop for Registration<F> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: Registered by the type's invariant; no superblock is left, or the module would
-        // still be in use. Inodes are freed after a grace period, which has to end before the
-        // cache and the code that frees into it may go.
-        unsafe {
-            bindings::unregister_filesystem(self.fs_type.get());
-            bindings::destroy_workqueue(self.queue.as_ptr());
-            bindings::rcu_barrier();
-            bindings::kmem_cache_destroy(self.cache.as_ptr());
-        }
+        // still be in use.
+        unsafe { bindings::unregister_filesystem(self.fs_type.get()) };
     }
 }
 
@@ -523,7 +578,8 @@ impl<F: FileSystem> Thunks<F> {
         from_result(|| {
             let fc = fc.cast::<bindings::fs_context>();
             let options = KBox::new(F::Options::default(), GFP_KERNEL)?;
-            // SAFETY: The context is ours to fill; `free_context` takes the box back.
+            // SAFETY: The VFS calls with a context that is ours to fill; `free_context` takes the
+            // box back.
             unsafe {
                 (*fc).fs_private = options.into_foreign();
                 (*fc).ops = &Self::CONTEXT;
@@ -552,25 +608,24 @@ impl<F: FileSystem> Thunks<F> {
         param: *mut bindings::fs_parameter,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By this function's requirements.
-            let ret = unsafe { bindings::vfs_parse_fs_param_source(fc, param) };
-            if ret != -(bindings::ENOPARAM as c_int) {
-                return to_result(ret).map(|()| 0);
-            }
-            // SAFETY: The key is a string, and so is the value if its type says so.
-            let option = unsafe {
-                MountOption {
+            // SAFETY: The VFS calls with a context, which one task at a time uses, and a parameter.
+            // The key is a string, and so is the value if its type says so. `init_fs_context` has
+            // put the box there.
+            let (options, option) = unsafe {
+                let ret = bindings::vfs_parse_fs_param_source(fc, param);
+                if ret != -(bindings::ENOPARAM as c_int) {
+                    return to_result(ret).map(|()| 0);
+                }
+                let option = MountOption {
                     name: CStr::from_char_ptr((*param).key).to_bytes(),
                     value: if (*param).type_() == bindings::fs_value_type_fs_value_is_string {
                         Some(CStr::from_char_ptr((*param).__bindgen_anon_1.string).to_bytes())
                     } else {
                         None
                     },
-                }
+                };
+                (&mut *(*fc).fs_private.cast::<F::Options>(), option)
             };
-            // SAFETY: `init_fs_context` put the box there; contexts are used by one task at a
-            // time.
-            let options = unsafe { &mut *(*fc).fs_private.cast::<F::Options>() };
             match F::parse_option(options, option)? {
                 Known::Yes => Ok(0),
                 Known::No => Ok(-(bindings::ENOPARAM as c_int)),
@@ -583,11 +638,11 @@ impl<F: FileSystem> Thunks<F> {
     /// `fc` must have been through `init_fs_context`.
     unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
         from_result(|| {
-            // SAFETY: By this function's requirements.
-            to_result(unsafe { bindings::get_tree_bdev(fc, Some(Self::fill_super)) })?;
-            // SAFETY: It succeeded, so the context has a root, whose superblock it holds active and
-            // with `s_umount` locked. All of it is given back if the mount is refused.
+            // SAFETY: The VFS calls with a context, and `fill_super` is for a superblock of such.
+            // If that succeeds, the context has a root, whose superblock it holds active and with
+            // `s_umount` locked. All of it is given back if the mount is refused.
             unsafe {
+                to_result(bindings::get_tree_bdev(fc, Some(Self::fill_super)))?;
                 let sb = (*(*fc).root).d_sb;
                 F::may_mount(SuperBlock::from_raw(sb)).inspect_err(|_| {
                     bindings::dput((*fc).root);
@@ -604,17 +659,16 @@ impl<F: FileSystem> Thunks<F> {
     /// `fc` must be a context to reconfigure a superblock of `F` with.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         from_result(|| {
-            // SAFETY: A context for reconfiguration has a root; its superblock is opened and held
-            // by the caller.
-            let (sb, flags) = unsafe {
+            // SAFETY: A context for reconfiguration has a root; its superblock is opened, and held
+            // by the caller with its `s_umount`. `init_fs_context` has put the box there, and
+            // contexts are used by one task at a time.
+            let (sb, flags, options, synced) = unsafe {
                 let sb = SuperBlock::<F>::from_raw((*(*fc).root).d_sb);
-                (sb, (*fc).sb_flags as usize)
+                let options = &*(*fc).fs_private.cast::<F::Options>();
+                let synced = to_result(bindings::sync_filesystem(sb.as_ptr()));
+                (sb, (*fc).sb_flags as usize, options, synced)
             };
             let read_only = flags & bindings::pinfs_sb_rdonly != 0;
-            // SAFETY: The superblock's s_umount is held by the VFS.
-            let synced = to_result(unsafe { bindings::sync_filesystem(sb.as_ptr()) });
-            // SAFETY: As in `parse_param`.
-            let options = unsafe { &*(*fc).fs_private.cast::<F::Options>() };
             let done = if flags & bindings::pinfs_sb_force == 0 {
                 synced.and_then(|()| F::reconfigure(sb, options, read_only))
             } else {
@@ -637,11 +691,15 @@ impl<F: FileSystem> Thunks<F> {
         fc: *mut bindings::fs_context,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By this function's requirements the device is open.
-            let (id, bdev) = unsafe { (CStr::from_char_ptr((*sb).s_id.as_ptr()), (*sb).s_bdev) };
+            // SAFETY: `get_tree_bdev()` calls with a superblock that has a device, and its name.
+            let (id, bdev) = unsafe {
+                (
+                    CStr::from_char_ptr((*sb).s_id.as_ptr()),
+                    BlockDevice::of(sb),
+                )
+            };
             // What was written last through the cache is what is mounted.
-            // SAFETY: As above.
-            match unsafe { drop_bdev_cache(bdev) } {
+            match bdev.drop_cache() {
                 Err(EBUSY) => pr_warn!(
                     "{id}: somebody goes on writing to the device, and may write over the file \
                      system\n"
@@ -653,11 +711,10 @@ impl<F: FileSystem> Thunks<F> {
                     );
                 })?,
             }
-            // SAFETY: By this function's requirements.
+            // SAFETY: The arguments are those of `get_tree_bdev()`'s call.
             let filled = unsafe { Self::open_super(sb, fc) };
             // Recovery has changed what is there, also if the mount fails after it.
-            // SAFETY: As above.
-            let _ = unsafe { drop_bdev_cache(bdev) };
+            let _ = bdev.drop_cache();
             filled.map(|()| 0)
         })
     }
@@ -666,13 +723,20 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// As for `fill_super`.
     unsafe fn open_super(sb: *mut bindings::super_block, fc: *mut bindings::fs_context) -> Result {
-        // SAFETY: By this function's requirements.
-        let sysfs = unsafe { Registration::<F>::of_super(sb) }.sysfs.clone();
+        // SAFETY: The superblock is of `F`, and in its `fill_super`, by this function's
+        // requirements. `init_fs_context` has put the box there, and contexts are used by one task
+        // at a time.
+        let (sysfs, options) = unsafe {
+            (
+                Registration::<F>::of_super(sb).sysfs.clone(),
+                &*(*fc).fs_private.cast::<F::Options>(),
+            )
+        };
+        // INVARIANT: As said.
         let new = NewSuperBlock(NonNull::new(sb).ok_or(EINVAL)?, sysfs);
-        // SAFETY: As in `parse_param`.
-        let options = unsafe { &*(*fc).fs_private.cast::<F::Options>() };
         let data = F::open(&new, options)?;
-        // SAFETY: The superblock is ours to fill. `kill_sb` takes the box back.
+        // SAFETY: The superblock is ours to fill, in its `fill_super`. `kill_sb` takes the box
+        // back.
         // INVARIANT: From here on it is an opened superblock of `F`.
         let sb = unsafe {
             (*sb).s_fs_info = data.into_foreign();
@@ -687,7 +751,7 @@ impl<F: FileSystem> Thunks<F> {
             SuperBlock::<F>::from_raw(sb)
         };
         let statistics = F::statistics(sb);
-        // SAFETY: As above.
+        // SAFETY: The superblock is ours to fill, in its `fill_super`.
         unsafe {
             (*sb.as_ptr()).s_magic = statistics.magic as usize;
             if bindings::sb_set_blocksize(sb.as_ptr(), statistics.block_size as c_int) == 0 {
@@ -697,13 +761,15 @@ impl<F: FileSystem> Thunks<F> {
             bindings::pinfs_helper_super_set_sysfs_name(sb.as_ptr());
         }
         let root = F::root(sb)?;
-        // SAFETY: `d_make_root` takes over the reference, also when it fails.
-        let root = unsafe { bindings::d_make_root(ARef::into_raw(root).as_ref().as_ptr()) };
-        if root.is_null() {
-            return Err(ENOMEM);
+        // SAFETY: `d_make_root` takes over the reference, also when it fails. The superblock is
+        // ours to fill, in its `fill_super`.
+        unsafe {
+            let root = bindings::d_make_root(ARef::into_raw(root).as_ref().as_ptr());
+            if root.is_null() {
+                return Err(ENOMEM);
+            }
+            (*sb.as_ptr()).s_root = root;
         }
-        // SAFETY: As above.
-        unsafe { (*sb.as_ptr()).s_root = root };
         // With a root, a failure ends in `put_super` like any other mount.
         F::start(sb)
     }
@@ -712,8 +778,9 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// `sb` must be a superblock of `F` that is going away.
     unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
-        // SAFETY: By this function's requirements. `kill_block_super` is the last to use the
-        // superblock's operations; `s_fs_info` is null if `open` failed.
+        // SAFETY: The VFS calls with a superblock that nobody else uses any more.
+        // `kill_block_super` is the last to use its operations; `s_fs_info` is null if `open`
+        // failed, and else a box.
         unsafe {
             bindings::kill_block_super(sb);
             let data = (*sb).s_fs_info;
@@ -728,7 +795,7 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// `ptr` must point at memory for a `Container<F>`.
     unsafe extern "C" fn init_once(ptr: *mut c_void) {
-        // SAFETY: The inode is the container's first field.
+        // SAFETY: The cache calls with memory for a container, whose first field is the inode.
         unsafe { bindings::inode_init_once(ptr.cast()) };
     }
 
@@ -736,18 +803,16 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// `sb` must be a superblock of `F`.
     unsafe extern "C" fn alloc_inode(sb: *mut bindings::super_block) -> *mut bindings::inode {
-        // SAFETY: `s_type` is the field of a registration, which outlives the superblock.
-        let container = unsafe {
-            let registration = Registration::<F>::of_super(sb);
-            bindings::pinfs_helper_inode_cache_alloc(sb, registration.cache.as_ptr())
-                .cast::<Container<F>>()
-        };
-        if container.is_null() {
-            return core::ptr::null_mut();
-        }
-        // SAFETY: The memory is ours, `data` is uninitialised. Inodes never move. The initialiser
-        // cannot fail.
+        // SAFETY: The superblock is of `F`, by this function's requirements, and the cache that of
+        // its registration. The memory is ours, and `data` uninitialised. Inodes never move.
         unsafe {
+            let registration = Registration::<F>::of_super(sb);
+            let container =
+                bindings::pinfs_helper_inode_cache_alloc(sb, registration.cache.0.as_ptr())
+                    .cast::<Container<F>>();
+            if container.is_null() {
+                return core::ptr::null_mut();
+            }
             quarantine::init(container);
             compat::init_in_place(&raw mut (*container).data, F::new_inode());
             Opaque::cast_into(&raw const (*container).inode)
@@ -759,7 +824,8 @@ impl<F: FileSystem> Thunks<F> {
     /// `inode` must be an inode of `F` that nobody can reach any more.
     ///
     /// Called after a grace period, by when the superblock may be gone: its own call-backs may have
-    /// ended on another processor. So the cache is not looked up there; `kfree()` finds it by itself.
+    /// ended on another processor. So the cache is not looked up there; `kfree()` finds it by
+    /// itself.
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
         let container = inode.cast::<Container<F>>();
         // SAFETY: Nobody uses the inode; the data was initialised by `alloc_inode`, which took the
@@ -809,7 +875,7 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// `sb` must be an opened superblock of `F`.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The VFS calls with a superblock that was opened and is not closed yet.
         let sb = unsafe { SuperBlock::from_raw(sb) };
         F::put_super(sb);
         sb.drop_device_cache();
@@ -821,7 +887,7 @@ impl<F: FileSystem> Thunks<F> {
     unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_int {
         from_result(|| {
             if wait != 0 {
-                // SAFETY: By this function's requirements.
+                // SAFETY: The VFS calls with a superblock that is opened, and active for the call.
                 F::sync(unsafe { SuperBlock::from_raw(sb) })?;
             }
             Ok(0)
@@ -834,7 +900,7 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// `sb` must be an opened superblock of `F`.
     unsafe extern "C" fn freeze_fs(sb: *mut bindings::super_block) -> c_int {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The VFS calls with a superblock that is opened, and active for the call.
         unsafe {
             quarantine::frozen(SuperBlock::<F>::from_raw(sb));
             let synced = Self::sync_fs(sb, 1);
@@ -847,7 +913,7 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// `sb` must be an opened superblock of `F`.
     unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The VFS calls with a superblock that is opened, and active for the call.
         F::device_is_gone(unsafe { SuperBlock::from_raw(sb) });
     }
 
@@ -858,7 +924,8 @@ impl<F: FileSystem> Thunks<F> {
         dentry: *mut bindings::dentry,
         statfs: *mut kernel::bindings::kstatfs,
     ) -> c_int {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The VFS calls with a dentry of a superblock that is opened, and active for the
+        // call, and with a place for the answer.
         unsafe {
             let sb = SuperBlock::<F>::from_raw((*dentry).d_sb);
             // Files that are on their way out count as free, unless something holds their pages.
@@ -885,7 +952,8 @@ impl<F: FileSystem> Thunks<F> {
         seq: *mut bindings::seq_file,
         dentry: *mut bindings::dentry,
     ) -> c_int {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The VFS calls with a dentry of a superblock that is opened, and active for the
+        // call, and with a file that the current task prints to.
         unsafe { F::show_options(SuperBlock::from_raw((*dentry).d_sb), SeqFile::from_raw(seq)) };
         0
     }

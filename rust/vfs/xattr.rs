@@ -142,8 +142,9 @@ impl Initial {
         let mut initial = Self::none();
         let mut default = core::ptr::null_mut();
         let mut access = core::ptr::null_mut();
-        // SAFETY: By this function's requirements. The references to the ACLs, which may be null,
-        // are ours.
+        // SAFETY: The inode is new and nobody else's, and `dir` a directory, by this function's
+        // requirements.
+        // INVARIANT: The references to the ACLs, which may be null, are ours.
         let (default, access) = unsafe {
             to_result(bindings::posix_acl_create(
                 dir,
@@ -158,7 +159,8 @@ impl Initial {
                 initial.push(space, &[], value.as_slice())?;
             }
         }
-        // SAFETY: By this function's requirements; the call-back gets the pointer that it expects.
+        // SAFETY: Inode, directory and name are valid, by this function's requirements. The
+        // call-back is given the pointer that it expects, during the call.
         let ret = unsafe {
             bindings::security_inode_init_security(
                 inode,
@@ -192,8 +194,9 @@ impl Initial {
     ) -> c_int {
         from_result(|| {
             let mut label = array;
-            // SAFETY: By this function's requirements: names are strings, values as long as the
-            // entry says.
+            // SAFETY: The array ends with an entry without a name, by this function's requirements.
+            // Names are strings, values as long as the entry says. `data` is an `Initial`, which
+            // nobody else uses meanwhile.
             unsafe {
                 while !(*label).name.is_null() {
                     let name = CStr::from_char_ptr((*label).name).to_bytes();
@@ -222,7 +225,7 @@ impl Acl {
             return Ok(None);
         }
         let mut len = 0;
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the ACL is referenced.
         let value = unsafe { bindings::pinfs_helper_acl_to_xattr(self.0, &mut len) };
         let value = NonNull::new(value.cast()).ok_or(ENOMEM)?;
         // INVARIANT: The memory is ours and has this length.
@@ -232,7 +235,8 @@ impl Acl {
 
 impl Drop for Acl {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant; null is nothing to release.
+        // SAFETY: By the type's invariant the reference is ours to release; null is nothing to
+        // release.
         unsafe { bindings::pinfs_helper_acl_release(self.0) };
     }
 }
@@ -246,14 +250,14 @@ struct Value(NonNull<u8>, usize);
 
 impl Value {
     fn as_slice(&self) -> &[u8] {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant there are as many bytes, which the kernel has written.
         unsafe { core::slice::from_raw_parts(self.0.as_ptr(), self.1) }
     }
 }
 
 impl Drop for Value {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the memory is from `kmalloc()`, and ours to free.
         unsafe { bindings::kfree(self.0.as_ptr().cast()) };
     }
 }
@@ -302,8 +306,8 @@ impl<T: Operations> Thunks<T> {
         size: usize,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The inode is of `T::Fs`, the name a string, and the buffer as long as said
-            // unless it is null.
+            // SAFETY: The VFS calls with an inode of `T::Fs` that it holds, a name that is a
+            // string, and a buffer as long as said unless it is null.
             let (inode, space, name, buf) = unsafe {
                 (
                     FsInode::<T::Fs>::from_raw(inode),
@@ -338,8 +342,8 @@ impl<T: Operations> Thunks<T> {
         flags: c_int,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The inode is of `T::Fs` and its i_rwsem is held, the name is a string, and
-            // the value as long as said unless it is null.
+            // SAFETY: The VFS calls with an inode of `T::Fs` whose i_rwsem it holds, a name that is
+            // a string, and a value as long as said unless it is null.
             let (inode, space, name, value) = unsafe {
                 (
                     VfsLocked::<T::Fs>::from_raw(inode),
@@ -368,8 +372,8 @@ impl<T: Operations> Thunks<T> {
         size: usize,
     ) -> isize {
         from_result(|| {
-            // SAFETY: The dentry is positive and of `T::Fs`, the buffer as long as said unless it
-            // is null.
+            // SAFETY: The VFS calls with a positive dentry of `T::Fs` that it holds, and a buffer
+            // as long as said unless it is null.
             let (inode, mut buf) = unsafe {
                 (
                     FsInode::<T::Fs>::from_raw((*dentry).d_inode),
@@ -443,10 +447,10 @@ impl<T: Operations> Thunks<T> {
             // Reading takes a lock that sleeps.
             return Error::from_errno(-(bindings::ECHILD as c_int)).to_ptr();
         }
-        // SAFETY: The inode is of `T::Fs` and held by the caller.
+        // SAFETY: The VFS calls with an inode of `T::Fs` that it holds.
         let inode = unsafe { FsInode::<T::Fs>::from_raw(inode) };
         match Self::acl_space(kind).and_then(|space| Self::acl_value(inode, space)) {
-            // SAFETY: The value is valid; the VFS gets a reference, or an error.
+            // SAFETY: The value is as long as said; the VFS gets a reference, or an error.
             Ok(Some(value)) => unsafe {
                 bindings::pinfs_helper_acl_from_xattr(value.as_ptr().cast(), value.len())
             },
@@ -466,14 +470,15 @@ impl<T: Operations> Thunks<T> {
     ) -> c_int {
         from_result(|| {
             let space = Self::acl_space(kind)?;
-            // SAFETY: The dentry is positive and of `T::Fs`, and its inode's i_rwsem is held.
+            // SAFETY: The VFS calls with a positive dentry of `T::Fs`, and holds its inode's
+            // i_rwsem.
             let locked = unsafe { VfsLocked::<T::Fs>::from_raw((*dentry).d_inode) };
             let inode = locked.inode();
             let mut mode = inode.mode();
             let mut acl = acl;
             if space == Space::AccessAcl && !acl.is_null() {
-                // SAFETY: As above. An ACL that says no more than the mode becomes null; the
-                // reference stays the caller's.
+                // SAFETY: The VFS calls with an ACL that it holds, and the idmap of a mount. An ACL
+                // that says no more than the mode becomes null; the reference stays the caller's.
                 to_result(unsafe {
                     bindings::posix_acl_update_mode(idmap, inode.as_ptr(), &mut mode, &mut acl)
                 })?;
@@ -491,9 +496,10 @@ impl<T: Operations> Thunks<T> {
                 mode,
                 now,
             )?;
-            // SAFETY: The i_rwsem is held; the cache takes a reference of its own.
+            // SAFETY: The i_rwsem is held, so that nobody else writes the mode; those who read it
+            // do so at any time. The cache takes a reference of its own.
             unsafe {
-                (*inode.as_ptr()).i_mode = mode;
+                (&raw mut (*inode.as_ptr()).i_mode).write_volatile(mode);
                 bindings::set_cached_acl(inode.as_ptr(), kind, acl);
             }
             inode.set_ctime(now);
@@ -511,7 +517,7 @@ impl<T: Operations> Thunks<T> {
         dentry: *mut bindings::dentry,
         mode: u16,
     ) -> Result {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The dentry's inode is locked, by this function's requirements.
         to_result(unsafe { bindings::posix_acl_chmod(idmap, dentry, mode) })
     }
 }

@@ -136,9 +136,8 @@ pub(super) struct Session<'a> {
 impl Session<'_> {
     /// Whether one of the blocks of `run` is in the mapping of a file other than `inode`.
     pub(super) fn is_mapped_elsewhere(&self, run: Run, inode: &FsInode<Pinfs>) -> bool {
-        let device: &dax::Device = self.pmem.region.as_ref();
         let (start, len) = (run.start * format::BLOCK_SIZE, run.len * format::BLOCK_SIZE);
-        device.is_mapped_elsewhere(start, len, inode)
+        self.access.is_mapped_elsewhere(start, len, inode)
     }
 }
 
@@ -209,8 +208,8 @@ impl Medium for Session<'_> {
     }
 
     fn is_mapped(&self, start: u64, len: u64) -> bool {
-        let device: &dax::Device = self.pmem.region.as_ref();
-        device.is_mapped(start * format::BLOCK_SIZE, len * format::BLOCK_SIZE)
+        self.access
+            .is_mapped(start * format::BLOCK_SIZE, len * format::BLOCK_SIZE)
     }
 }
 

@@ -131,7 +131,7 @@ fn break_or_wait<F: FileSystem>(
     let inode = InodeId::of(lock.inode());
     let pages = pages_of(&range);
     let mut patience = Patience::new();
-    let mut last: Option<dax::BusyPage> = None;
+    let mut last: Option<dax::BusyPage<'_>> = None;
     // From the first lease on to the end, so that no other comes in between.
     let mut breaker = None;
     loop {

@@ -24,6 +24,7 @@ use crate::rust::{
         self,
         FileSegment,
         LongtermPins,
+        PinnedPages,
         Request,
         Segment, //
     },
@@ -57,17 +58,18 @@ impl<H: Host> LongtermPins for Longterm<H> {
         registry::any()
     }
 
-    fn pin(request: &mut Request<'_>) -> Result<usize> {
+    fn pin(request: &mut Request<'_>) -> Result {
         /// How often memory may change under a pin before that is taken for an error.
         const ATTEMPTS: u32 = 8;
 
         for _ in 0..ATTEMPTS {
             let segments = request.segments(H::owns)?;
             if segments.is_empty() {
-                return request.pin_ordinary(0..request.count());
+                request.pin_ordinary(request.count())?.keep();
+                return Ok(());
             }
             match pin_segments::<H>(request, &segments)? {
-                Pinned::Pages(pages) => return Ok(pages),
+                Pinned::Pages(_) => return Ok(()),
                 Pinned::Changed => (),
             }
         }
@@ -110,20 +112,22 @@ fn pin_segments<H: Host>(
 
     let mut done = 0;
     for (segment, reservation) in segments.iter().zip(reservations.iter_mut()) {
-        let pages = segment.pages.clone();
+        let count = segment.pages.len();
         let pinned = match (&segment.file, reservation) {
             (Some(file), Some(reservation)) => pin_file::<H>(request, segment, file, reservation),
-            _ => request.pin_ordinary(pages.clone()).map(Pinned::Pages),
+            _ => request
+                .pin_ordinary(count)
+                .map(|pages| Pinned::Pages(pages.keep())),
         };
         match pinned {
             Ok(Pinned::Pages(pinned)) => {
                 done += pinned;
-                if pinned < pages.len() {
+                if pinned < count {
                     break;
                 }
             }
             Ok(Pinned::Changed) => {
-                request.unpin(0..done);
+                request.unpin();
                 return Ok(Pinned::Changed);
             }
             // As the kernel does it: what is pinned already counts.
@@ -173,29 +177,18 @@ fn pin_file<H: Host>(
     file: &FileSegment,
     reservation: &mut Reservation,
 ) -> Result<Pinned> {
-    let first = segment.pages.start;
-    let pinned = request.pin_dax(segment.pages.clone(), file.can_be_huge)?;
-    let pages = first..first + pinned;
-    let runs = match runs_of::<H>(request, pages.clone(), file) {
-        Ok(Some(runs)) => runs,
-        Ok(None) => {
-            request.unpin(pages);
-            return Ok(Pinned::Changed);
-        }
-        Err(err) => {
-            request.unpin(pages);
-            return Err(err);
-        }
+    let is_write = request.is_write();
+    let pinned = request.pin_dax(segment.pages.len(), file.can_be_huge)?;
+    let Some(runs) = runs_of::<H>(&pinned, file)? else {
+        return Ok(Pinned::Changed);
     };
     for run in runs.iter() {
-        gup::clear_reserved(run.pfn, run.end - run.start);
+        let place = |page| (page - file.index) as usize;
+        pinned.clear_reserved(place(run.start)..place(run.end));
     }
-    if let Err(err) = reservation.commit(&runs) {
-        request.unpin(pages);
-        return Err(err);
-    }
-    let pages = file.index..file.index + pinned as u64;
-    if request.is_write() {
+    reservation.commit(&runs)?;
+    let pages = file.index..file.index + pinned.len() as u64;
+    if is_write {
         H::pinned_for_writing(file.path.inode(), &pages);
     }
     trace::pin(file.path.inode(), &pages);
@@ -203,30 +196,29 @@ fn pin_file<H: Host>(
     let inode = InodeId::of(file.path.inode());
     let folios = runs.iter().flat_map(|run| run.each_folio(inode));
     dax::wake_waiters(folios.map(|folio| folio.pfn));
-    Ok(Pinned::Pages(pinned))
+    Ok(Pinned::Pages(pinned.keep()))
 }
 
 /// Sums up pages that were pinned, or returns nothing if one of them is not the file's page that
 /// belongs there.
 fn runs_of<H: Host>(
-    request: &Request<'_>,
-    pages: Range<usize>,
+    pages: &PinnedPages<'_>,
     file: &FileSegment,
 ) -> Result<Option<SmallVec<FolioRun>>> {
     let inode = InodeId::of(file.path.inode());
     let mut runs: SmallVec<FolioRun> = SmallVec::new();
-    let mut page = pages.start;
+    let mut page = 0;
     let mut index = file.index;
-    while page < pages.end {
-        let Some((folio, at)) = request.folio(page, H::owns) else {
+    while page < pages.len() {
+        let Some((folio, at)) = pages.folio(page, H::owns) else {
             return Ok(None);
         };
         if folio.inode != inode || at != index {
             return Ok(None);
         }
         // The rest of the folio, each page of which was pinned by one reference.
-        let left = (folio.pages().end - index).min((pages.end - page) as u64) as usize;
-        let refs = request.in_a_row(page..page + left);
+        let left = (folio.pages().end - index).min((pages.len() - page) as u64) as usize;
+        let refs = pages.in_a_row(page..page + left);
         let run = FolioRun {
             start: index,
             end: index + refs as u64,

@@ -8,8 +8,8 @@
 //! observer runs before the references are given back, so if `pins - refs < recorded`, the
 //! difference is due, and it is taken off the record:
 //!
-//! * of the context that the current system call is about, if it has pins there (dereg, unregister),
-//!   or that a caller of `vaddr_unpin_pages_dirty_lock()` names;
+//! * of the context that the current system call is about, if it has pins there (dereg,
+//!   unregister), or that a caller of `vaddr_unpin_pages_dirty_lock()` names;
 //! * else of contexts whose file has ended: their pins are given back by now, by their release or
 //!   by deferred work (a ring's exit work, the exit of a process);
 //! * else of any.
@@ -83,7 +83,7 @@ impl<H: Host> Unpins for Observed<H> {
         while done < span.len() {
             let (folios, is_doubtful) = match registry.credit_only(span, done) {
                 Some(credited) => credited,
-                None => (1, registry.credit_folio(&span.folio(done), span.refs)),
+                None => (1, registry.credit_folio(span, done)),
             };
             doubtful |= is_doubtful;
             done += folios;
@@ -164,7 +164,7 @@ impl Registry {
             &first,
             refs,
             span.len() - from,
-            |n| gup::pins(span.folio(from + n).pfn) <= refs,
+            |n| span.pins(from + n) <= refs,
             &mut self.pool,
         );
         for n in from..from + folios {
@@ -176,7 +176,7 @@ impl Registry {
             if recorded == 0 {
                 return Some((1, false));
             }
-            let due = due(&first, recorded, refs);
+            let due = due(span.pins(from), recorded, refs);
             let taken = holding.take_off(&first, due, &mut self.pool);
             credited = (1, is_doubtful(due, taken, refs));
         }
@@ -187,16 +187,17 @@ impl Registry {
         Some(credited)
     }
 
-    /// Takes off the record what is due because `refs` references of a folio end. Returns whether a
-    /// check is needed.
-    fn credit_folio(&mut self, folio: &Folio, refs: u64) -> bool {
-        let recorded = self.recorded(folio);
+    /// Takes off the record what is due because the references of a span to its folio `n` end. Returns
+    /// whether a check is needed.
+    fn credit_folio(&mut self, span: &Span, n: u64) -> bool {
+        let folio = span.folio(n);
+        let recorded = self.recorded(&folio);
         if recorded.refs == 0 {
             return false;
         }
-        let due = due(folio, recorded.refs, refs);
-        let credited = self.credit(folio, due, &recorded, caller);
-        is_doubtful(due, credited, refs)
+        let due = due(span.pins(n), recorded.refs, span.refs);
+        let credited = self.credit(&folio, due, &recorded, caller);
+        is_doubtful(due, credited, span.refs)
     }
 
     /// Takes `due` references of a folio off the record, and returns how many it could. `caller` is
@@ -268,9 +269,9 @@ impl Holding {
     }
 }
 
-/// Returns how many of the recorded references of a folio are due when `refs` end.
-fn due(folio: &Folio, recorded: u64, refs: u64) -> u64 {
-    let left = gup::pins(folio.pfn).saturating_sub(refs);
+/// Returns how many of the recorded references of a folio with `pins` pins are due when `refs` end.
+fn due(pins: u64, recorded: u64, refs: u64) -> u64 {
+    let left = pins.saturating_sub(refs);
     recorded.saturating_sub(left)
 }
 

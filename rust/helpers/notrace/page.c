@@ -45,6 +45,12 @@ unsigned long pinfs_helper_pfn_pins(unsigned long pfn)
 	return max(refs + GUP_PIN_COUNTING_BIAS / 2, 0) / GUP_PIN_COUNTING_BIAS;
 }
 
+/* The same for any number: a frame without a struct page, as its device is gone, has no pins. */
+unsigned long pinfs_helper_any_pfn_pins(unsigned long pfn)
+{
+	return pfn_valid(pfn) ? pinfs_helper_pfn_pins(pfn) : 0;
+}
+
 unsigned long pinfs_helper_pages_left_in_folio(struct page *page)
 {
 	struct folio *folio = page_folio(page);

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::rust::{
     bindings,
+    safe,
     vfs::{
         dentry::Dentry,
         errno::euclean,
@@ -84,7 +85,7 @@ struct Link(NonNull<c_char>);
 
 impl Link {
     fn new(target: &[u8]) -> Result<Self> {
-        // SAFETY: The slice is valid.
+        // SAFETY: The slice is as long as said, and copied.
         let link = unsafe {
             bindings::kmemdup_nul(
                 target.as_ptr().cast::<c_char>(),
@@ -104,7 +105,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant.
+        // SAFETY: By the type's invariant the memory is from `kmalloc()`, and nobody else's.
         unsafe { bindings::kfree(self.0.as_ptr().cast::<c_void>()) };
     }
 }
@@ -129,61 +130,49 @@ impl<F: FileSystem> Deref for New<F> {
 impl<F: FileSystem> New<F> {
     fn init(&mut self, params: Params<'_, F>) -> Result {
         let inode = self.as_ptr();
-        // SAFETY: The inode is in state `I_NEW` and ours alone, by the type's invariant.
+        let size = i64::try_from(params.size).map_err(|_| EOVERFLOW)?;
+        safe::pinfs_helper_i_size_write(self, size);
+        safe::pinfs_helper_set_iversion(self, params.version);
+        super::apply_flags(self, params.flags);
+        safe::pinfs_helper_inode_set_atime(self, params.times.atime.to_c());
+        safe::pinfs_helper_inode_set_mtime(self, params.times.mtime.to_c());
+        safe::inode_set_ctime_to_ts(self, params.times.ctime.to_c());
+        // SAFETY: The inode is in state `I_NEW`, by the type's invariant, in which nobody but
+        // whoever creates it uses it. The tables are static. The link's string belongs to the inode
+        // from now on, and `free_inode` frees it.
         unsafe {
             (*inode).i_mode = params.mode;
             bindings::pinfs_helper_i_uid_write(inode, params.uid);
             bindings::pinfs_helper_i_gid_write(inode, params.gid);
             bindings::set_nlink(inode, params.nlink);
-            bindings::pinfs_helper_i_size_write(
-                inode,
-                i64::try_from(params.size).map_err(|_| EOVERFLOW)?,
-            );
             (*inode).i_blocks = params.sectors;
             (*inode).i_generation = params.generation;
-            bindings::pinfs_helper_set_iversion(inode, params.version);
-            super::apply_flags(inode, params.flags);
-            bindings::pinfs_helper_inode_set_atime(inode, params.times.atime.to_c());
-            bindings::pinfs_helper_inode_set_mtime(inode, params.times.mtime.to_c());
-            bindings::inode_set_ctime_to_ts(inode, params.times.ctime.to_c());
-        }
-        let (table, file_table) = match params.kind {
-            Kind::Regular(table, file) => {
-                // SAFETY: As above.
-                unsafe {
+            let table = match params.kind {
+                Kind::Regular(table, file) => {
                     (*inode).i_flags |= bindings::S_DAX;
                     (*(*inode).i_mapping).a_ops = file.address_space();
+                    (*inode).__bindgen_anon_3.i_fop = file.operations();
+                    table
                 }
-                (table, Some(file))
-            }
-            Kind::Directory(table, file) => (table, Some(file)),
-            Kind::Symlink(table, target) => {
-                let link = match self.1.take() {
-                    Some(link) => link,
-                    None => Link::new(target)?,
-                };
-                // SAFETY: As above. The string belongs to the inode, `free_inode` frees it.
-                unsafe { (*inode).__bindgen_anon_5.i_link = link.into_raw() };
-                (table, None)
-            }
-            Kind::Special(table) => {
-                // SAFETY: As above.
-                unsafe {
-                    bindings::init_special_inode(
-                        inode,
-                        params.mode,
-                        bindings::pinfs_helper_new_decode_dev(params.rdev),
-                    )
-                };
-                (table, None)
-            }
-        };
-        // SAFETY: As above; the tables are static.
-        unsafe {
+                Kind::Directory(table, file) => {
+                    (*inode).__bindgen_anon_3.i_fop = file.operations();
+                    table
+                }
+                Kind::Symlink(table, target) => {
+                    let link = match self.1.take() {
+                        Some(link) => link,
+                        None => Link::new(target)?,
+                    };
+                    (*inode).__bindgen_anon_5.i_link = link.into_raw();
+                    table
+                }
+                Kind::Special(table) => {
+                    let device = bindings::pinfs_helper_new_decode_dev(params.rdev);
+                    bindings::init_special_inode(inode, params.mode, device);
+                    table
+                }
+            };
             (*inode).i_op = table.0;
-            if let Some(file) = file_table {
-                (*inode).__bindgen_anon_3.i_fop = file.operations();
-            }
         }
         Ok(())
     }
@@ -193,10 +182,12 @@ impl<F: FileSystem> New<F> {
         self.init(params)?;
         self.1 = None;
         let me = ManuallyDrop::new(self);
-        // SAFETY: The inode is in state `I_NEW` by the type's invariant.
-        unsafe { bindings::unlock_new_inode(me.as_ptr()) };
-        // SAFETY: `me` is not dropped, so the reference is moved out once.
-        Ok(unsafe { core::ptr::read(&me.0) })
+        // SAFETY: The inode is in state `I_NEW` by the type's invariant. `me` is not dropped, so
+        // the reference is moved out once.
+        unsafe {
+            bindings::unlock_new_inode(me.as_ptr());
+            Ok(core::ptr::read(&me.0))
+        }
     }
 
     /// Fills in an inode that was just created under the name `dentry`, lets others use it and
@@ -209,7 +200,7 @@ impl<F: FileSystem> New<F> {
     /// the [`Draft`] was made.
     pub(crate) fn publish_as(mut self, dentry: Negative<'_>, params: Params<'_, F>) -> Result {
         self.init(params).inspect_err(|_| {
-            // SAFETY: The dentry is valid.
+            // SAFETY: The dentry is referenced, and its parent locked, by the type's invariant.
             unsafe { bindings::d_drop(dentry.0.as_ptr()) };
         })?;
         self.1 = None;
@@ -264,17 +255,17 @@ pub(crate) enum Found<F: FileSystem> {
 ///
 /// `ENOMEM`; `EIO` for an inode that could not be read before and is still in use.
 pub(crate) fn get<F: FileSystem>(sb: &SuperBlock<F>, ino: u64) -> Result<Found<F>> {
-    // SAFETY: The superblock is valid and of `F`.
-    let inode = NonNull::new(unsafe { bindings::iget_locked(sb.as_ptr(), ino) }).ok_or(ENOMEM)?;
-    // SAFETY: `iget_locked` returns an owned reference.
-    let inode: ARef<FsInode<F>> = unsafe { ARef::from_raw(inode.cast()) };
-    // SAFETY: The inode is valid.
-    if unsafe { bindings::pinfs_helper_inode_is_new(inode.as_ptr()) } {
+    // SAFETY: The superblock is active and of `F`, by its type, and so is the inode. `iget_locked`
+    // returns an owned reference.
+    let inode: ARef<FsInode<F>> = unsafe {
+        let inode = NonNull::new(bindings::iget_locked(sb.as_ptr(), ino)).ok_or(ENOMEM)?;
+        ARef::from_raw(inode.cast())
+    };
+    if safe::pinfs_helper_inode_is_new(&inode) {
         // INVARIANT: In state `I_NEW`.
         return Ok(Found::New(New(inode, None)));
     }
-    // SAFETY: The inode is valid.
-    if unsafe { bindings::is_bad_inode(inode.as_ptr()) } {
+    if safe::is_bad_inode(&inode) {
         return Err(EIO);
     }
     Ok(Found::Cached(inode))
@@ -307,7 +298,8 @@ impl Unnamed<'_> {
     ///
     /// `file` must be as in the VFS's call of `tmpfile`, which the value must not outlive.
     pub(super) unsafe fn from_raw(file: *mut bindings::file) -> Self {
-        // SAFETY: By this function's requirements, which give the invariant, too.
+        // SAFETY: The VFS calls `tmpfile` with a file.
+        // INVARIANT: By this function's requirements.
         Self(unsafe { NonNull::new_unchecked(file) }, PhantomData)
     }
 }
@@ -372,7 +364,7 @@ impl<F: FileSystem> Draft<F> {
         target: &[u8],
     ) -> Result<Self> {
         let link = Link::new(target)?;
-        // SAFETY: By this function's requirements.
+        // SAFETY: This function's requirements are those of `new`.
         let mut draft = unsafe { Self::new(idmap, dir, dentry, mode)? };
         draft.1 = Some(link);
         Ok(draft)

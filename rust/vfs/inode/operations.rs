@@ -82,7 +82,7 @@ impl Attributes<'_> {
     ///
     /// `EPERM`, `EFBIG`, `ETXTBSY` (swap file) …, as `setattr_prepare()`.
     pub(crate) fn prepare(&mut self) -> Result {
-        // SAFETY: All pointers come from the VFS's call of `setattr`.
+        // SAFETY: All pointers are from the VFS's call of `setattr`, during which the value lives.
         to_result(unsafe {
             bindings::setattr_prepare(self.idmap, self.dentry.as_ptr(), self.iattr)
         })
@@ -251,7 +251,8 @@ pub(crate) trait Operations: Sized + 'static {
     }
 
     /// Returns what an inode of the VFS does not hold, or nothing if that cannot be read any more;
-    /// everything else of statx comes from there (`generic_fillattr()`). No lock is held, or i_rwsem.
+    /// everything else of statx comes from there (`generic_fillattr()`). No lock is held, or
+    /// i_rwsem.
     fn details(_inode: &FsInode<Self::Fs>) -> Result<Option<Details>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -396,9 +397,9 @@ impl<T: Operations> Thunks<T> {
         ..Self::TABLE
     };
 
-    /// New times and a new count of changes, which are noted in memory and written with the inode: that
-    /// never waits, so a write with `IOCB_NOWAIT` may have them, too. `generic_update_time()` cannot
-    /// know, and would refuse a count to be increased.
+    /// New times and a new count of changes, which are noted in memory and written with the inode:
+    /// that never waits, so a write with `IOCB_NOWAIT` may have them, too. `generic_update_time()`
+    /// cannot know, and would refuse a count to be increased.
     ///
     /// # Safety
     ///
@@ -409,7 +410,7 @@ impl<T: Operations> Thunks<T> {
         flags: c_uint,
     ) -> c_int {
         let nowait = bindings::pinfs_iocb_nowait as c_uint;
-        // SAFETY: By this function's requirements.
+        // SAFETY: The inode is referenced, by this function's requirements.
         unsafe { bindings::generic_update_time(inode, what, flags & !nowait) }
     }
 
@@ -421,21 +422,20 @@ impl<T: Operations> Thunks<T> {
         dentry: *mut bindings::dentry,
         _flags: c_uint,
     ) -> *mut bindings::dentry {
-        // SAFETY: The directory is of `T::Fs` and referenced by the caller.
-        let dir = unsafe { FsInode::<T::Fs>::from_raw(dir) };
-        // SAFETY: The dentry is valid for the call.
-        let name = unsafe { Dentry::from_raw(dentry) }.name();
-        if name.len() > bindings::NAME_MAX as usize {
-            return enametoolong().to_ptr();
-        }
-        match T::lookup(dir, name) {
-            // SAFETY: The dentry is unhashed; the reference to the inode is handed over.
-            Ok(Some(inode)) => unsafe {
-                bindings::d_splice_alias(ARef::into_raw(inode).as_ref().as_ptr(), dentry)
-            },
-            // SAFETY: As above, for a name that does not exist.
-            Ok(None) => unsafe { bindings::d_splice_alias(core::ptr::null_mut(), dentry) },
-            Err(err) => err.to_ptr(),
+        // SAFETY: The VFS calls with a directory of `T::Fs` that it has referenced, and with a
+        // dentry below it that is not hashed yet, whose name does not change. The reference to the
+        // inode, if there is one by that name, is handed over.
+        unsafe {
+            let name = Dentry::from_raw(dentry).name();
+            if name.len() > bindings::NAME_MAX as usize {
+                return enametoolong().to_ptr();
+            }
+            let inode = match T::lookup(FsInode::from_raw(dir), name) {
+                Ok(Some(inode)) => ARef::into_raw(inode).as_ref().as_ptr(),
+                Ok(None) => core::ptr::null_mut(),
+                Err(err) => return err.to_ptr(),
+            };
+            bindings::d_splice_alias(inode, dentry)
         }
     }
 
@@ -470,7 +470,7 @@ impl<T: Operations> Thunks<T> {
         dentry: *mut bindings::dentry,
         mode: bindings::umode_t,
     ) -> *mut bindings::dentry {
-        // SAFETY: By this function's requirements.
+        // SAFETY: The VFS calls `mkdir` as it calls `create`, and the mode is a directory's.
         match unsafe { Self::make(idmap, dir, dentry, mode | bindings::S_IFDIR as u16, 0) } {
             Ok(()) => core::ptr::null_mut(),
             Err(err) => err.to_ptr(),
@@ -488,7 +488,8 @@ impl<T: Operations> Thunks<T> {
         dev: bindings::dev_t,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By this function's requirements.
+            // SAFETY: The VFS calls `mknod` as it calls `create`, with a mode that has the file's
+            // type.
             unsafe {
                 let rdev = bindings::pinfs_helper_new_encode_dev(dev);
                 Self::make(idmap, dir, dentry, mode, rdev)?
@@ -737,8 +738,8 @@ impl<T: Operations> Thunks<T> {
         })
     }
 
-    /// `FS_DAX_FL` is a flag as others are. It says what somebody wants; whether the pages of a file
-    /// are the device's own (`S_DAX`, `STATX_ATTR_DAX`) does not depend on it.
+    /// `FS_DAX_FL` is a flag as others are. It says what somebody wants; whether the pages of a
+    /// file are the device's own (`S_DAX`, `STATX_ATTR_DAX`) does not depend on it.
     ///
     /// # Safety
     ///
@@ -772,16 +773,16 @@ impl<T: Operations> Thunks<T> {
         len: u64,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The inode is of `T::Fs` and held by the caller.
-            let inode = unsafe { FsInode::<T::Fs>::from_raw(inode) };
-            let map = T::MAP
-                .filter(|_| inode.is_regular())
-                .ok_or_else(eopnotsupp)?;
-            let lock = SharedInodeLock::new(inode);
-            // SAFETY: The arguments are those of the VFS.
-            let ret =
-                unsafe { bindings::iomap_fiemap(inode.as_ptr(), info, start, len, map.as_ptr()) };
-            drop(lock);
+            // SAFETY: The VFS calls with an inode of `T::Fs` that it has referenced, for whose
+            // files the table is, and with a place for the answer.
+            let ret = unsafe {
+                let inode = FsInode::<T::Fs>::from_raw(inode);
+                let map = T::MAP
+                    .filter(|_| inode.is_regular())
+                    .ok_or_else(eopnotsupp)?;
+                let _lock = SharedInodeLock::new(inode);
+                bindings::iomap_fiemap(inode.as_ptr(), info, start, len, map.as_ptr())
+            };
             to_result(ret).map(|()| 0)
         })
     }
@@ -795,7 +796,8 @@ impl<T: Operations> compat::CreateFile for Thunks<T> {
         mode: bindings::umode_t,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By this function's requirements.
+            // SAFETY: The arguments are those of the VFS's call of `create`, by this function's
+            // requirements.
             unsafe { Self::make(idmap, dir, dentry, mode | bindings::S_IFREG as u16, 0)? };
             Ok(0)
         })

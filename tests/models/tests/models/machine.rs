@@ -69,7 +69,7 @@ pub(crate) struct Memory {
 /// What the module has hooked into the kernel.
 #[derive(Default)]
 pub(crate) struct Hooks {
-    pub(crate) longterm: Option<(fn() -> bool, fn(&mut Request<'_>) -> Result<usize>)>,
+    pub(crate) longterm: Option<(fn() -> bool, fn(&mut Request<'_>) -> Result)>,
     pub(crate) cloned: Option<(
         fn() -> bool,
         fn(FileId, FileId, &mut dyn FnMut() -> i32) -> i32,

@@ -189,8 +189,12 @@ fn pin_now(pages: Range<usize>) -> Result<Vec<usize>> {
     let mut frames = vec![None; pages.len()];
     let hook = machine().hooks.lock().unwrap().longterm;
     let (_, pin) = hook.filter(|(wanted, _)| wanted()).ok_or(EOPNOTSUPP)?;
-    let pinned = pin(&mut Request::new(pages.clone(), &mut frames))?;
-    must(pinned == pages.len(), "less is pinned than asked for");
+    let mut request = Request::new(pages.clone(), &mut frames);
+    pin(&mut request)?;
+    must(
+        request.kept() == pages.len(),
+        "less is pinned than asked for",
+    );
     Ok(frames.into_iter().flatten().collect())
 }
 

@@ -408,6 +408,10 @@ pub(crate) mod gup {
         pub(crate) fn folio(&self, _n: u64) -> Folio {
             self.folio
         }
+
+        pub(crate) fn pins(&self, _n: u64) -> u64 {
+            pins(self.folio.pfn)
+        }
     }
 
     pub(crate) fn find_functions() -> Result {
@@ -418,18 +422,25 @@ pub(crate) mod gup {
         machine().memory.lock().unwrap().frames[pfn as usize].refs
     }
 
-    pub(crate) fn clear_reserved(_pfn: u64, _count: u64) {}
-
     /// A call that pins pages of the file for long.
     pub(crate) struct Request<'a> {
         pages: Range<usize>,
         frames: &'a mut [Option<usize>],
+        kept: usize,
     }
 
     impl<'a> Request<'a> {
         /// For as many pages of the file as there is room for their frames.
         pub(crate) fn new(pages: Range<usize>, frames: &'a mut [Option<usize>]) -> Self {
-            Self { pages, frames }
+            Self {
+                pages,
+                frames,
+                kept: 0,
+            }
+        }
+
+        pub(crate) fn kept(&self) -> usize {
+            self.kept
         }
 
         pub(crate) fn count(&self) -> usize {
@@ -460,16 +471,49 @@ pub(crate) mod gup {
             Ok(segments)
         }
 
-        pub(crate) fn pin_ordinary(&mut self, _pages: Range<usize>) -> Result<usize> {
+        pub(crate) fn pin_ordinary(&mut self, _count: usize) -> Result<PinnedPages<'_>> {
             Err(EOPNOTSUPP)
         }
 
-        pub(crate) fn pin_dax(&mut self, pages: Range<usize>, _can_be_huge: bool) -> Result<usize> {
+        pub(crate) fn pin_dax(
+            &mut self,
+            count: usize,
+            _can_be_huge: bool,
+        ) -> Result<PinnedPages<'_>> {
             machine::might_sleep("pins");
-            for page in pages.clone() {
+            let first = self.kept;
+            for page in first..first + count {
                 self.frames[page] = Some(machine::get_page(self.pages.start + page));
             }
-            Ok(pages.len())
+            Ok(PinnedPages {
+                frames: &mut self.frames[first..first + count],
+                kept: &mut self.kept,
+            })
+        }
+
+        pub(crate) fn unpin(&mut self) {
+            unpin(&mut self.frames[..self.kept]);
+            self.kept = 0;
+        }
+    }
+
+    fn unpin(frames: &mut [Option<usize>]) {
+        for frame in frames {
+            if let Some(frame) = frame.take() {
+                machine::unpin_page(frame);
+            }
+        }
+    }
+
+    /// Pages that a request has pinned and does not keep yet.
+    pub(crate) struct PinnedPages<'a> {
+        frames: &'a mut [Option<usize>],
+        kept: &'a mut usize,
+    }
+
+    impl PinnedPages<'_> {
+        pub(crate) fn len(&self) -> usize {
+            self.frames.len()
         }
 
         pub(crate) fn folio(
@@ -492,18 +536,25 @@ pub(crate) mod gup {
                 .count()
         }
 
-        pub(crate) fn unpin(&mut self, pages: Range<usize>) {
-            for page in pages {
-                if let Some(frame) = self.frames[page].take() {
-                    machine::unpin_page(frame);
-                }
-            }
+        pub(crate) fn clear_reserved(&self, _row: Range<usize>) {}
+
+        pub(crate) fn keep(self) -> usize {
+            let pinned = self.frames.len();
+            *self.kept += pinned;
+            core::mem::forget(self);
+            pinned
+        }
+    }
+
+    impl Drop for PinnedPages<'_> {
+        fn drop(&mut self) {
+            unpin(self.frames);
         }
     }
 
     pub(crate) trait LongtermPins: 'static {
         fn wanted() -> bool;
-        fn pin(request: &mut Request<'_>) -> Result<usize>;
+        fn pin(request: &mut Request<'_>) -> Result;
     }
 
     pub(crate) struct Longterm<P>(PhantomData<P>);
@@ -665,14 +716,15 @@ pub(crate) mod dax {
             vfs::FileSystem, //
         }, //
     };
-    use std::ops::Range;
+    use std::{marker::PhantomData, ops::Range};
 
-    pub(crate) struct BusyPage {
+    pub(crate) struct BusyPage<'a> {
         index: usize,
         frame: usize,
+        _p: PhantomData<&'a ()>,
     }
 
-    impl BusyPage {
+    impl BusyPage<'_> {
         pub(crate) fn range<F: FileSystem>(&self, _lock: &LayoutLock<'_, F>) -> Range<u64> {
             (self.index as u64) << PAGE_SHIFT..(self.index as u64 + 1) << PAGE_SHIFT
         }
@@ -710,10 +762,10 @@ pub(crate) mod dax {
         machine().memory.lock().unwrap().wakes += 1;
     }
 
-    pub(crate) fn layout_busy_page_range<F: FileSystem>(
-        _lock: &LayoutLock<'_, F>,
+    pub(crate) fn layout_busy_page_range<'a, F: FileSystem>(
+        _lock: &LayoutLock<'a, F>,
         range: &Range<u64>,
-    ) -> Option<BusyPage> {
+    ) -> Option<BusyPage<'a>> {
         let mut memory = machine().memory.lock().unwrap();
         let pages = (range.start >> PAGE_SHIFT) as usize
             ..PAGES.min(range.end.div_ceil(1 << PAGE_SHIFT) as usize);
@@ -721,7 +773,11 @@ pub(crate) mod dax {
         pages
             .filter_map(|index| {
                 let frame = memory.blocks[index]?;
-                Some(BusyPage { index, frame })
+                Some(BusyPage {
+                    index,
+                    frame,
+                    _p: PhantomData,
+                })
             })
             .find(|page| memory.frames[page.frame].refs != 0)
     }
