@@ -35,10 +35,10 @@ use rust::{
 mod rust;
 
 #[forbid(unsafe_code)]
-mod features;
-#[forbid(unsafe_code)]
 #[expect(dead_code, unreachable_pub, reason = "a crate of its own for mkfs")]
-mod format;
+mod engine;
+#[forbid(unsafe_code)]
+mod features;
 #[forbid(unsafe_code)]
 mod fs;
 #[forbid(unsafe_code)]

@@ -17,7 +17,7 @@ use super::{
     xattr, //
 };
 use crate::{
-    format::{
+    engine::{
         self,
         dir,
         inode::Attributes as Owner,
@@ -137,8 +137,8 @@ fn remove(
         &mut Tx<'_, Session<'_>>,
         u64,
         Name<'_>,
-        format::Time,
-    ) -> format::Result<dir::Found>,
+        engine::Time,
+    ) -> engine::Result<dir::Found>,
 ) -> Result {
     let (parent, inode) = (dir.inode(), victim.inode());
     let name = name(dentry)?;
@@ -172,7 +172,7 @@ impl Operations for DirInode {
         };
         match found {
             Ok(found) => inode::named(sb, found.ino).map(Some),
-            Err(format::Error::NoEntry) => Ok(None),
+            Err(engine::Error::NoEntry) => Ok(None),
             Err(err) => Err(sb.report(err)),
         }
     }

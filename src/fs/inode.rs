@@ -11,9 +11,9 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    format::{
+    engine::{
         self,
-        file::Extent,
+        extents::Extent,
         inode::{
             settable,
             Stamp, //
@@ -217,7 +217,7 @@ impl<'a> MapLocks<'a> {
 }
 
 impl Time {
-    fn of_format(time: format::Time) -> Self {
+    fn of_format(time: engine::Time) -> Self {
         Time {
             sec: time.sec,
             nsec: time.nsec,
@@ -225,8 +225,8 @@ impl Time {
     }
 
     /// Returns the time as the engine wants it.
-    pub(super) fn to_format(self) -> format::Time {
-        format::Time {
+    pub(super) fn to_format(self) -> engine::Time {
+        engine::Time {
             sec: self.sec,
             nsec: self.nsec,
         }
@@ -346,8 +346,8 @@ pub(super) fn get(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs
 /// `EUCLEAN` if it is not, or is damaged; `ENOMEM`.
 pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs>>> {
     get(sb, ino).map_err(|err| {
-        if err.to_errno() == format::Error::Stale.errno() {
-            sb.report(format::Error::Corrupt("a name stands for no inode"))
+        if err.to_errno() == engine::Error::Stale.errno() {
+            sb.report(engine::Error::Corrupt("a name stands for no inode"))
         } else {
             err
         }
@@ -355,7 +355,7 @@ pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pin
 }
 
 /// Reads an inode from the device, and does nothing else.
-pub(super) fn on_disk(inode: &FsInode<Pinfs>) -> format::Result<format::Inode> {
+pub(super) fn on_disk(inode: &FsInode<Pinfs>) -> engine::Result<engine::Inode> {
     let map = inode.data().map.read();
     inode.super_block().data().volume(&map).inode(inode.ino())
 }
@@ -373,7 +373,7 @@ pub(super) fn read(new: New<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
     if Type::of_mode(disk.mode.get() as u16) == Type::Symlink {
         let len = usize::try_from(disk.size.get()).map_err(|_| EOVERFLOW)?;
         if len > symlink::MAX {
-            return Err(sb.report(format::Error::Corrupt("symbolic link is too long")));
+            return Err(sb.report(engine::Error::Corrupt("symbolic link is too long")));
         }
         target.resize(len, 0, GFP_KERNEL)?;
         let map = new.data().map.read();
@@ -388,7 +388,7 @@ pub(super) fn read(new: New<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
 }
 
 /// How a file on the device looks to the VFS.
-pub(super) fn params<'a>(disk: &format::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
+pub(super) fn params<'a>(disk: &engine::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
     let mode = disk.mode.get() as u16;
     let usage = Usage::of(disk);
     Params {
@@ -436,10 +436,10 @@ pub(super) struct Usage {
 
 impl Usage {
     /// Reads it from an inode of the device.
-    pub(super) fn of(disk: &format::Inode) -> Self {
+    pub(super) fn of(disk: &engine::Inode) -> Self {
         Self {
             size: disk.size.get(),
-            sectors: disk.blocks.get().saturating_mul(format::BLOCK_SIZE / 512),
+            sectors: disk.blocks.get().saturating_mul(engine::BLOCK_SIZE / 512),
         }
     }
 }
@@ -527,7 +527,7 @@ pub(super) fn evict(inode: &FsInode<Pinfs>) {
 /// for the next mount to go on after a crash. The inner error is about the inode.
 ///
 /// Nobody else has the inode: it is leaving memory, or on its way there.
-pub(super) fn free(inode: &FsInode<Pinfs>) -> Result<format::Result> {
+pub(super) fn free(inode: &FsInode<Pinfs>) -> Result<engine::Result> {
     let data = inode.super_block().data();
     let map = inode.data().map.write();
     loop {

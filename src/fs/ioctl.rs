@@ -7,7 +7,7 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    format::{
+    engine::{
         mount,
         superblock::LABEL_MAX, //
     },

@@ -11,7 +11,7 @@ extern crate std;
 
 #[path = "../../../src"]
 mod kernel_module {
-    pub mod format;
+    pub mod engine;
 }
 
 pub mod check;
@@ -22,4 +22,4 @@ pub mod memory;
 pub mod names;
 pub mod signatures;
 
-pub use kernel_module::format::*;
+pub use kernel_module::engine::*;

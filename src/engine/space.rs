@@ -235,7 +235,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
         run.ok_or(Error::NoSpace)
     }
 
-    /// Lets others have what was set aside ([`file::claim_extent`](super::file::claim_extent)) and is not
+    /// Lets others have what was set aside ([`extents::claim_extent`](super::extents::claim_extent)) and is not
     /// needed.
     pub fn give_back(&mut self, run: Run) {
         self.view().release(run);

@@ -85,7 +85,7 @@ pub mod bitmap;
 pub mod crc;
 pub mod dir;
 pub mod error;
-pub mod file;
+pub mod extents;
 pub mod inode;
 pub mod journal;
 pub mod medium;

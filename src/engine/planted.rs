@@ -87,7 +87,7 @@ const PLANTED: Option<Bug> = match option_env!("PINFS_PLANT") {
     Some(name) if name.is_empty() => None,
     Some(name) => match Bug::named(name) {
         Some(bug) => Some(bug),
-        None => panic!("PINFS_PLANT names no bug of src/format/planted.rs"),
+        None => panic!("PINFS_PLANT names no bug of src/engine/planted.rs"),
     },
 };
 

@@ -12,7 +12,7 @@ use super::{
         self,
         Found, //
     },
-    file::Extent,
+    extents::Extent,
     inode::{
         InodeHead,
         S_IFDIR,

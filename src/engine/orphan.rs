@@ -19,7 +19,7 @@ use core::ops::{
 
 use super::{
     dir,
-    file::{
+    extents::{
         self,
         Progress,
         MAX_BLOCKS, //
@@ -122,7 +122,7 @@ pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     }
     match inode.kind() {
         S_IFREG => {
-            if let Progress::More(_) = file::remove(tx, ino, 0, MAX_BLOCKS)? {
+            if let Progress::More(_) = extents::remove(tx, ino, 0, MAX_BLOCKS)? {
                 return Ok(false);
             }
         }
@@ -143,7 +143,7 @@ pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Does a part of what [`file::collapse`] has noted in an inode. What is noted may have come from a
+/// Does a part of what [`extents::collapse`] has noted in an inode. What is noted may have come from a
 /// damaged medium, and is dropped if it cannot be done.
 fn go_on_collapsing<M: Medium>(
     tx: &mut Tx<'_, M>,
@@ -152,9 +152,9 @@ fn go_on_collapsing<M: Medium>(
 ) -> Result {
     let blocks = tx.inode(ino)?.size.get() / BLOCK_SIZE;
     if start >= end || end > blocks {
-        return file::forget_collapse(tx, ino);
+        return extents::forget_collapse(tx, ino);
     }
-    file::collapse(tx, ino, start, end).map(drop)
+    extents::collapse(tx, ino, start, end).map(drop)
 }
 
 /// Removes a part of what a file has past its size, and with the last part takes it off the list.
@@ -172,7 +172,7 @@ pub fn trim<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     let from = inode.size.get().div_ceil(BLOCK_SIZE);
     let named = inode.nlink.get() != 0;
     if from < MAX_BLOCKS {
-        if let Progress::More(_) = file::remove(tx, ino, from, MAX_BLOCKS)? {
+        if let Progress::More(_) = extents::remove(tx, ino, from, MAX_BLOCKS)? {
             return Ok(false);
         }
     }
