@@ -36,6 +36,6 @@ use self::{
 };
 
 /// Turns an error of the engine into the errno that the user sees.
-fn errno(err: crate::engine::Error) -> Error {
+fn errno(err: crate::ondisk::Error) -> Error {
     Error::from_errno(err.errno())
 }

@@ -43,6 +43,9 @@ mod features;
 mod fs;
 #[forbid(unsafe_code)]
 mod layout;
+#[forbid(unsafe_code)]
+#[expect(dead_code, unreachable_pub, reason = "a crate of its own for mkfs")]
+mod ondisk;
 
 module! {
     type: Pinfs,

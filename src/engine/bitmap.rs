@@ -21,64 +21,36 @@ use zerocopy::{
 };
 
 use super::{
-    offset_of,
     planted::{
         planted,
         Bug, //
     },
-    space::{
+    run::{
         mask,
         Run, //
     },
-    Error,
-    Geometry,
     Medium,
-    Result,
     Volume,
-    CHUNK,
+    CHUNK, //
+};
+use crate::ondisk::{
+    bitmap::{
+        sum_offset,
+        Plane,
+        BITS,
+        LINE,
+        WORDS, //
+    },
+    Error,
+    Result,
     GROUP_BLOCKS, //
 };
 
-const BITS: u64 = u64::BITS as u64;
-
-/// Words of a group in one bitmap.
-const WORDS: usize = (GROUP_BLOCKS / BITS) as usize;
-
-/// Bytes of a group in one bitmap.
-const LINE: u64 = GROUP_BLOCKS / 8;
-
-/// One of the bitmaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plane {
-    /// Set: the block is in use.
-    Used,
-    /// Set: the block holds inodes.
-    Inodes,
-}
-
 impl Plane {
-    /// Where the line of `group` stands.
-    fn line(self, geometry: &Geometry, group: u64) -> u64 {
-        let start = match self {
-            Plane::Used => geometry.bitmap_start,
-            Plane::Inodes => geometry.inode_bitmap_start,
-        };
-        offset_of(start) + group * LINE
-    }
-
     /// The checksum of a line of `group`.
     fn crc<M: Medium>(self, volume: &Volume<M>, group: u64, line: &[u8]) -> u32 {
         let seed = volume.crc_start(self.line(volume.geometry(), group));
         volume.medium().crc32c(seed, line)
-    }
-
-    /// The word of checksums with this bitmap's half replaced.
-    fn half(self, word: u64, crc: u32) -> u64 {
-        let low = u64::from(u32::MAX);
-        match self {
-            Plane::Used => word & !low | u64::from(crc),
-            Plane::Inodes => word & low | u64::from(crc) << 32,
-        }
     }
 }
 
@@ -125,11 +97,6 @@ impl Bits {
             word.set(if set { old | bits } else { old & !bits });
         }
     }
-}
-
-/// Where the checksums of a group stand.
-fn sum_offset(geometry: &Geometry, group: u64) -> u64 {
-    offset_of(geometry.sums_start) + group * 8
 }
 
 /// The groups that `run` covers as a whole.

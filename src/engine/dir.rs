@@ -12,164 +12,48 @@
 //! Locks: the inode lock of the directory, shared for [`lookup`] and [`read`], exclusive for the
 //! rest.
 
-use core::ops::{
-    Deref,
-    Range, //
-};
+use core::ops::Range;
 
 use zerocopy::{
     little_endian::{
         U16,
         U64, //
     },
-    FromBytes,
     FromZeros,
     IntoBytes, //
 };
-use zerocopy_derive::{
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned, //
-};
 
 use super::{
-    inode::S_IFMT,
-    journal::LINE,
-    name::{
-        hash,
-        HASH_BITS,
-        NAME_MAX, //
+    tree,
+    Medium,
+    Tx,
+    Volume, //
+};
+use crate::ondisk::{
+    header::Object,
+    leaf::{
+        base,
+        first_cookie,
+        kind_of,
+        same_hash,
+        Found,
+        Leaf,
+        LeafHead,
+        NameHead,
+        BAD_SLOT,
+        COOKIE_MAX,
+        FIRST,
+        NAME_HEAD, //
     },
+    name::NAME_MAX,
+    node::Entry,
     offset_of,
-    space::mask,
-    tree::{
-        self,
-        Entry, //
-    },
-    volume::{
-        Object,
-        Seal, //
-    },
     Error,
     Geometry,
     Inode,
-    Medium,
     Name,
-    Result,
-    Tx,
-    Volume,
-    BLOCK_SIZE, //
+    Result, //
 };
-
-/// Bits of a cookie that tell names of equal hash apart.
-const SERIAL_BITS: u32 = 7;
-
-/// The largest cookie: cookies are positive signed 64-bit numbers.
-const COOKIE_MAX: u64 = i64::MAX as u64;
-
-/// Bytes of a leaf for names and slots.
-const BODY: usize = BLOCK_SIZE as usize - size_of::<LeafHead>();
-
-/// The position for [`read`] of the first name; the ones below are for `.` and `..`.
-pub const FIRST: u64 = 2;
-
-/// The start of a leaf.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct LeafHead {
-    seal: Seal,
-    /// The directory.
-    pub owner: U64,
-    count: U16,
-    /// Bytes of the body up to the end of the last name.
-    end: U16,
-    /// Bytes among them that removed names have left.
-    dead: U16,
-    /// Zero.
-    pub reserved: [u8; 10],
-}
-
-impl LeafHead {
-    /// The number of names, if this is a leaf of `owner`.
-    pub(super) fn count(&self, owner: u64) -> Result<usize> {
-        if self.owner.get() != owner {
-            return Err(Error::Corrupt("directory leaf belongs to another inode"));
-        }
-        if !self.sane() {
-            return Err(Error::Corrupt(Leaf::DAMAGED));
-        }
-        Ok(usize::from(self.count.get()))
-    }
-
-    fn sane(&self) -> bool {
-        let count = usize::from(self.count.get());
-        let end = usize::from(self.end.get());
-        end + 2 * count <= BODY && self.dead.get() <= self.end.get()
-    }
-}
-
-/// A leaf.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct Leaf {
-    /// Its start.
-    pub head: LeafHead,
-    body: [u8; BODY],
-}
-
-const _: () = assert!(size_of::<Leaf>() == BLOCK_SIZE as usize);
-
-impl Object for Leaf {
-    const MAGIC: u32 = u32::from_le_bytes(*b"pDir");
-    const DAMAGED: &'static str = "directory leaf is damaged";
-
-    fn sane(&self) -> bool {
-        self.head.sane()
-    }
-}
-
-/// A name in a leaf; its bytes follow.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct NameHead {
-    cookie: U64,
-    ino: U64,
-    /// The bits of the mode under `S_IFMT`, shifted to the right as in `DT_*`.
-    kind: u8,
-    len: u8,
-}
-
-const NAME_HEAD: usize = size_of::<NameHead>();
-
-/// More names than fit into a leaf.
-const MAX_NAMES: usize = BODY / (NAME_HEAD + 2);
-
-impl NameHead {
-    fn size(&self) -> usize {
-        NAME_HEAD + usize::from(self.len)
-    }
-
-    fn found(&self) -> Found {
-        Found {
-            ino: self.ino.get(),
-            kind: self.kind,
-            cookie: self.cookie.get(),
-        }
-    }
-}
-
-/// A directory entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The inode it names.
-    pub ino: u64,
-    /// File type, as in `DT_*` of readdir.
-    pub kind: u8,
-    /// Its position for [`read`]; never changes while the entry exists.
-    pub cookie: u64,
-}
 
 /// Where in the tree an entry stands.
 struct Place {
@@ -181,379 +65,7 @@ struct Place {
     found: Found,
 }
 
-/// A leaf that is being changed, with a note of the lines in which it is.
-pub(super) struct LeafEdit<'t> {
-    leaf: &'t mut Leaf,
-    lines: &'t mut U64,
-}
-
-impl Deref for LeafEdit<'_> {
-    type Target = Leaf;
-
-    fn deref(&self) -> &Leaf {
-        self.leaf
-    }
-}
-
-impl<'t> LeafEdit<'t> {
-    /// A change of `leaf` that is noted in `lines`.
-    pub(super) fn new(leaf: &'t mut Leaf, lines: &'t mut U64) -> Self {
-        LeafEdit { leaf, lines }
-    }
-
-    /// Notes that bytes of the body change.
-    fn touch(&mut self, body: Range<usize>) {
-        let first = (size_of::<LeafHead>() + body.start) / LINE;
-        let end = (size_of::<LeafHead>() + body.end).div_ceil(LINE);
-        self.lines
-            .set(self.lines.get() | mask(0, first as u64..end as u64));
-    }
-
-    /// [`Leaf::insert`], noted.
-    fn insert(&mut self, index: usize, head: NameHead, name: Name<'_>) -> Result {
-        let at = usize::from(self.head.end.get());
-        if self.gap() < head.size() + 2 {
-            // All names are moved.
-            self.touch(0..BODY);
-        }
-        self.touch(at..at + head.size());
-        // All slots from this one on, and one more.
-        self.touch(Leaf::slot_range(self.len())?.start..Leaf::slot_range(index)?.end);
-        self.leaf.insert(index, head, name)
-    }
-
-    /// [`Leaf::remove`], noted.
-    fn remove(&mut self, index: usize) -> Result {
-        self.touch(Leaf::slot_range(self.len())?.end..Leaf::slot_range(index)?.end);
-        self.leaf.remove(index)
-    }
-
-    /// Changes the head of the name at `at` of the body.
-    fn set_head(&mut self, at: usize, head: &NameHead) -> Result {
-        self.touch(at..at + NAME_HEAD);
-        let bytes = self.leaf.body.get_mut(at..at + NAME_HEAD);
-        bytes.ok_or(BAD_SLOT)?.copy_from_slice(head.as_bytes());
-        Ok(())
-    }
-}
-
-/// Sorts a few hundred numbers: Shell's sort, which is small. The library's is made for more.
-fn sort(numbers: &mut [u32]) {
-    for gap in [57, 23, 10, 4, 1] {
-        for start in gap..numbers.len() {
-            let mut at = start;
-            while at >= gap && numbers.get(at - gap) > numbers.get(at) {
-                numbers.swap(at - gap, at);
-                at -= gap;
-            }
-        }
-    }
-}
-
-/// The file type of a mode as readdir gives it.
-pub fn kind_of(mode: u32) -> u8 {
-    ((mode & S_IFMT) >> 12) as u8
-}
-
-/// The lowest cookie that a name can have.
-pub fn first_cookie(geometry: &Geometry, name: Name<'_>) -> u64 {
-    const { assert!(HASH_BITS + SERIAL_BITS == 63) };
-    let hash = hash(geometry.hash_key, name);
-    // Hash 0 would reach into the positions of `.` and `..`.
-    core::cmp::max(hash, 1) << SERIAL_BITS
-}
-
-/// The lowest cookie with the same hash.
-pub fn base(cookie: u64) -> u64 {
-    cookie >> SERIAL_BITS << SERIAL_BITS
-}
-
-/// Whether two cookies stand for names of equal hash.
-pub fn same_hash(a: u64, b: u64) -> bool {
-    base(a) == base(b)
-}
-
 const DISORDER: Error = Error::Corrupt("directory entries out of order");
-const BAD_SLOT: Error = Error::Corrupt("directory leaf has a bad slot");
-
-impl Leaf {
-    /// The range of `len` body bytes from `at`, if there is one.
-    pub(super) fn check_range(at: usize, len: usize) -> Result<Range<usize>> {
-        match at.checked_add(len) {
-            Some(end) if end <= BODY => Ok(at..end),
-            _ => Err(BAD_SLOT),
-        }
-    }
-
-    /// Takes bytes, whatever is in them, for a place to copy leaves to. `None` if they are too few or
-    /// too many.
-    pub fn in_bytes(bytes: &mut [u8]) -> Option<&mut Self> {
-        Self::mut_from_bytes(bytes).ok()
-    }
-
-    /// Names in it.
-    pub fn len(&self) -> usize {
-        usize::from(self.head.count.get())
-    }
-
-    /// The name of slot `index`.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if the slot does not point to a name.
-    pub fn name(&self, index: usize) -> Result<(Found, &[u8])> {
-        let at = self.slot(index)?;
-        let head = self.name_head(at)?;
-        let bytes = self.body.get(at + NAME_HEAD..at + head.size());
-        Ok((head.found(), bytes.ok_or(BAD_SLOT)?))
-    }
-
-    /// Adds a name behind the others, or returns false if there is no room.
-    pub fn append(&mut self, found: &Found, name: Name<'_>) -> Result<bool> {
-        let head = NameHead {
-            cookie: U64::new(found.cookie),
-            ino: U64::new(found.ino),
-            kind: found.kind,
-            len: name.bytes().len() as u8,
-        };
-        if !self.has_room(head.size()) {
-            return Ok(false);
-        }
-        self.insert(self.len(), head, name)?;
-        Ok(true)
-    }
-
-    /// Bytes of the body that names and their slots take, if they are where they say.
-    pub fn live_bytes(&self) -> Result<usize> {
-        (0..self.len()).try_fold(0, |sum, index| {
-            Ok(sum + self.name_head(self.slot(index)?)?.size())
-        })
-    }
-
-    /// Bytes of names, by the counts in its start.
-    pub fn counted_bytes(&self) -> usize {
-        usize::from(self.head.end.get()).saturating_sub(usize::from(self.head.dead.get()))
-    }
-
-    /// Where slot `index` stands, for indices below what fits into a body.
-    fn slot_range(index: usize) -> Result<Range<usize>> {
-        let at = BODY.checked_sub(2 * (index + 1)).ok_or(BAD_SLOT)?;
-        Ok(at..at + 2)
-    }
-
-    fn slot(&self, index: usize) -> Result<usize> {
-        let bytes = self.body.get(Self::slot_range(index)?).ok_or(BAD_SLOT)?;
-        let slot = U16::read_from_bytes(bytes).map_err(|_| BAD_SLOT)?;
-        Ok(usize::from(slot.get()))
-    }
-
-    fn set_slot(&mut self, index: usize, at: usize) -> Result {
-        let bytes = self.body.get_mut(Self::slot_range(index)?);
-        let slot = U16::new(at as u16);
-        bytes.ok_or(BAD_SLOT)?.copy_from_slice(slot.as_bytes());
-        Ok(())
-    }
-
-    fn name_head(&self, at: usize) -> Result<NameHead> {
-        let bytes = self.body.get(at..).ok_or(BAD_SLOT)?;
-        let (head, _) = NameHead::read_from_prefix(bytes).map_err(|_| BAD_SLOT)?;
-        if at + head.size() > usize::from(self.head.end.get()) {
-            return Err(BAD_SLOT);
-        }
-        Ok(head)
-    }
-
-    /// The first slot whose cookie is not below `cookie`.
-    fn search(&self, cookie: u64) -> Result<usize> {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.head_of(middle)?.1.cookie.get() < cookie {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
-    }
-
-    /// The place and the head of the name of slot `index`.
-    fn head_of(&self, index: usize) -> Result<(usize, NameHead)> {
-        let at = self.slot(index)?;
-        Ok((at, self.name_head(at)?))
-    }
-
-    fn is_name(&self, at: usize, head: &NameHead, name: Name<'_>) -> bool {
-        self.body.get(at + NAME_HEAD..at + head.size()) == Some(name.bytes())
-    }
-
-    /// The slot, the place and the head of a name whose lowest cookie is `first`.
-    fn find(&self, first: u64, name: Name<'_>) -> Result<(usize, usize, NameHead)> {
-        for index in self.search(first)?..self.len() {
-            let (at, head) = self.head_of(index)?;
-            if !same_hash(head.cookie.get(), first) {
-                break;
-            }
-            if self.is_name(at, &head, name) {
-                return Ok((index, at, head));
-            }
-        }
-        Err(Error::NoEntry)
-    }
-
-    /// The slot and the cookie for a new name: the lowest cookie of its hash, from `first` on, that
-    /// is not taken.
-    fn vacancy(&self, first: u64, name: Name<'_>) -> Result<(usize, u64)> {
-        let start = self.search(first)?;
-        let mut end = start;
-        let mut vacant = None;
-        let mut next = first;
-        for index in start..self.len() {
-            let (at, head) = self.head_of(index)?;
-            let cookie = head.cookie.get();
-            if !same_hash(cookie, first) {
-                break;
-            }
-            if self.is_name(at, &head, name) {
-                return Err(Error::Exists);
-            }
-            if cookie != next {
-                vacant = vacant.or(Some((index, next)));
-            }
-            next = cookie + 1;
-            end = index + 1;
-        }
-        match vacant {
-            Some(vacant) => Ok(vacant),
-            None if same_hash(next, first) => Ok((end, next)),
-            None => Err(Error::NoSpace),
-        }
-    }
-
-    /// Bytes between the names and the slots.
-    fn gap(&self) -> usize {
-        BODY - usize::from(self.head.end.get()) - 2 * self.len()
-    }
-
-    /// Whether a name of `size` bytes, head included, would fit after [`Leaf::compact`].
-    fn has_room(&self, size: usize) -> bool {
-        self.gap() + usize::from(self.head.dead.get()) >= size + 2
-    }
-
-    /// Adds a name as slot `index`; the room must be there.
-    fn insert(&mut self, index: usize, head: NameHead, name: Name<'_>) -> Result {
-        if self.gap() < head.size() + 2 {
-            self.compact()?;
-        }
-        let at = usize::from(self.head.end.get());
-        let end = at + head.size();
-        if self.gap() < head.size() + 2 || index > self.len() {
-            return Err(BAD_SLOT);
-        }
-        let bytes = self.body.get_mut(at..end).ok_or(BAD_SLOT)?;
-        let (to_head, to_name) = bytes.split_at_mut(NAME_HEAD);
-        to_head.copy_from_slice(head.as_bytes());
-        to_name.copy_from_slice(name.bytes());
-        for i in (index..self.len()).rev() {
-            let moved = self.slot(i)?;
-            self.set_slot(i + 1, moved)?;
-        }
-        self.set_slot(index, at)?;
-        self.head.count.set(self.head.count.get() + 1);
-        self.head.end.set(end as u16);
-        Ok(())
-    }
-
-    /// Removes the name of slot `index`.
-    fn remove(&mut self, index: usize) -> Result {
-        let at = self.slot(index)?;
-        let size = self.name_head(at)?.size();
-        for i in index + 1..self.len() {
-            let moved = self.slot(i)?;
-            self.set_slot(i - 1, moved)?;
-        }
-        self.head.count.set(self.head.count.get() - 1);
-        let end = usize::from(self.head.end.get());
-        let dead = usize::from(self.head.dead.get());
-        if at + size == end && dead <= at {
-            self.head.end.set(at as u16);
-        } else if dead + size <= end {
-            self.head.dead.set((dead + size) as u16);
-        } else {
-            // Names that overlap; they cannot be ours.
-            return Err(BAD_SLOT);
-        }
-        Ok(())
-    }
-
-    /// Moves the names together, in the order of their places.
-    fn compact(&mut self) -> Result {
-        let mut places = [0u32; MAX_NAMES];
-        let places = places.get_mut(..self.len()).ok_or(BAD_SLOT)?;
-        for (index, place) in places.iter_mut().enumerate() {
-            *place = (self.slot(index)? << 16 | index) as u32;
-        }
-        sort(places);
-        let (mut from, mut to) = (0, 0);
-        for place in places {
-            let (at, index) = ((*place >> 16) as usize, (*place & 0xffff) as usize);
-            if at < from {
-                // Names that overlap; they cannot be ours.
-                return Err(BAD_SLOT);
-            }
-            let size = self.name_head(at)?.size();
-            if at != to {
-                self.body.copy_within(at..at + size, to);
-                self.set_slot(index, to)?;
-            }
-            from = at + size;
-            to += size;
-        }
-        self.head.end.set(to as u16);
-        self.head.dead.set(0);
-        Ok(())
-    }
-
-    /// Keeps the slots in `range` only.
-    fn keep(&mut self, range: Range<usize>) -> Result {
-        for (to, from) in range.clone().enumerate() {
-            let moved = self.slot(from)?;
-            self.set_slot(to, moved)?;
-        }
-        self.head.count.set(range.len() as u16);
-        self.compact()
-    }
-
-    /// Where to split: near the middle of the bytes, but not between names of equal hash. `None` if
-    /// there are no others.
-    fn middle(&self) -> Result<Option<usize>> {
-        let len = self.len();
-        let live = usize::from(self.head.end.get()) - usize::from(self.head.dead.get());
-        let mut middle = 0;
-        let mut bytes = 0;
-        while middle < len && bytes < live / 2 {
-            bytes += self.name_head(self.slot(middle)?)?.size();
-            middle += 1;
-        }
-        for distance in 0..len {
-            for index in [middle.checked_sub(distance), middle.checked_add(distance)] {
-                let Some(index) = index.filter(|index| (1..len).contains(index)) else {
-                    continue;
-                };
-                let left = self.name_head(self.slot(index - 1)?)?.cookie.get();
-                let right = self.name_head(self.slot(index)?)?.cookie.get();
-                if !same_hash(left, right) {
-                    return Ok(Some(index));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// The lowest cookie that a name with the hash of slot `index` can have.
-    fn base(&self, index: usize) -> Result<u64> {
-        Ok(base(self.name_head(self.slot(index)?)?.cookie.get()))
-    }
-}
 
 impl<M: Medium> Volume<M> {
     /// Checks that `block` is a leaf of directory `owner` and returns the number of its names.

@@ -37,24 +37,10 @@ use zerocopy::{
     FromBytes,
     IntoBytes, //
 };
-use zerocopy_derive::{
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned, //
-};
 
 use super::{
-    bitmap::{
-        self,
-        Plane, //
-    },
-    mount::{
-        self,
-        STATUS, //
-    },
-    offset_of,
+    bitmap,
+    mount,
     persist::{
         Durable,
         Flushed,
@@ -67,17 +53,34 @@ use super::{
         planted,
         Bug, //
     },
-    space::Run,
-    superblock::JOURNAL_BLOCKS,
-    Error,
-    Geometry,
+    run::Run,
     Medium,
-    Result,
     Space,
     Tx,
     Volume,
-    BLOCK_SIZE,
     CHUNK, //
+};
+use crate::ondisk::{
+    offset_of,
+    record::{
+        allowed,
+        bitmap_change,
+        capacity,
+        EntryHead,
+        Header,
+        Sums,
+        BLOCKS_MIN,
+        BLOCKS_USED,
+        BYTES,
+        ENTRY,
+        HEADER,
+        INODES_GONE,
+        MAGIC,
+        PIECE,
+        SUMS, //
+    },
+    Error,
+    Result, //
 };
 
 /// Bytes of memory that a [`Writer`] needs beside those of the entries.
@@ -85,25 +88,6 @@ pub(super) const WRITER: u64 = HEADER + CHUNK as u64;
 
 /// Bytes of arena that suit every operation of the engine: copies of objects, and the record.
 pub const ARENA_BYTES: usize = 480 << 10;
-
-/// The fewest blocks of a journal that has room for every operation of the engine, whatever the trees
-/// look like. Every mkfs makes at least so many.
-pub const BLOCKS_MIN: u64 = JOURNAL_BLOCKS;
-
-const MAGIC: u32 = u32::from_le_bytes(*b"pJrn");
-
-/// Entry: bytes follow, for a place in the data area or for the status.
-const BYTES: u32 = 1;
-/// Entry: blocks are in use.
-pub(super) const BLOCKS_USED: u32 = 2;
-/// Entry: blocks are free.
-pub(super) const BLOCKS_FREE: u32 = 3;
-/// Entry: blocks hold inodes.
-pub(super) const INODES_HERE: u32 = 4;
-/// Entry: blocks do not hold inodes.
-pub(super) const INODES_GONE: u32 = 5;
-/// Entry: the checksums of a group in the bitmaps.
-const SUMS: u32 = 6;
 
 /// Bytes of an object that a change is noted for: a cache line. An object has [`u64::BITS`] lines at
 /// most.
@@ -115,42 +99,6 @@ const COMPARED: usize = CHUNK / LINE;
 /// Words that are logged though they did not change, because a new entry would cost as much.
 const GAP: usize = 2;
 
-/// The start of a record: one cache line.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Header {
-    magic: U32,
-    /// CRC-32C of the entries, then of what follows this field here.
-    crc: U32,
-    /// XXH64 of the entries, [`PIECE`] bytes at a time, then of what follows this field here. The
-    /// seed is the one of the CRC at first, then the XXH64 so far.
-    hash: U64,
-    sequence: U64,
-    /// Bytes of all entries.
-    len: U64,
-    reserved: [u8; 32],
-}
-
-/// Bytes of entries that are hashed at a time: the format's, not to be tuned.
-const PIECE: usize = 256;
-
-pub(super) const HEADER: u64 = size_of::<Header>() as u64;
-
-/// The start of an entry. Everything is a multiple of eight bytes.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct EntryHead {
-    kind: U32,
-    /// Of the data that follows, in bytes.
-    len: U32,
-    /// Byte offset, number of the first bit, or group.
-    start: U64,
-    /// How many bits, or the checksums.
-    bits: U64,
-}
-
-const ENTRY: u64 = size_of::<EntryHead>() as u64;
-
 /// The most bytes that the log entries for an object of `len` bytes can take. Two entries stand for
 /// words that are at least `GAP + 2` apart, which is as many bytes as the first of them takes.
 pub(super) const fn bound(len: u64) -> u64 {
@@ -161,22 +109,6 @@ pub(super) const fn bound(len: u64) -> u64 {
 /// The most bytes that the log entries for a run of bits can take: its own, and those for the
 /// checksums of the groups at its two ends.
 pub(super) const RUN_BOUND: u64 = 3 * ENTRY;
-
-/// Bytes that the entries of one record can take.
-pub(super) const fn capacity(geometry: &Geometry) -> u64 {
-    geometry.journal_blocks * BLOCK_SIZE - HEADER
-}
-
-/// What an entry of this kind does to which bitmap.
-pub(super) fn bitmap_change(kind: u32) -> Option<(Plane, bool)> {
-    match kind {
-        BLOCKS_USED => Some((Plane::Used, true)),
-        BLOCKS_FREE => Some((Plane::Used, false)),
-        INODES_HERE => Some((Plane::Inodes, true)),
-        INODES_GONE => Some((Plane::Inodes, false)),
-        _ => None,
-    }
-}
 
 /// What the journal of a mounted file system remembers.
 pub(super) struct State {
@@ -562,53 +494,17 @@ fn apply_bits<M: Medium>(volume: &Volume<M>, entry: &EntryHead) -> Result {
     }
 }
 
-/// The checksums of a record so far.
-struct Sums<'v, M: Medium> {
-    medium: &'v M,
-    crc: u32,
-    hash: u64,
-}
-
-impl<'v, M: Medium> Sums<'v, M> {
-    fn new(volume: &'v Volume<M>) -> Self {
-        let crc = volume.crc_start(offset_of(volume.geometry().journal_start));
-        Sums {
-            medium: volume.medium(),
-            crc,
-            hash: u64::from(crc),
-        }
-    }
-
-    /// Adds entries: [`PIECE`] bytes, or the rest of them.
-    fn add(&mut self, piece: &[u8]) {
-        self.crc = self.medium.crc32c(self.crc, piece);
-        self.hash = self.medium.xxh64(self.hash, piece);
-    }
-}
-
-impl Header {
-    /// Sets the checksums, given those of the entries.
-    fn seal<M: Medium>(&mut self, entries: Sums<'_, M>) {
-        let Sums { medium, crc, hash } = entries;
-        let behind_hash = self.as_bytes().get(16..).unwrap_or(&[]);
-        self.hash.set(medium.xxh64(hash, behind_hash));
-        let behind_crc = self.as_bytes().get(8..).unwrap_or(&[]);
-        self.crc.set(medium.crc32c(crc, behind_crc));
-    }
-
-    /// Whether the checksums are right, given those of the entries.
-    fn is_sealed<M: Medium>(&self, entries: Sums<'_, M>) -> bool {
-        let mut right = *self;
-        right.seal(entries);
-        self.crc == right.crc && self.hash == right.hash
-    }
+/// The checksums of a record that has no entries yet.
+fn sums<M: Medium>(volume: &Volume<M>) -> Sums<'_, M> {
+    let crc = volume.crc_start(offset_of(volume.geometry().journal_start));
+    Sums::new(volume.medium(), crc)
 }
 
 /// Gives a record in memory the checksums that belong to it.
 pub fn seal<M: Medium>(volume: &Volume<M>, record: &mut [u8]) -> Result {
     let (header, entries) = Header::mut_from_prefix(record).map_err(|_| Error::Invalid)?;
     let len = cmp::min(header.len.get(), entries.len() as u64);
-    let mut sums = Sums::new(volume);
+    let mut sums = sums(volume);
     let pieces = entries.get(..len as usize).unwrap_or(&[]).chunks(PIECE);
     pieces.for_each(|piece| sums.add(piece));
     header.seal(sums);
@@ -657,7 +553,7 @@ fn find<M: Medium>(volume: &Volume<M>) -> Result<Option<u64>> {
         return Ok(None);
     }
     let mut piece = [0u8; PIECE];
-    let mut sums = Sums::new(volume);
+    let mut sums = sums(volume);
     let mut done = 0;
     while done < len {
         let part = cmp::min(len - done, PIECE as u64);
@@ -689,16 +585,6 @@ fn find<M: Medium>(volume: &Volume<M>) -> Result<Option<u64>> {
             .ok_or(Error::Corrupt("journal entry for an impossible place"))
     })?;
     Ok(Some(len))
-}
-
-/// Whether the journal may store `len` bytes at `off`.
-fn allowed(geometry: &Geometry, off: u64, len: u64) -> bool {
-    let Some(end) = off.checked_add(len) else {
-        return false;
-    };
-    let status = off >= STATUS && end <= STATUS + BLOCK_SIZE;
-    let data = off >= offset_of(geometry.data_start) && end <= offset_of(geometry.data_end);
-    off % 8 == 0 && len % 8 == 0 && len > 0 && (status || data)
 }
 
 /// Whether [`recover`] would write, for a mount that must not.

@@ -4,11 +4,11 @@
 
 use core::cmp;
 
-use super::{
-    crc,
+use super::CHUNK;
+use crate::ondisk::{
+    crc::Checksum,
     Error,
-    Result,
-    CHUNK, //
+    Result, //
 };
 
 /// A range of persistent memory.
@@ -22,7 +22,7 @@ use super::{
 /// [`flush`]: Medium::flush
 /// [`fence`]: Medium::fence
 /// [`Error::Io`]: super::Error::Io
-pub trait Medium {
+pub trait Medium: Checksum {
     /// Bytes in the medium.
     fn size(&self) -> u64;
 
@@ -67,15 +67,6 @@ pub trait Medium {
 
     /// Waits until everything flushed before is durable.
     fn fence(&self);
-
-    /// Continues a CRC-32C over `data`: the plain polynomial step, without inversion before or
-    /// after, as the kernel's `crc32c()`. Here so that a medium can bring a faster one.
-    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
-        crc::update(crc, data)
-    }
-
-    /// The XXH64 of `data`, as the kernel's `xxh64()`.
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64;
 
     /// Whether `block` is known to be good, from [`Medium::set_verified`]. A mounted file system
     /// that remembers need not compute a checksum at each look at a block: like any file system
@@ -144,14 +135,6 @@ impl<M: Medium + ?Sized> Medium for &M {
         (**self).fence()
     }
 
-    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
-        (**self).crc32c(crc, data)
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        (**self).xxh64(seed, data)
-    }
-
     fn is_verified(&self, block: u64) -> bool {
         (**self).is_verified(block)
     }
@@ -170,5 +153,15 @@ impl<M: Medium + ?Sized> Medium for &M {
 
     fn is_mapped(&self, start: u64, len: u64) -> bool {
         (**self).is_mapped(start, len)
+    }
+}
+
+impl<M: Medium + ?Sized> Checksum for &M {
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        (**self).crc32c(crc, data)
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        (**self).xxh64(seed, data)
     }
 }

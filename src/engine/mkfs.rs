@@ -5,38 +5,39 @@
 use zerocopy::little_endian::U64;
 
 use super::{
-    bitmap::{
+    bitmap,
+    ialloc::{
         self,
-        Plane, //
+        Attributes, //
     },
-    inode::{
-        self,
-        Attributes,
-        S_IFDIR, //
-    },
-    mount::{
-        first_status,
-        STATUS, //
-    },
-    offset_of,
+    mount::first_status,
     planted::{
         planted,
         Bug, //
     },
-    space::Run,
+    run::Run,
+    Medium,
+    Volume, //
+};
+use crate::ondisk::{
+    bitmap::Plane,
+    inode::{
+        self,
+        S_IFDIR, //
+    },
+    inode_offset,
+    offset_of,
+    status::STATUS,
     superblock::{
         Superblock,
         LABEL_MAX,
         MAX_BLOCKS, //
     },
-    volume::inode_offset,
     Error,
     Geometry,
-    Medium,
     Refusal,
     Result,
     Time,
-    Volume,
     BLOCK_SIZE,
     INODE_SLOTS, //
 };
@@ -75,7 +76,7 @@ pub fn plan<M: Medium>(medium: &M, options: &Options) -> Result<(Superblock, Geo
     sb.created_sec.set(options.now.sec);
     sb.created_nsec.set(options.now.nsec);
     sb.crc.set(sb.checksum(medium));
-    match sb.validate(medium) {
+    match sb.validate(medium, medium.size()) {
         Ok(geometry) => Ok((sb, geometry)),
         Err(Refusal::Io) => Err(Error::Io),
         Err(_) => Err(Error::NoSpace),
@@ -127,7 +128,7 @@ pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
     for group in 0..geometry.groups() {
         bitmap::seal(&volume, group)?;
     }
-    volume.store(data, &mut inode::first_head())?;
+    volume.store(data, &mut ialloc::first_head())?;
     volume.store(
         inode_offset(geometry.root_ino),
         &mut root(&geometry, options),
@@ -149,7 +150,7 @@ fn root(geometry: &Geometry, options: &Options) -> inode::Inode {
         generation: 0,
         now: options.now,
     };
-    let mut root = inode::new(geometry.root_ino, &attr);
+    let mut root = ialloc::new(geometry.root_ino, &attr);
     root.nlink.set(2);
     root.parent.set(geometry.root_ino);
     root

@@ -7,18 +7,10 @@
 //! directory is not moved into itself or below.
 
 use super::{
-    dir::{
+    dir,
+    ialloc::{
         self,
-        Found, //
-    },
-    inode::{
-        self,
-        Attributes,
-        Stamp,
-        S_IFCHR,
-        S_IFDIR,
-        S_IFLNK,
-        S_IFMT, //
+        Attributes, //
     },
     orphan,
     planted::{
@@ -26,12 +18,26 @@ use super::{
         Bug, //
     },
     symlink,
-    Error,
     Medium,
+    Tx, //
+};
+use crate::ondisk::{
+    inode::{
+        self,
+        Stamp,
+        S_IFCHR,
+        S_IFDIR,
+        S_IFLNK,
+        S_IFMT, //
+    },
+    leaf::{
+        self,
+        Found, //
+    },
+    Error,
     Name,
     Result,
-    Time,
-    Tx, //
+    Time, //
 };
 
 /// What to do in [`rename`] if the new name exists.
@@ -52,7 +58,7 @@ pub fn create<M: Medium>(
     target: Option<&[u8]>,
 ) -> Result<u64> {
     tx.inode(parent)?.check_dir()?;
-    let ino = inode::alloc(tx, parent, attr)?;
+    let ino = ialloc::alloc(tx, parent, attr)?;
     let is_dir = attr.mode & S_IFMT == S_IFDIR;
     let new = tx.inode_mut(ino)?;
     new.nlink.set(1);
@@ -77,7 +83,7 @@ pub fn create_unnamed<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, attr: &Attributes
     if matches!(attr.mode & S_IFMT, S_IFDIR | S_IFLNK) {
         return Err(Error::Invalid);
     }
-    let ino = inode::alloc(tx, dir, attr)?;
+    let ino = ialloc::alloc(tx, dir, attr)?;
     orphan::add(tx, ino)?;
     Ok(ino)
 }
@@ -187,7 +193,7 @@ pub fn rename_whiteout<M: Medium>(
             rdev: 0,
             ..*attr
         };
-        let ino = inode::alloc(tx, from.0, &attr)?;
+        let ino = ialloc::alloc(tx, from.0, &attr)?;
         tx.inode_mut(ino)?.nlink.set(1);
         dir::replace(tx, from.0, from.1, ino, attr.mode)?;
         whiteout = Some(ino);
@@ -288,7 +294,7 @@ pub fn exchange<M: Medium>(
 /// The inode that a directory entry names.
 fn named<'t, M: Medium>(tx: &'t mut Tx<'_, M>, found: Found) -> Result<&'t inode::Inode> {
     match tx.inode(found.ino) {
-        Ok(inode) if dir::kind_of(inode.mode.get()) == found.kind => Ok(inode),
+        Ok(inode) if leaf::kind_of(inode.mode.get()) == found.kind => Ok(inode),
         Ok(_) | Err(Error::Stale) => Err(Error::Corrupt("directory entry names a wrong inode")),
         Err(error) => Err(error),
     }

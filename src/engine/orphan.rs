@@ -21,9 +21,21 @@ use super::{
     dir,
     extents::{
         self,
-        Progress,
-        MAX_BLOCKS, //
+        Progress, //
     },
+    ialloc,
+    mount,
+    symlink,
+    tx::Need,
+    xattr,
+    Journal,
+    Medium,
+    Space,
+    Tx,
+    Volume, //
+};
+use crate::ondisk::{
+    extent::MAX_BLOCKS,
     inode::{
         self,
         ORPHAN,
@@ -31,19 +43,10 @@ use super::{
         S_IFLNK,
         S_IFREG, //
     },
-    mount,
-    symlink,
-    tx::Need,
-    volume::inode_offset,
-    xattr,
+    inode_offset,
     Error,
     Inode,
-    Journal,
-    Medium,
     Result,
-    Space,
-    Tx,
-    Volume,
     BLOCK_SIZE, //
 };
 
@@ -139,7 +142,7 @@ pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     if tx.inode(ino)?.blocks.get() != 0 {
         return Err(Error::Corrupt("block count of an empty inode"));
     }
-    inode::free(tx, ino)?;
+    ialloc::free(tx, ino)?;
     Ok(true)
 }
 

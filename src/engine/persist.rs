@@ -20,9 +20,9 @@ use super::{
         planted,
         Bug, //
     },
-    Medium,
-    Result, //
+    Medium, //
 };
+use crate::ondisk::Result;
 
 /// New blocks that nothing refers to yet.
 pub enum Fresh {}

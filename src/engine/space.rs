@@ -28,22 +28,24 @@
 
 use core::{
     cmp,
-    ops::{
-        DerefMut,
-        Range, //
-    }, //
+    ops::DerefMut, //
 };
 
 use super::{
     bitmap::Bits,
-    Error,
+    run::{
+        mask,
+        Run, //
+    },
     Medium,
+    Volume, //
+};
+use crate::ondisk::{
+    bitmap::BITS,
+    Error,
     Result,
-    Volume,
     GROUP_BLOCKS, //
 };
-
-const BITS: u64 = u64::BITS as u64;
 
 /// Broken groups that are searched for a long enough run before one of half the length is taken.
 const TRIES: u32 = 8;
@@ -120,15 +122,6 @@ pub struct Request {
     pub max: u64,
     /// Whether to start on a 2 MiB boundary if there is a free group, and it is worth it.
     pub aligned: bool,
-}
-
-/// A run of blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// The first.
-    pub start: u64,
-    /// How many.
-    pub len: u64,
 }
 
 /// The bitmaps that share the memory.
@@ -721,30 +714,5 @@ impl SpaceMut<'_> {
             at += BITS - at % BITS;
         }
         cmp::min(at, end).saturating_sub(start)
-    }
-}
-
-/// The bits of word number `word` that stand for `range`.
-pub fn mask(word: u64, range: Range<u64>) -> u64 {
-    let base = word * BITS;
-    let below = |limit: u64| match limit.saturating_sub(base) {
-        0 => 0,
-        n if n >= BITS => !0,
-        n => (1 << n) - 1,
-    };
-    below(range.end) & !below(range.start)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mask;
-
-    #[test]
-    fn masks() {
-        assert_eq!(mask(0, 0..64), !0);
-        assert_eq!(mask(0, 3..5), 0b11000);
-        assert_eq!(mask(1, 3..5), 0);
-        assert_eq!(mask(1, 60..66), 0b11);
-        assert_eq!(mask(1, 70..200), !0 << 6);
     }
 }

@@ -2,64 +2,37 @@
 
 //! Symbolic links: a short target stands in the inode, a longer one in a block of its own.
 
-use zerocopy::{
-    little_endian::U64,
-    IntoBytes, //
-};
-use zerocopy_derive::{
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned, //
-};
+use zerocopy::IntoBytes;
 
 use super::{
+    tree,
+    Medium,
+    Tx,
+    Volume, //
+};
+use crate::ondisk::{
+    header::{
+        Object,
+        Seal, //
+    },
     inode::{
         INLINE_TARGET,
         S_IFLNK, //
     },
-    offset_of,
-    tree::{
-        self,
+    node::{
         Entry,
         Root, //
     },
-    volume::{
-        Object,
-        Seal, //
+    offset_of,
+    symlink::{
+        Target,
+        HEAD,
+        MAX, //
     },
     Error,
     Inode,
-    Medium,
-    Result,
-    Tx,
-    Volume,
-    BLOCK_SIZE, //
+    Result, //
 };
-
-/// Bytes in the longest target.
-pub const MAX: usize = BLOCK_SIZE as usize - HEAD;
-
-const HEAD: usize = 16;
-
-/// A block that holds a target; its length is the inode's size.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct Target {
-    seal: Seal,
-    /// The link.
-    pub owner: U64,
-    /// What it points to, and what stands behind that.
-    pub bytes: [u8; MAX],
-}
-
-const _: () = assert!(size_of::<Target>() == BLOCK_SIZE as usize);
-
-impl Object for Target {
-    const MAGIC: u32 = u32::from_le_bytes(*b"pLnk");
-    const DAMAGED: &'static str = "symbolic link is damaged";
-}
 
 /// Gives a new symbolic link its target.
 pub(super) fn set<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, target: &[u8]) -> Result {

@@ -28,24 +28,12 @@ use super::{
         self,
         Bits, //
     },
-    dir::{
-        Leaf,
-        LeafEdit, //
-    },
-    inode::{
-        Inode,
-        InodeHead, //
-    },
     journal::{
         self,
         State,
         LINE, //
     },
-    mount::{
-        Status,
-        STATUS, //
-    },
-    offset_of,
+    leaf::LeafEdit,
     persist::{
         Durable,
         Flushed,
@@ -55,28 +43,37 @@ use super::{
         planted,
         Bug, //
     },
+    run::Run,
     space::{
         Claim,
         Request,
-        Run,
         SpaceMut, //
     },
-    tree::{
+    volume::Reader,
+    Medium,
+    Volume, //
+};
+use crate::ondisk::{
+    header::Object,
+    inode::InodeHead,
+    inode_offset,
+    leaf::Leaf,
+    node::{
         Entry,
         Found,
         Node, //
     },
-    volume::{
-        inode_offset,
-        Object,
-        Reader, //
+    offset_of,
+    record,
+    status::{
+        Status,
+        STATUS, //
     },
     xattr,
     Error,
     Geometry,
-    Medium,
+    Inode,
     Result,
-    Volume,
     BLOCK_SIZE,
     INODE_SIZE,
     INODE_SLOTS, //
@@ -138,7 +135,7 @@ const _: () = {
     let tables = SLOTS * size_of::<Slot>() + CHANGES * size_of::<Change>();
     assert!(largest.blocks + SMALL <= SLOTS);
     assert!(largest.changes + SMALL_CHANGES <= CHANGES);
-    assert!(log_need(largest) <= journal::BLOCKS_MIN * BLOCK_SIZE - journal::HEADER);
+    assert!(log_need(largest) <= record::BLOCKS_MIN * BLOCK_SIZE - record::HEADER);
     assert!(arena_need(largest) <= (journal::ARENA_BYTES - MORE - tables) / 2);
 };
 
@@ -329,7 +326,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.need_change()?;
         let run = self.space.alloc(request, self.claim);
         let run = run.ok_or(Error::NoSpace)?;
-        self.change(journal::BLOCKS_USED, run)?;
+        self.change(record::BLOCKS_USED, run)?;
         self.check_unmapped(run)?;
         Ok(run)
     }
@@ -354,7 +351,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         if !self.space.all_used(run) {
             return Err(Error::Invalid);
         }
-        self.change(journal::BLOCKS_USED, run)
+        self.change(record::BLOCKS_USED, run)
     }
 
     /// Frees blocks. They can be allocated again after the commit.
@@ -363,7 +360,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             return Err(Error::Corrupt("freeing blocks that are free"));
         }
         self.check_unmapped(run)?;
-        self.change(journal::BLOCKS_FREE, run)?;
+        self.change(record::BLOCKS_FREE, run)?;
         self.forget(offset_of(run.start), run.len * BLOCK_SIZE);
         Ok(())
     }
@@ -392,7 +389,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.slots > SLOTS / 2
             || self.changes > CHANGES / 2
             || self.used > self.memory.objects.len() / 2
-            || self.log_bytes > journal::capacity(self.volume.geometry()) / 2
+            || self.log_bytes > record::capacity(self.volume.geometry()) / 2
     }
 
     /// Whether a step fits that needs so much. Every one does if the transaction is new.
@@ -400,7 +397,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.slots + need.blocks + SMALL <= SLOTS
             && self.changes + need.changes + SMALL_CHANGES <= CHANGES
             && self.used + arena_need(need) <= self.memory.objects.len()
-            && self.log_bytes + log_need(need) <= journal::capacity(self.volume.geometry())
+            && self.log_bytes + log_need(need) <= record::capacity(self.volume.geometry())
     }
 
     /// What was taken of the transaction so far; all objects count as large.
@@ -453,7 +450,7 @@ impl<'a, M: Medium> Tx<'a, M> {
 
     pub(super) fn mark_inode_block(&mut self, block: u64) -> Result {
         self.change(
-            journal::INODES_HERE,
+            record::INODES_HERE,
             Run {
                 start: block,
                 len: 1,
@@ -468,7 +465,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             start: block,
             len: 1,
         };
-        self.change(journal::INODES_GONE, run)?;
+        self.change(record::INODES_GONE, run)?;
         self.space.hint(block, false);
         self.free_blocks(run)
     }
@@ -478,7 +475,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.need_change()?;
         let start = self.space.alloc_meta(self.claim).ok_or(Error::NoSpace)?;
         let run = Run { start, len: 1 };
-        self.change(journal::BLOCKS_USED, run)?;
+        self.change(record::BLOCKS_USED, run)?;
         self.check_unmapped(run)?;
         Ok(start)
     }
@@ -571,7 +568,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         let log_bytes = self.log_bytes + journal::bound(len as u64);
         let slot = self.memory.slots.get_mut(self.slots).ok_or(Error::TxFull)?;
         if len > self.memory.objects.len() - self.used
-            || log_bytes > journal::capacity(self.volume.geometry())
+            || log_bytes > record::capacity(self.volume.geometry())
         {
             return Err(Error::TxFull);
         }
@@ -701,7 +698,7 @@ impl<'a, M: Medium> Tx<'a, M> {
 
     fn need_change(&self) -> Result {
         let log_bytes = self.log_bytes + journal::RUN_BOUND;
-        if self.changes < CHANGES && log_bytes <= journal::capacity(self.volume.geometry()) {
+        if self.changes < CHANGES && log_bytes <= record::capacity(self.volume.geometry()) {
             Ok(())
         } else {
             Err(Error::TxFull)
@@ -787,7 +784,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     /// Changes the bitmaps, for [`Bug::BitmapsEarly`].
     fn apply_changes(&self) -> Result {
         for change in self.changes() {
-            if let Some((plane, set)) = journal::bitmap_change(change.kind.get()) {
+            if let Some((plane, set)) = record::bitmap_change(change.kind.get()) {
                 bitmap::mark(self.volume, plane, change.run(), set)?;
             }
         }
@@ -806,7 +803,7 @@ impl<'a, M: Medium> Tx<'a, M> {
                 }
                 let mut bits = Bits::read(self.volume, group)?;
                 for change in changes {
-                    if let Some((plane, set)) = journal::bitmap_change(change.kind.get()) {
+                    if let Some((plane, set)) = record::bitmap_change(change.kind.get()) {
                         bits.mark(group, plane, change.run(), set);
                     }
                 }
@@ -846,11 +843,11 @@ impl<'a, M: Medium> Tx<'a, M> {
         for change in self.memory.changes.iter().take(self.changes) {
             let run = change.run();
             match change.kind.get() {
-                journal::BLOCKS_FREE => {
+                record::BLOCKS_FREE => {
                     self.volume.medium().forget_verified(run.start, run.len);
                     self.space.release(run);
                 }
-                journal::INODES_GONE => self.space.set_inode_block(run.start, false),
+                record::INODES_GONE => self.space.set_inode_block(run.start, false),
                 _ => {}
             }
         }
@@ -866,8 +863,8 @@ impl<M: Medium> Drop for Tx<'_, M> {
         for change in self.memory.changes.iter().take(self.changes) {
             let run = change.run();
             match change.kind.get() {
-                journal::BLOCKS_USED => self.space.release(run),
-                journal::INODES_HERE => self.space.set_inode_block(run.start, false),
+                record::BLOCKS_USED => self.space.release(run),
+                record::INODES_HERE => self.space.set_inode_block(run.start, false),
                 _ => {}
             }
         }

@@ -3,75 +3,40 @@
 //! Reading the medium, with every checksum verified.
 
 use zerocopy::{
-    little_endian::U32,
     FromBytes,
     FromZeros,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned, //
-};
-use zerocopy_derive::{
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned, //
+    IntoBytes, //
 };
 
 use super::{
-    inode::{
-        Inode,
-        InodeHead, //
+    tree,
+    Medium,
+    CHUNK, //
+};
+use crate::ondisk::{
+    header::{
+        Object,
+        Seal, //
     },
-    offset_of,
-    superblock::Superblock,
-    tree::{
-        self,
+    inode::InodeHead,
+    inode_offset,
+    node::{
         Entry,
         Found,
         Node,
         NodeHead,
         RawEntry, //
     },
+    offset_of,
+    superblock::Superblock,
     Error,
     Geometry,
-    Medium,
+    Inode,
     Refusal,
     Result,
     BLOCK_SIZE,
-    CHUNK,
-    INODE_SIZE,
     INODE_SLOTS, //
 };
-
-/// How every checksummed object begins.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct Seal {
-    /// The kind of the object.
-    pub magic: U32,
-    /// CRC-32C of the file system's seed, the object's byte offset, the magic, and what follows
-    /// this field.
-    pub crc: U32,
-}
-
-/// A structure of fixed size that stands at a multiple of [`CHUNK`] bytes and begins with a [`Seal`].
-pub trait Object: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned + Sized {
-    /// What [`Seal::magic`] must be.
-    const MAGIC: u32;
-
-    /// How many bytes the checksum covers, from the first.
-    const SEALED: usize = size_of::<Self>();
-
-    /// What to say when the object is damaged.
-    const DAMAGED: &'static str;
-
-    /// Whether the fields are in their domains; looked at after the checksum is found right.
-    fn sane(&self) -> bool {
-        true
-    }
-}
 
 /// A file system on a medium, for reading. Shared by all who read; writing goes through
 /// [`Tx`](super::Tx).
@@ -281,11 +246,6 @@ fn put(bytes: &mut [u8], at: usize, value: u32) -> Result {
         .ok_or(Error::Corrupt("object shorter than its seal"))?
         .copy_from_slice(&value.to_le_bytes());
     Ok(())
-}
-
-/// Where inode `ino` stands, for numbers that were checked.
-pub const fn inode_offset(ino: u64) -> u64 {
-    ino * INODE_SIZE
 }
 
 /// Where trees and directories are read from: the medium, or a transaction that sees its own

@@ -8,33 +8,33 @@
 //! Locks: nobody writes.
 
 use super::{
-    dir::{
-        self,
-        Found, //
-    },
-    extents::Extent,
+    dir,
+    mount,
+    run::Run,
+    volume::Reader,
+    xattr,
+    Medium,
+    Volume, //
+};
+use crate::ondisk::{
+    extent::Extent,
     inode::{
         InodeHead,
         S_IFDIR,
         S_IFLNK,
         S_IFREG, //
     },
-    mount,
-    offset_of,
-    space::Run,
-    tree::{
+    leaf::Found,
+    node::{
         self,
         Entry,
         MAX_LEVEL, //
     },
-    volume::Reader,
-    xattr,
+    offset_of,
     Error,
     Inode,
-    Medium,
     Name,
     Result,
-    Volume,
     INODE_SLOTS, //
 };
 
@@ -248,7 +248,7 @@ fn entries<M: Medium, V: Visitor>(
             r.node_entry(block, index)?
         };
         let entry = Entry {
-            key: tree::raise(entry.key, shift)?,
+            key: node::raise(entry.key, shift)?,
             ..entry
         };
         if depth == 0 {
@@ -270,7 +270,7 @@ fn entries<M: Medium, V: Visitor>(
         let count = r.node(entry.value, inode.ino(), (depth - 1) as u8)?;
         let shift = shift.checked_add(entry.shift());
         let shift = shift.ok_or(Error::Corrupt("tree key out of range"))?;
-        if tree::raise(r.node_entry(entry.value, 0)?.key, shift)? != entry.key {
+        if node::raise(r.node_entry(entry.value, 0)?.key, shift)? != entry.key {
             return Err(Error::Corrupt("tree node does not begin with its key"));
         }
         depth -= 1;

@@ -16,69 +16,54 @@
 use core::cmp;
 
 use zerocopy::{
-    little_endian::{
-        U16,
-        U32,
-        U64, //
-    },
+    little_endian::U64,
     FromZeros,
     IntoBytes, //
 };
-use zerocopy_derive::{
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
-    Unaligned, //
-};
 
 use super::{
-    offset_of,
     planted::{
         planted,
         Bug, //
     },
+    run::Run,
     space::{
         Claim,
-        Request,
-        Run, //
+        Request, //
     },
     tx::Need,
-    volume::{
-        Object,
-        Reader,
-        Seal, //
+    volume::Reader,
+    Medium,
+    Tx,
+    Volume,
+    CHUNK, //
+};
+use crate::ondisk::{
+    header::Object,
+    offset_of,
+    xattr::{
+        Attributes,
+        Entry,
+        Head,
+        Key,
+        Namespace,
+        Value,
+        ValueHead,
+        BODY,
+        DAMAGED,
+        INLINE,
+        LIST_MAX,
+        NAME_MAX,
+        PIECE,
+        PIECES,
+        VALUE_MAX, //
     },
     Error,
     Inode,
-    Medium,
     Result,
-    Tx,
-    Volume,
     BLOCK_SIZE,
-    CHUNK, //
+    INODE_SLOTS, //
 };
-
-/// Bytes in the longest value.
-pub const VALUE_MAX: usize = 64 << 10;
-
-/// Bytes of all names of an inode, each with its prefix and a NUL: what listxattr(2) can return.
-pub const LIST_MAX: usize = 64 << 10;
-
-/// Bytes in the longest name, without the prefix of its namespace.
-pub const NAME_MAX: usize = 255;
-
-/// Bytes of the longest value that stands beside its name.
-const INLINE: usize = 2048;
-
-/// Bytes of a block of attributes for entries.
-const BODY: usize = BLOCK_SIZE as usize - size_of::<Head>();
-
-/// Bytes of a value in one block.
-const PIECE: usize = BLOCK_SIZE as usize - size_of::<ValueHead>();
-
-/// Blocks of the longest value.
-const PIECES: usize = VALUE_MAX.div_ceil(PIECE);
 
 /// More blocks than the list of an inode can have: each holds a name, and [`LIST_MAX`] bounds them.
 const BLOCKS_MAX: usize = LIST_MAX / 4;
@@ -93,101 +78,6 @@ const VALUE: Need = Need {
     changes: PIECES + 1,
 };
 
-/// What the names of attributes begin with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Namespace {
-    /// `user.`
-    User,
-    /// `trusted.`
-    Trusted,
-    /// `security.`
-    Security,
-    /// `system.posix_acl_access`, a whole name.
-    AccessAcl,
-    /// `system.posix_acl_default`, a whole name.
-    DefaultAcl,
-}
-
-impl Namespace {
-    const ALL: [Namespace; 5] = [
-        Namespace::User,
-        Namespace::Trusted,
-        Namespace::Security,
-        Namespace::AccessAcl,
-        Namespace::DefaultAcl,
-    ];
-
-    /// The number on the medium.
-    const fn index(self) -> u8 {
-        match self {
-            Namespace::User => 1,
-            Namespace::Trusted => 2,
-            Namespace::Security => 3,
-            Namespace::AccessAcl => 4,
-            Namespace::DefaultAcl => 5,
-        }
-    }
-
-    fn from_index(index: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|space| space.index() == index)
-    }
-
-    /// What stands before the name, or is the name.
-    pub const fn prefix(self) -> &'static str {
-        match self {
-            Namespace::User => "user.",
-            Namespace::Trusted => "trusted.",
-            Namespace::Security => "security.",
-            Namespace::AccessAcl => "system.posix_acl_access",
-            Namespace::DefaultAcl => "system.posix_acl_default",
-        }
-    }
-
-    /// Whether the prefix is a whole name.
-    const fn is_whole(self) -> bool {
-        matches!(self, Namespace::AccessAcl | Namespace::DefaultAcl)
-    }
-}
-
-/// The name of an attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key<'a> {
-    space: Namespace,
-    name: &'a [u8],
-}
-
-impl<'a> Key<'a> {
-    /// `name` comes without the prefix; it is empty if the prefix is all.
-    ///
-    /// # Errors
-    /// [`Error::NameTooLong`] over [`NAME_MAX`] bytes; [`Error::Invalid`] if it is empty and should
-    /// not be or the other way round, or holds a NUL.
-    pub fn new(space: Namespace, name: &'a [u8]) -> Result<Self> {
-        if name.len() > NAME_MAX {
-            return Err(Error::NameTooLong);
-        }
-        if name.is_empty() != space.is_whole() || name.contains(&0) {
-            return Err(Error::Invalid);
-        }
-        Ok(Key { space, name })
-    }
-
-    /// The namespace.
-    pub fn space(&self) -> Namespace {
-        self.space
-    }
-
-    /// What follows the prefix.
-    pub fn name(&self) -> &'a [u8] {
-        self.name
-    }
-
-    /// Bytes that listxattr(2) returns for it: prefix, name and a NUL.
-    pub fn list_len(&self) -> usize {
-        self.space.prefix().len() + self.name.len() + 1
-    }
-}
-
 /// What [`set`] expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -198,127 +88,6 @@ pub enum Mode {
     /// It must exist (`XATTR_REPLACE`).
     Replace,
 }
-
-/// The start of a block of attributes.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Head {
-    seal: Seal,
-    owner: U64,
-    /// The next block of the list, or 0.
-    next: U64,
-    /// Bytes of the body that entries take; they stand without gaps.
-    used: U16,
-    reserved: [u8; 6],
-}
-
-/// A block of attributes.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct Attributes {
-    head: Head,
-    body: [u8; BODY],
-}
-
-const _: () = assert!(size_of::<Attributes>() == BLOCK_SIZE as usize);
-const _: () = assert!(size_of::<Entry>() + NAME_MAX + INLINE + 8 <= BODY);
-
-impl Object for Attributes {
-    const MAGIC: u32 = u32::from_le_bytes(*b"pXat");
-    const DAMAGED: &'static str = "block of attributes is damaged";
-
-    fn sane(&self) -> bool {
-        usize::from(self.head.used.get()) <= BODY
-    }
-}
-
-/// An attribute; its name follows, then its value if that is inline, then zeroes up to a multiple
-/// of eight bytes.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Entry {
-    space: u8,
-    name_len: u8,
-    /// Of everything.
-    size: U16,
-    value_len: U32,
-    /// The first block of the value, or 0 if it is inline.
-    value: U64,
-}
-
-impl Entry {
-    fn new(key: Key<'_>, value: &[u8]) -> Self {
-        let inline = if value.len() > INLINE { 0 } else { value.len() };
-        let size = size_of::<Entry>() + key.name.len() + inline;
-        Entry {
-            space: key.space.index(),
-            name_len: key.name.len() as u8,
-            size: U16::new(size.next_multiple_of(8) as u16),
-            value_len: U32::new(value.len() as u32),
-            value: U64::new(0),
-        }
-    }
-
-    fn size(&self) -> usize {
-        usize::from(self.size.get())
-    }
-
-    fn value_len(&self) -> usize {
-        self.value_len.get() as usize
-    }
-
-    /// Blocks of the value, if it has any.
-    fn pieces(&self) -> usize {
-        match self.value.get() {
-            0 => 0,
-            _ => self.value_len().div_ceil(PIECE),
-        }
-    }
-
-    /// The namespace, if the entry can stand where only `room` bytes are.
-    fn check(&self, room: usize) -> Option<Namespace> {
-        let inline = if self.value.get() == 0 {
-            self.value_len()
-        } else {
-            0
-        };
-        let needed = size_of::<Entry>() + usize::from(self.name_len) + inline;
-        let space = Namespace::from_index(self.space)?;
-        let good = inline <= INLINE
-            && self.value_len() <= VALUE_MAX
-            && self.size() == needed.next_multiple_of(8)
-            && self.size() <= room
-            && (self.name_len == 0) == space.is_whole();
-        good.then_some(space)
-    }
-}
-
-/// The start of a block of a value.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct ValueHead {
-    seal: Seal,
-    owner: U64,
-    /// The next block of the value, or 0.
-    next: U64,
-}
-
-/// A block of a value; it is zero behind the value.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct Value {
-    head: ValueHead,
-    bytes: [u8; PIECE],
-}
-
-const _: () = assert!(size_of::<Value>() == BLOCK_SIZE as usize);
-
-impl Object for Value {
-    const MAGIC: u32 = u32::from_le_bytes(*b"pXvl");
-    const DAMAGED: &'static str = "value of an attribute is damaged";
-}
-
-const DAMAGED: Error = Error::Corrupt(Attributes::DAMAGED);
 const ENDLESS: Error = Error::Corrupt("list of attributes does not end");
 
 /// Where an attribute stands.
@@ -734,7 +503,7 @@ fn put_in<M: Medium>(
 fn store_value<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, value: &[u8]) -> Result<u64> {
     let mut blocks = [0; PIECES + 1];
     let count = value.len().div_ceil(PIECE);
-    let mut goal = ino / super::INODE_SLOTS;
+    let mut goal = ino / INODE_SLOTS;
     let mut filled = 0;
     while filled < count {
         let run = tx.alloc_blocks(Request {

@@ -11,23 +11,26 @@ use super::{
 };
 use crate::{
     engine::{
-        self,
         extents::{
             self,
             Mapping,
             Progress, //
         },
-        inode::Stamp,
         orphan,
         planted::{
             planted,
             Bug, //
         },
-        space::Run,
-        Medium,
-        BLOCK_SIZE, //
+        run::Run,
+        Medium, //
     },
     layout,
+    ondisk::{
+        self,
+        extent,
+        inode::Stamp,
+        BLOCK_SIZE, //
+    },
     rust::{
         dax,
         lock::{
@@ -81,7 +84,7 @@ pub(super) const MAP: iomap::Table<Pinfs> = iomap::Table::of::<BlockMap>();
 
 /// The most blocks that one transaction allocates for a write: they are zeroed under the journal
 /// lock, which others wait for.
-pub(super) const ALLOCATE_MAX: u64 = 4 * engine::GROUP_BLOCKS;
+pub(super) const ALLOCATE_MAX: u64 = 4 * ondisk::GROUP_BLOCKS;
 
 struct BlockMap;
 
@@ -147,10 +150,10 @@ impl iomap::Operations for BlockMap {
 }
 
 /// What is said of a block that two files have, or one file in two places.
-const CROSSED: engine::Error = engine::Error::Corrupt("a block is in two places of files");
+const CROSSED: ondisk::Error = ondisk::Error::Corrupt("a block is in two places of files");
 
 /// Turns an extent, in blocks, into a mapping, in bytes.
-fn to_map(extent: extents::Extent, new: bool) -> Map {
+fn to_map(extent: extent::Extent, new: bool) -> Map {
     let addr = extent.block * BLOCK_SIZE;
     Map {
         offset: extent.lblock * BLOCK_SIZE,
@@ -210,12 +213,12 @@ fn look_up_locked(
 /// not trust the image.
 fn vet(
     inode: &FsInode<Pinfs>,
-    extent: &extents::Extent,
+    extent: &extent::Extent,
     wanted: u64,
     lock: &ReadGuard<'_>,
 ) -> Result {
     /// More than one page fault wants.
-    const MAX: u64 = engine::GROUP_BLOCKS;
+    const MAX: u64 = ondisk::GROUP_BLOCKS;
 
     let len = extent.len.min(wanted).min(MAX);
     if len == 0 {
@@ -264,7 +267,7 @@ fn allocate_written(
         let (extent, new) = match extents::map_tx(tx, ino, first)? {
             Mapping::Extent(extent) if !extent.unwritten => (extent, false),
             Mapping::Extent(unwritten) => {
-                let written = extents::Extent {
+                let written = extent::Extent {
                     len: unwritten.len.min(wanted),
                     unwritten: false,
                     ..unwritten
@@ -310,7 +313,7 @@ fn write_without_growth(
     lock: &WriteGuard<'_>,
     first: u64,
     wanted: u64,
-) -> Result<(extents::Extent, bool, u64)> {
+) -> Result<(extent::Extent, bool, u64)> {
     let ino = inode.ino();
     let sb = inode.super_block();
     let volume = sb.data().volume(lock);
@@ -345,7 +348,7 @@ fn write_without_growth(
 }
 
 /// Zeroes what a file has already, for [`Bug::ZeroesLate`].
-fn zero_now(inode: &FsInode<Pinfs>, extent: &extents::Extent) -> Result {
+fn zero_now(inode: &FsInode<Pinfs>, extent: &extent::Extent) -> Result {
     let sb = inode.super_block();
     let medium = sb.data().medium();
     let (start, len) = (extent.block * BLOCK_SIZE, extent.len * BLOCK_SIZE);
@@ -372,7 +375,7 @@ fn replace_holes(
 }
 
 /// The blocks of the device behind an extent.
-fn run(extent: &extents::Extent) -> Run {
+fn run(extent: &extent::Extent) -> Run {
     Run {
         start: extent.block,
         len: extent.len,
@@ -380,7 +383,7 @@ fn run(extent: &extents::Extent) -> Run {
 }
 
 /// Puts a new size, and the times that go with it, into an inode of the device.
-pub(super) fn record_size(disk: &mut engine::Inode, size: u64, times: Times) {
+pub(super) fn record_size(disk: &mut ondisk::Inode, size: u64, times: Times) {
     disk.size.set(size);
     disk.set_time(Stamp::Modify, times.mtime.to_format());
     disk.set_time(Stamp::Change, times.ctime.to_format());
@@ -482,7 +485,7 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
 /// # Errors
 ///
 /// `EBUSY` if somebody holds what would be moved or freed.
-pub(super) fn finish(inode: &FsInode<Pinfs>) -> Result<engine::Result> {
+pub(super) fn finish(inode: &FsInode<Pinfs>) -> Result<ondisk::Result> {
     let mut locked = InodeLock::new(inode);
     // Nothing here waits without the locks, so nothing is checked again.
     let lock = LayoutLock::new(&mut locked, &StillMutable);
@@ -806,7 +809,7 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
                 Mapping::Extent(extent) => extent.end(),
                 Mapping::Hole { len } => {
                     let extent = extents::reserve(tx, inode.ino(), block, len.min(end - block))?;
-                    let unwritten = extents::Extent {
+                    let unwritten = extent::Extent {
                         unwritten: true,
                         ..extent
                     };

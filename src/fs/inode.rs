@@ -12,12 +12,6 @@ use super::{
 };
 use crate::{
     engine::{
-        self,
-        extents::Extent,
-        inode::{
-            settable,
-            Stamp, //
-        },
         orphan,
         planted::{
             planted,
@@ -26,6 +20,14 @@ use crate::{
         symlink, //
     },
     layout,
+    ondisk::{
+        self,
+        extent::Extent,
+        inode::{
+            settable,
+            Stamp, //
+        }, //
+    },
     rust::{
         dax,
         lock::{
@@ -217,7 +219,7 @@ impl<'a> MapLocks<'a> {
 }
 
 impl Time {
-    fn of_format(time: engine::Time) -> Self {
+    fn of_format(time: ondisk::Time) -> Self {
         Time {
             sec: time.sec,
             nsec: time.nsec,
@@ -225,8 +227,8 @@ impl Time {
     }
 
     /// Returns the time as the engine wants it.
-    pub(super) fn to_format(self) -> engine::Time {
-        engine::Time {
+    pub(super) fn to_format(self) -> ondisk::Time {
+        ondisk::Time {
             sec: self.sec,
             nsec: self.nsec,
         }
@@ -346,8 +348,8 @@ pub(super) fn get(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs
 /// `EUCLEAN` if it is not, or is damaged; `ENOMEM`.
 pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs>>> {
     get(sb, ino).map_err(|err| {
-        if err.to_errno() == engine::Error::Stale.errno() {
-            sb.report(engine::Error::Corrupt("a name stands for no inode"))
+        if err.to_errno() == ondisk::Error::Stale.errno() {
+            sb.report(ondisk::Error::Corrupt("a name stands for no inode"))
         } else {
             err
         }
@@ -355,7 +357,7 @@ pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pin
 }
 
 /// Reads an inode from the device, and does nothing else.
-pub(super) fn on_disk(inode: &FsInode<Pinfs>) -> engine::Result<engine::Inode> {
+pub(super) fn on_disk(inode: &FsInode<Pinfs>) -> ondisk::Result<ondisk::Inode> {
     let map = inode.data().map.read();
     inode.super_block().data().volume(&map).inode(inode.ino())
 }
@@ -372,8 +374,8 @@ pub(super) fn read(new: New<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
     let mut target = KVec::new();
     if Type::of_mode(disk.mode.get() as u16) == Type::Symlink {
         let len = usize::try_from(disk.size.get()).map_err(|_| EOVERFLOW)?;
-        if len > symlink::MAX {
-            return Err(sb.report(engine::Error::Corrupt("symbolic link is too long")));
+        if len > ondisk::symlink::MAX {
+            return Err(sb.report(ondisk::Error::Corrupt("symbolic link is too long")));
         }
         target.resize(len, 0, GFP_KERNEL)?;
         let map = new.data().map.read();
@@ -388,7 +390,7 @@ pub(super) fn read(new: New<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
 }
 
 /// How a file on the device looks to the VFS.
-pub(super) fn params<'a>(disk: &engine::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
+pub(super) fn params<'a>(disk: &ondisk::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
     let mode = disk.mode.get() as u16;
     let usage = Usage::of(disk);
     Params {
@@ -436,10 +438,10 @@ pub(super) struct Usage {
 
 impl Usage {
     /// Reads it from an inode of the device.
-    pub(super) fn of(disk: &engine::Inode) -> Self {
+    pub(super) fn of(disk: &ondisk::Inode) -> Self {
         Self {
             size: disk.size.get(),
-            sectors: disk.blocks.get().saturating_mul(engine::BLOCK_SIZE / 512),
+            sectors: disk.blocks.get().saturating_mul(ondisk::BLOCK_SIZE / 512),
         }
     }
 }
@@ -527,7 +529,7 @@ pub(super) fn evict(inode: &FsInode<Pinfs>) {
 /// for the next mount to go on after a crash. The inner error is about the inode.
 ///
 /// Nobody else has the inode: it is leaving memory, or on its way there.
-pub(super) fn free(inode: &FsInode<Pinfs>) -> Result<engine::Result> {
+pub(super) fn free(inode: &FsInode<Pinfs>) -> Result<ondisk::Result> {
     let data = inode.super_block().data();
     let map = inode.data().map.write();
     loop {

@@ -20,8 +20,11 @@ use super::{
 use crate::{
     engine::{
         extents,
-        space::Run,
-        Medium,
+        run::Run,
+        Medium, //
+    },
+    ondisk::{
+        extent,
         BLOCK_SIZE, //
     },
     rust::{
@@ -113,7 +116,7 @@ fn write_known(
 /// Blocks that are set aside for a file, until they are part of it.
 struct PendingExtent<'a> {
     inode: &'a FsInode<Pinfs>,
-    extent: extents::Extent,
+    extent: extent::Extent,
 }
 
 impl<'a> PendingExtent<'a> {

@@ -25,6 +25,10 @@ use crate::{
     name::WEAK,
     names,
     namespace,
+    ondisk::leaf::{
+        BODY,
+        SERIAL_BITS, //
+    },
     space,
     Journal,
     Space,

@@ -33,6 +33,7 @@ use pinfs_format::{
         Recorder,
         Survival, //
     },
+    crc::Checksum,
     exercise::attributes,
     extents::{
         self,

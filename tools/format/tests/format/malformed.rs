@@ -9,6 +9,7 @@ use std::{
 
 use pinfs_format::{
     crash::Random,
+    crc::Checksum,
     dir,
     exercise::exercise,
     extents,
@@ -346,6 +347,12 @@ struct Mapped {
     blocks: RefCell<Range<u64>>,
 }
 
+impl Checksum for Mapped {
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        self.memory.xxh64(seed, data)
+    }
+}
+
 impl Medium for Mapped {
     fn size(&self) -> u64 {
         self.memory.size()
@@ -369,10 +376,6 @@ impl Medium for Mapped {
 
     fn fence(&self) {
         self.memory.fence();
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        self.memory.xxh64(seed, data)
     }
 
     fn is_mapped(&self, start: u64, len: u64) -> bool {

@@ -44,10 +44,10 @@ pub enum Error {
 /// Result of the engine's operations.
 pub type Result<T = ()> = core::result::Result<T, Error>;
 
-pub(super) const EIO: i32 = -5;
-pub(super) const EINVAL: i32 = -22;
-pub(super) const EROFS: i32 = -30;
-pub(super) const EUCLEAN: i32 = -117;
+pub(crate) const EIO: i32 = -5;
+pub(crate) const EINVAL: i32 = -22;
+pub(crate) const EROFS: i32 = -30;
+pub(crate) const EUCLEAN: i32 = -117;
 const ENOENT: i32 = -2;
 const EEXIST: i32 = -17;
 const ENOTDIR: i32 = -20;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CRC-32C (Castagnoli) in software, eight bytes at a time.
+//! Checksums: CRC-32C (Castagnoli) in software, eight bytes at a time, and who computes faster ones.
 
 /// The polynomial, reflected.
 const POLY: u32 = 0x82f6_3b78;
@@ -58,6 +58,18 @@ pub fn update(mut crc: u32, data: &[u8]) -> u32 {
         crc = (crc >> 8) ^ TABLES[0][usize::from(byte ^ crc as u8)];
     }
     crc
+}
+
+/// What computes checksums. The kernel and the host have each their own ways to be fast.
+pub trait Checksum {
+    /// Continues a CRC-32C over `data`: the plain polynomial step, without inversion before or
+    /// after, as the kernel's `crc32c()`.
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        update(crc, data)
+    }
+
+    /// The XXH64 of `data`, as the kernel's `xxh64()`.
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64;
 }
 
 #[cfg(test)]

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes: their form, and how one is found, made and freed.
+//! Inodes.
 
 use core::ops::Range;
 
-use zerocopy::{
-    little_endian::{
-        I64,
-        U32,
-        U64, //
-    },
-    FromZeros, //
+use zerocopy::little_endian::{
+    I64,
+    U32,
+    U64, //
 };
 use zerocopy_derive::{
     FromBytes,
@@ -21,18 +18,14 @@ use zerocopy_derive::{
 };
 
 use super::{
-    offset_of,
-    space::Run,
-    tree::Root,
-    tx::Tx,
-    volume::{
-        inode_offset,
+    header::{
         Object,
         Seal, //
     },
+    node::Root,
     Error,
-    Medium,
     Result,
+    INODE_SIZE,
     INODE_SLOTS, //
 };
 
@@ -95,7 +88,7 @@ pub const fn settable(mode: u32) -> u32 {
 }
 
 /// The flags that a new inode with this type in its mode has from its directory.
-const fn inherited(mode: u32) -> u32 {
+pub(crate) const fn inherited(mode: u32) -> u32 {
     settable(mode) & (SYNC | NODUMP | NOATIME | DIRSYNC | DAX)
 }
 
@@ -161,7 +154,7 @@ pub struct Inode {
     pub orphan_prev: U64,
 }
 
-const _: () = assert!(size_of::<Inode>() == super::INODE_SIZE as usize);
+const _: () = assert!(size_of::<Inode>() == INODE_SIZE as usize);
 const _: () = assert!(core::mem::offset_of!(Inode, ino) == 64);
 const _: () = assert!(core::mem::offset_of!(Inode, xattr) == 128);
 
@@ -239,7 +232,7 @@ impl Inode {
     }
 
     /// Sets the times of a change of the contents.
-    pub(super) fn touch(&mut self, now: Time) {
+    pub(crate) fn touch(&mut self, now: Time) {
         self.set_time(Stamp::Modify, now);
         self.set_time(Stamp::Change, now);
     }
@@ -280,7 +273,7 @@ impl Inode {
         self.rdev.set(range.end);
     }
 
-    pub(super) fn check_number(&self, ino: u64) -> Result {
+    pub(crate) fn check_number(&self, ino: u64) -> Result {
         if self.ino() == ino {
             Ok(())
         } else {
@@ -288,12 +281,12 @@ impl Inode {
         }
     }
 
-    pub(super) fn check_dir(&self) -> Result {
+    pub(crate) fn check_dir(&self) -> Result {
         self.is_dir().then_some(()).ok_or(Error::NotDirectory)
     }
 
     /// Adds `delta` to the link count.
-    pub(super) fn add_links(&mut self, delta: i32) -> Result {
+    pub(crate) fn add_links(&mut self, delta: i32) -> Result {
         let links = self
             .nlink
             .get()
@@ -307,7 +300,7 @@ impl Inode {
     }
 
     /// Adds `delta` to the number of owned blocks.
-    pub(super) fn add_blocks(&mut self, delta: i64) -> Result {
+    pub(crate) fn add_blocks(&mut self, delta: i64) -> Result {
         let blocks = self
             .blocks
             .get()
@@ -318,7 +311,7 @@ impl Inode {
     }
 
     /// Adds `delta` to the number of directory entries.
-    pub(super) fn add_entries(&mut self, delta: i64) -> Result {
+    pub(crate) fn add_entries(&mut self, delta: i64) -> Result {
         let size = self
             .size
             .get()
@@ -340,14 +333,14 @@ pub struct InodeHead {
     pub reserved: [u8; 240],
 }
 
-const _: () = assert!(size_of::<InodeHead>() == super::INODE_SIZE as usize);
+const _: () = assert!(size_of::<InodeHead>() == INODE_SIZE as usize);
 
 impl InodeHead {
     /// Bits of the slots that can hold inodes.
     pub const SLOTS: u64 = (1 << INODE_SLOTS) - 2;
 
     /// Where readers without the journal lock find [`InodeHead::used`].
-    pub(super) const USED_OFFSET: u64 = core::mem::offset_of!(InodeHead, used) as u64;
+    pub(crate) const USED_OFFSET: u64 = core::mem::offset_of!(InodeHead, used) as u64;
 }
 
 impl Object for InodeHead {
@@ -357,132 +350,4 @@ impl Object for InodeHead {
     fn sane(&self) -> bool {
         self.used.get() & !Self::SLOTS == 0
     }
-}
-
-/// What a new inode starts with.
-#[derive(Clone, Copy, Debug)]
-pub struct Attributes {
-    /// File type and permissions.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Device number of a special file.
-    pub rdev: u64,
-    /// A random number, for [`Inode::generation`].
-    pub generation: u32,
-    /// The time for all four stamps.
-    pub now: Time,
-}
-
-/// How many inode blocks are looked into before a new one is made.
-const CANDIDATES: usize = 4;
-
-/// Makes an inode with no names, in the block of the inode of its directory if there is room.
-pub(super) fn alloc<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, attr: &Attributes) -> Result<u64> {
-    let flags = tx.inode(dir)?.attributes() & inherited(attr.mode);
-    let ino = match free_slot(tx, dir / INODE_SLOTS)? {
-        Some(ino) => ino,
-        None => new_block(tx)?,
-    };
-    let status = tx.status_mut()?;
-    let inodes = status.inodes.get().checked_add(1);
-    status
-        .inodes
-        .set(inodes.ok_or(Error::Corrupt("inode count"))?);
-
-    let inode = tx.fresh::<Inode>(inode_offset(ino))?;
-    init(inode, ino, attr);
-    inode.set_attributes(flags);
-    if !inode.sane() {
-        return Err(Error::Invalid);
-    }
-    Ok(ino)
-}
-
-/// Fills in an inode that is all zero.
-pub(super) fn init(inode: &mut Inode, ino: u64, attr: &Attributes) {
-    inode.ino.set(ino);
-    inode.mode.set(attr.mode);
-    inode.uid.set(attr.uid);
-    inode.gid.set(attr.gid);
-    inode.rdev.set(attr.rdev);
-    inode.generation.set(attr.generation);
-    for stamp in [Stamp::Access, Stamp::Modify, Stamp::Change, Stamp::Birth] {
-        inode.set_time(stamp, attr.now);
-    }
-}
-
-/// Takes a slot in an inode block that exists.
-fn free_slot<M: Medium>(tx: &mut Tx<'_, M>, near: u64) -> Result<Option<u64>> {
-    for _ in 0..CANDIDATES {
-        let Some(block) = tx.space().hinted(near) else {
-            break;
-        };
-        let free = !tx.inode_head(block)?.used.get() & InodeHead::SLOTS;
-        if free == 0 {
-            tx.space().hint(block, false);
-            continue;
-        }
-        let slot = u64::from(free.trailing_zeros());
-        let head = tx.inode_head_mut(block)?;
-        head.used.set(head.used.get() | 1 << slot);
-        return Ok(Some(block * INODE_SLOTS + slot));
-    }
-    Ok(None)
-}
-
-/// Makes an inode block and takes its first slot.
-fn new_block<M: Medium>(tx: &mut Tx<'_, M>) -> Result<u64> {
-    let block = tx.alloc_meta()?;
-    // Whatever stood here may be in the cache only; the log records differences to what is durable.
-    tx.zero_blocks(Run {
-        start: block,
-        len: 1,
-    })?;
-    tx.mark_inode_block(block)?;
-    let head = tx.fresh::<InodeHead>(offset_of(block))?;
-    head.used.set(1 << 1);
-    Ok(block * INODE_SLOTS + 1)
-}
-
-/// Frees inode `ino`, and its block with the last one in it.
-pub(super) fn free<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
-    let block = ino / INODE_SLOTS;
-    let bit = 1 << (ino % INODE_SLOTS);
-    let head = tx.inode_head_mut(block)?;
-    if head.used.get() & bit == 0 {
-        return Err(Error::Corrupt("freeing a free inode"));
-    }
-    let left = head.used.get() & !bit;
-    head.used.set(left);
-
-    let status = tx.status_mut()?;
-    let inodes = status.inodes.get().checked_sub(1);
-    status
-        .inodes
-        .set(inodes.ok_or(Error::Corrupt("inode count"))?);
-
-    tx.forget(inode_offset(ino), super::INODE_SIZE);
-    if left == 0 {
-        tx.free_inode_block(block)
-    } else {
-        tx.space().hint(block, true);
-        Ok(())
-    }
-}
-
-/// An inode that is all zero but for what [`init`] sets; mkfs has no transaction yet.
-pub(super) fn new(ino: u64, attr: &Attributes) -> Inode {
-    let mut inode = Inode::new_zeroed();
-    init(&mut inode, ino, attr);
-    inode
-}
-
-/// The header of an inode block of which only slot 1 is in use.
-pub(super) fn first_head() -> InodeHead {
-    let mut head = InodeHead::new_zeroed();
-    head.used.set(1 << 1);
-    head
 }

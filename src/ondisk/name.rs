@@ -37,14 +37,14 @@ impl<'a> Name<'a> {
 }
 
 /// Bits of a name's hash.
-pub(super) const HASH_BITS: u32 = 56;
+pub(crate) const HASH_BITS: u32 = 56;
 
 /// A key with which only the first byte of a name counts: 56 bits do not collide in tests.
 #[cfg(test)]
-pub(super) const WEAK: (u64, u64) = (0, 0);
+pub(crate) const WEAK: (u64, u64) = (0, 0);
 
 /// The hash of a name. Keyed, so that nobody can prepare names that all fall into one leaf.
-pub(super) fn hash(key: (u64, u64), name: Name<'_>) -> u64 {
+pub(crate) fn hash(key: (u64, u64), name: Name<'_>) -> u64 {
     #[cfg(test)]
     if key == WEAK {
         return u64::from(name.0[0]);
