@@ -34,7 +34,6 @@ pub mod ialloc;
 pub mod journal;
 pub mod leaf;
 pub mod medium;
-pub mod mkfs;
 pub mod mount;
 pub mod namespace;
 pub mod orphan;
@@ -47,7 +46,6 @@ pub mod symlink;
 pub mod tree;
 pub mod tx;
 pub mod volume;
-pub mod walk;
 pub mod xattr;
 
 pub use journal::Journal;

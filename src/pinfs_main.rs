@@ -35,7 +35,10 @@ use rust::{
 mod rust;
 
 #[forbid(unsafe_code)]
-#[expect(dead_code, unreachable_pub, reason = "a crate of its own for mkfs")]
+#[expect(
+    unreachable_pub,
+    reason = "public in the crate of the tools, which has the same files"
+)]
 mod engine;
 #[forbid(unsafe_code)]
 mod features;
@@ -44,7 +47,10 @@ mod fs;
 #[forbid(unsafe_code)]
 mod layout;
 #[forbid(unsafe_code)]
-#[expect(dead_code, unreachable_pub, reason = "a crate of its own for mkfs")]
+#[expect(
+    unreachable_pub,
+    reason = "public in the crate of the tools, which has the same files"
+)]
 mod ondisk;
 
 module! {

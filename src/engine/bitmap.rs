@@ -55,14 +55,14 @@ impl Plane {
 }
 
 /// What both bitmaps say about one group.
-pub(super) struct Bits {
-    pub(super) used: [U64; WORDS],
-    pub(super) inodes: [U64; WORDS],
+pub(crate) struct Bits {
+    pub(crate) used: [U64; WORDS],
+    pub(crate) inodes: [U64; WORDS],
 }
 
 impl Bits {
     /// Reads the bits of a group and verifies their checksums.
-    pub(super) fn read<M: Medium>(volume: &Volume<M>, group: u64) -> Result<Self> {
+    pub(crate) fn read<M: Medium>(volume: &Volume<M>, group: u64) -> Result<Self> {
         let bits = Self::read_unverified(volume, group)?;
         if volume.word(sum_offset(volume.geometry(), group))? != bits.sum(volume, group) {
             return Err(Error::Corrupt("bitmap is damaged"));
@@ -70,7 +70,7 @@ impl Bits {
         Ok(bits)
     }
 
-    fn read_unverified<M: Medium>(volume: &Volume<M>, group: u64) -> Result<Self> {
+    pub(crate) fn read_unverified<M: Medium>(volume: &Volume<M>, group: u64) -> Result<Self> {
         let geometry = volume.geometry();
         Ok(Bits {
             used: volume.plain(Plane::Used.line(geometry, group))?,
@@ -79,14 +79,14 @@ impl Bits {
     }
 
     /// The word that belongs into the table.
-    pub(super) fn sum<M: Medium>(&self, volume: &Volume<M>, group: u64) -> u64 {
+    pub(crate) fn sum<M: Medium>(&self, volume: &Volume<M>, group: u64) -> u64 {
         let used = Plane::Used.crc(volume, group, self.used.as_bytes());
         let inodes = Plane::Inodes.crc(volume, group, self.inodes.as_bytes());
         Plane::Inodes.half(u64::from(used), inodes)
     }
 
     /// Sets or clears what a run has in `group`.
-    pub(super) fn mark(&mut self, group: u64, plane: Plane, run: Run, set: bool) {
+    pub(crate) fn mark(&mut self, group: u64, plane: Plane, run: Run, set: bool) {
         let words = match plane {
             Plane::Used => &mut self.used,
             Plane::Inodes => &mut self.inodes,
@@ -117,7 +117,7 @@ pub(super) fn partial_groups(run: Run) -> impl Iterator<Item = u64> {
 
 /// Sets or clears a run of bits in a bitmap, with the checksums of the groups that it covers as a
 /// whole, and flushes what it stored.
-pub(super) fn mark<M: Medium>(volume: &Volume<M>, plane: Plane, run: Run, set: bool) -> Result {
+pub(crate) fn mark<M: Medium>(volume: &Volume<M>, plane: Plane, run: Run, set: bool) -> Result {
     let end = run.start + run.len;
     let base = plane.line(volume.geometry(), 0);
     let fill = [if set { !0u64 } else { 0 }; CHUNK / 8];
@@ -163,16 +163,9 @@ pub(super) fn mark<M: Medium>(volume: &Volume<M>, plane: Plane, run: Run, set: b
 }
 
 /// Stores the checksums of a group and flushes them.
-pub(super) fn set_sum<M: Medium>(volume: &Volume<M>, group: u64, word: u64) -> Result {
+pub(crate) fn set_sum<M: Medium>(volume: &Volume<M>, group: u64, word: u64) -> Result {
     let off = sum_offset(volume.geometry(), group);
     volume.medium().store(off, &word.to_le_bytes())
-}
-
-/// Computes and stores the checksums of a group from what the bitmaps hold, and flushes them: for
-/// who has just made or repaired them outside a transaction.
-pub fn seal<M: Medium>(volume: &Volume<M>, group: u64) -> Result {
-    let word = Bits::read_unverified(volume, group)?.sum(volume, group);
-    set_sum(volume, group, word)
 }
 
 /// Whether all blocks of a run are in use and none holds inodes. The checksums were verified at the
@@ -190,12 +183,4 @@ pub(super) fn all_data<M: Medium>(volume: &Volume<M>, run: Run) -> Result<bool> 
         }
     }
     Ok(true)
-}
-
-/// Whether the checksums of a group are right.
-///
-/// # Errors
-/// [`Error::Corrupt`] if they are not.
-pub fn verify<M: Medium>(volume: &Volume<M>, group: u64) -> Result {
-    Bits::read(volume, group).map(drop)
 }

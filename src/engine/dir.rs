@@ -45,11 +45,9 @@ use crate::ondisk::{
         FIRST,
         NAME_HEAD, //
     },
-    name::NAME_MAX,
     node::Entry,
     offset_of,
     Error,
-    Geometry,
     Inode,
     Name,
     Result, //
@@ -65,11 +63,11 @@ struct Place {
     found: Found,
 }
 
-const DISORDER: Error = Error::Corrupt("directory entries out of order");
+pub(crate) const DISORDER: Error = Error::Corrupt("directory entries out of order");
 
 impl<M: Medium> Volume<M> {
     /// Checks that `block` is a leaf of directory `owner` and returns the number of its names.
-    fn leaf(&self, block: u64, owner: u64) -> Result<usize> {
+    pub(crate) fn leaf(&self, block: u64, owner: u64) -> Result<usize> {
         self.verify_block::<Leaf>(block)?;
         self.plain::<LeafHead>(offset_of(block))?.count(owner)
     }
@@ -85,14 +83,14 @@ impl<M: Medium> Volume<M> {
     }
 
     /// Bytes from the body of a leaf that [`Volume::leaf`] has checked.
-    fn leaf_bytes(&self, block: u64, at: usize, buf: &mut [u8]) -> Result {
+    pub(crate) fn leaf_bytes(&self, block: u64, at: usize, buf: &mut [u8]) -> Result {
         Leaf::check_range(at, buf.len())?;
         let at = size_of::<LeafHead>() + at;
         self.medium().read(offset_of(block) + at as u64, buf)
     }
 
     /// Reads the head of name `index` of a leaf, and its place.
-    fn name_at(&self, block: u64, index: usize) -> Result<(NameHead, usize)> {
+    pub(crate) fn name_at(&self, block: u64, index: usize) -> Result<(NameHead, usize)> {
         let mut slot = U16::ZERO;
         self.leaf_bytes(block, Leaf::slot_range(index)?.start, slot.as_mut_bytes())?;
         let at = usize::from(slot.get());
@@ -235,34 +233,6 @@ pub fn read<'l, M: Medium>(
         end,
         next,
     })
-}
-
-/// Whether an entry with this cookie can have this name.
-pub fn has_hash(geometry: &Geometry, name: Name<'_>, cookie: u64) -> bool {
-    same_hash(first_cookie(geometry, name), cookie)
-}
-
-/// Calls `emit` with every entry of one leaf.
-pub(super) fn read_leaf<M: Medium>(
-    volume: &Volume<M>,
-    dir: &Inode,
-    block: u64,
-    mut emit: impl FnMut(&Found, &[u8]),
-) -> Result {
-    let mut last = 0;
-    let mut name = [0u8; NAME_MAX];
-    for index in 0..volume.leaf(block, dir.ino())? {
-        let (head, at) = volume.name_at(block, index)?;
-        let name = name.get_mut(..usize::from(head.len)).ok_or(BAD_SLOT)?;
-        volume.leaf_bytes(block, at + NAME_HEAD, name)?;
-        let found = head.found();
-        if found.cookie <= last {
-            return Err(DISORDER);
-        }
-        last = found.cookie;
-        emit(&found, name);
-    }
-    Ok(())
 }
 
 /// Adds a name.

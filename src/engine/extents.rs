@@ -529,7 +529,7 @@ pub fn without_growth<M: Medium>(
 /// The move is one transaction, however many extents it concerns. If there is more in the range than
 /// that one has room to free, others before it empty the range, and this returns
 /// [`Progress::More`]: it is to be called again with the same range. The first of them notes in the
-/// inode what is to be done, so that after a crash [`orphan::step`] does the rest: there is either
+/// inode what is to be done, so that after a crash [`orphan::work_off`] does the rest: there is either
 /// the file as it was or the file without the range.
 ///
 /// # Errors

@@ -2,8 +2,6 @@
 
 //! How inodes are made and freed.
 
-use zerocopy::FromZeros;
-
 use super::{
     run::Run,
     Medium,
@@ -69,7 +67,7 @@ pub(super) fn alloc<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, attr: &Attributes) 
 }
 
 /// Fills in an inode that is all zero.
-pub(super) fn init(inode: &mut Inode, ino: u64, attr: &Attributes) {
+pub(crate) fn init(inode: &mut Inode, ino: u64, attr: &Attributes) {
     inode.ino.set(ino);
     inode.mode.set(attr.mode);
     inode.uid.set(attr.uid);
@@ -138,18 +136,4 @@ pub(super) fn free<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
         tx.space().hint(block, true);
         Ok(())
     }
-}
-
-/// An inode that is all zero but for what [`init`] sets; mkfs has no transaction yet.
-pub(super) fn new(ino: u64, attr: &Attributes) -> Inode {
-    let mut inode = Inode::new_zeroed();
-    init(&mut inode, ino, attr);
-    inode
-}
-
-/// The header of an inode block of which only slot 1 is in use.
-pub(super) fn first_head() -> InodeHead {
-    let mut head = InodeHead::new_zeroed();
-    head.used.set(1 << 1);
-    head
 }

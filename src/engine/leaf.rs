@@ -25,7 +25,6 @@ use super::{
 use crate::ondisk::{
     leaf::{
         same_hash,
-        Found,
         Leaf,
         LeafHead,
         NameHead,
@@ -109,33 +108,6 @@ fn sort(numbers: &mut [u32]) {
 }
 
 impl Leaf {
-    /// Adds a name behind the others, or returns false if there is no room.
-    pub fn append(&mut self, found: &Found, name: Name<'_>) -> Result<bool> {
-        let head = NameHead {
-            cookie: U64::new(found.cookie),
-            ino: U64::new(found.ino),
-            kind: found.kind,
-            len: name.bytes().len() as u8,
-        };
-        if !self.has_room(head.size()) {
-            return Ok(false);
-        }
-        self.insert(self.len(), head, name)?;
-        Ok(true)
-    }
-
-    /// Bytes of the body that names and their slots take, if they are where they say.
-    pub fn live_bytes(&self) -> Result<usize> {
-        (0..self.len()).try_fold(0, |sum, index| {
-            Ok(sum + self.name_head(self.slot(index)?)?.size())
-        })
-    }
-
-    /// Bytes of names, by the counts in its start.
-    pub fn counted_bytes(&self) -> usize {
-        usize::from(self.head.end.get()).saturating_sub(usize::from(self.head.dead.get()))
-    }
-
     fn set_slot(&mut self, index: usize, at: usize) -> Result {
         let bytes = self.body.get_mut(Self::slot_range(index)?);
         let slot = U16::new(at as u16);
@@ -173,7 +145,7 @@ impl Leaf {
     }
 
     /// Adds a name as slot `index`; the room must be there.
-    pub(super) fn insert(&mut self, index: usize, head: NameHead, name: Name<'_>) -> Result {
+    pub(crate) fn insert(&mut self, index: usize, head: NameHead, name: Name<'_>) -> Result {
         if self.gap() < head.size() + 2 {
             self.compact()?;
         }

@@ -10,8 +10,6 @@
 //! [`Journal::new`]: super::Journal::new
 //! [`Journal::retire`]: super::Journal::retire
 
-use zerocopy::FromZeros;
-
 use super::{
     Medium,
     Tx,
@@ -44,12 +42,7 @@ pub fn ask_for_check<M: Medium>(medium: &M) -> Result {
     set_check(medium, WANTED)
 }
 
-/// Says that a check has been made and everything is sound. Locks: nobody else writes.
-pub fn checked<M: Medium>(medium: &M) -> Result {
-    set_check(medium, 0)
-}
-
-fn set_check<M: Medium>(medium: &M, word: u64) -> Result {
+pub(crate) fn set_check<M: Medium>(medium: &M, word: u64) -> Result {
     medium.write(CHECK, &word.to_le_bytes())?;
     medium.flush(CHECK, size_of::<u64>() as u64)?;
     medium.fence();
@@ -59,15 +52,6 @@ fn set_check<M: Medium>(medium: &M, word: u64) -> Result {
 /// Whether somebody has asked for a check.
 pub fn wants_check<M: Medium>(volume: &Volume<M>) -> Result<bool> {
     Ok(volume.word(CHECK)? != 0)
-}
-
-/// The status of a new file system with one inode.
-pub(super) fn first_status(now: Time, label: [u8; LABEL_MAX]) -> Status {
-    let mut status = Status::new_zeroed();
-    status.inodes.set(1);
-    status.label = label;
-    status.change(0, now);
-    status
 }
 
 /// Records a mount for writing.

@@ -185,21 +185,8 @@ pub fn trim<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Does a part of the work that the list holds, and returns whether there was any. To be called in one
-/// transaction after the other until it returns false.
-///
-/// Locks: nobody else may use the file system yet.
-pub fn step<M: Medium>(tx: &mut Tx<'_, M>) -> Result<bool> {
-    let ino = tx.status()?.orphans.get();
-    if ino == 0 {
-        return Ok(false);
-    }
-    work_on(tx, ino)?;
-    Ok(true)
-}
-
 /// Does a part of the work of an inode that is on the list.
-fn work_on<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
+pub(crate) fn work_on<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
     if on_list(tx, ino)?.nlink.get() == 0 {
         reap(tx, ino).map(drop)
     } else {

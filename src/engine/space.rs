@@ -126,7 +126,7 @@ pub struct Request {
 
 /// The bitmaps that share the memory.
 #[derive(Clone, Copy)]
-enum Plane {
+pub(crate) enum Plane {
     /// Set: the block is in use.
     Used,
     /// Set: the block holds inodes.
@@ -234,12 +234,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
         self.view().release(run);
     }
 
-    /// Whether `block` is in use.
-    pub fn is_used(&mut self, block: u64) -> bool {
-        self.view().get(Plane::Used, block)
-    }
-
-    pub(super) fn view(&mut self) -> SpaceMut<'_> {
+    pub(crate) fn view(&mut self) -> SpaceMut<'_> {
         SpaceMut {
             words: &mut self.words,
             map: &mut self.map,
@@ -248,7 +243,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
 }
 
 /// A [`Space`] at work; it is apart from it to be free of the memory's type.
-pub(super) struct SpaceMut<'a> {
+pub(crate) struct SpaceMut<'a> {
     words: &'a mut [u64],
     map: &'a mut Map,
 }
@@ -329,7 +324,7 @@ impl SpaceMut<'_> {
         }
     }
 
-    fn get(&self, plane: Plane, block: u64) -> bool {
+    pub(crate) fn get(&self, plane: Plane, block: u64) -> bool {
         self.word(plane, block / BITS) >> (block % BITS) & 1 != 0
     }
 

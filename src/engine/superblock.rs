@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading and writing the superblock.
+//! Reading the superblock.
 
 use zerocopy::{
     FromZeros,
@@ -9,76 +9,28 @@ use zerocopy::{
 
 use super::Medium;
 use crate::ondisk::{
-    offset_of,
-    superblock::{
-        Superblock,
-        REPAIRING,
-        VERSION, //
-    },
+    superblock::Superblock,
     Geometry,
-    Refusal,
-    Result,
-    BLOCK_SIZE, //
+    Refusal, //
 };
 
 impl Superblock {
     /// Reads and checks the superblock of `medium`.
-    pub fn read<M: Medium>(medium: &M) -> core::result::Result<(Self, Geometry), Refusal> {
+    pub fn read<M: Medium>(medium: &M) -> Result<(Self, Geometry), Refusal> {
         Self::read_at(medium, 0)
     }
 
-    /// Reads and checks the second copy, where a file system that fills `medium` has it. With it a
-    /// damaged first copy can be repaired: both are the same, byte for byte.
-    pub fn read_backup<M: Medium>(medium: &M) -> core::result::Result<(Self, Geometry), Refusal> {
-        let last = (medium.size() / BLOCK_SIZE).checked_sub(1);
-        Self::read_at(medium, offset_of(last.ok_or(Refusal::Io)?))
-    }
-
-    pub(crate) fn read_at<M: Medium>(
-        medium: &M,
-        off: u64,
-    ) -> core::result::Result<(Self, Geometry), Refusal> {
+    pub(crate) fn read_at<M: Medium>(medium: &M, off: u64) -> Result<(Self, Geometry), Refusal> {
         let sb = Self::plain(medium, off)?;
         let geometry = sb.validate(medium, medium.size())?;
         Ok((sb, geometry))
     }
 
-    pub(crate) fn plain<M: Medium>(medium: &M, off: u64) -> core::result::Result<Self, Refusal> {
+    pub(crate) fn plain<M: Medium>(medium: &M, off: u64) -> Result<Self, Refusal> {
         let mut sb = Self::new_zeroed();
         medium
             .read(off, sb.as_mut_bytes())
             .map_err(|_| Refusal::Io)?;
         Ok(sb)
-    }
-
-    /// Reads and checks the superblock of a `medium` that [`Superblock::read`] refuses as
-    /// [`Refusal::Repairing`], as it is without that mark.
-    pub fn read_repairing<M: Medium>(
-        medium: &M,
-    ) -> core::result::Result<(Self, Geometry), Refusal> {
-        let mut sb = Self::plain(medium, 0)?;
-        if !sb.is_repairing() {
-            return Err(Refusal::NotPinfs);
-        }
-        sb.set_repairing(medium, false);
-        let geometry = sb.validate(medium, medium.size())?;
-        Ok((sb, geometry))
-    }
-
-    /// Sets or clears the mark that a repair is being written. Beside the checksum it is in one
-    /// aligned word, so that power loss leaves the one or the other.
-    pub fn set_repairing<M: Medium>(&mut self, medium: &M, repairing: bool) {
-        let mark = if repairing { REPAIRING } else { 0 };
-        self.version.set(VERSION | mark);
-        self.crc.set(self.checksum(medium));
-    }
-
-    /// Writes one of the two copies, at block `block`, and makes it durable. Everything that it
-    /// speaks of must be durable.
-    pub fn write_at<M: Medium>(&self, medium: &M, block: u64) -> Result {
-        medium.write(offset_of(block), self.as_bytes())?;
-        medium.flush(offset_of(block), BLOCK_SIZE)?;
-        medium.fence();
-        Ok(())
     }
 }

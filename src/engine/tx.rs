@@ -414,16 +414,11 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.changes > 0 && !self.has_room(need)
     }
 
-    /// Bytes of the arena that objects can still use.
-    pub fn room(&self) -> usize {
-        self.memory.objects.len() - self.used
-    }
-
     pub(super) fn space(&mut self) -> &mut SpaceMut<'a> {
         &mut self.space
     }
 
-    pub(super) fn status(&mut self) -> Result<&Status> {
+    pub(crate) fn status(&mut self) -> Result<&Status> {
         self.object(STATUS)
     }
 

@@ -41,8 +41,8 @@ use crate::ondisk::{
 /// A file system on a medium, for reading. Shared by all who read; writing goes through
 /// [`Tx`](super::Tx).
 pub struct Volume<M> {
-    medium: M,
-    geometry: Geometry,
+    pub(crate) medium: M,
+    pub(crate) geometry: Geometry,
 }
 
 impl<M: Medium> Volume<M> {
@@ -53,11 +53,6 @@ impl<M: Medium> Volume<M> {
     pub fn open(medium: M) -> core::result::Result<Self, Refusal> {
         let (_, geometry) = Superblock::read(&medium)?;
         Ok(Volume { medium, geometry })
-    }
-
-    /// A volume whose superblock is not written yet.
-    pub(super) fn with_geometry(medium: M, geometry: Geometry) -> Self {
-        Volume { medium, geometry }
     }
 
     /// The same file system, where `medium` is another way to get to the same bytes.
@@ -118,19 +113,6 @@ impl<M: Medium> Volume<M> {
             return Err(Error::Corrupt(T::DAMAGED));
         }
         Ok(object)
-    }
-
-    /// Stores an object that nothing refers to yet and flushes it.
-    pub fn store<T: Object>(&self, off: u64, object: &mut T) -> Result {
-        self.seal::<T>(off, object.as_mut_bytes())?;
-        self.medium.write(off, object.as_bytes())?;
-        self.medium.flush(off, size_of::<T>() as u64)
-    }
-
-    /// Writes magic and checksum into `bytes`, an object of type `T` that belongs at `off`.
-    fn seal<T: Object>(&self, off: u64, bytes: &mut [u8]) -> Result {
-        put(bytes, 0, T::MAGIC)?;
-        self.reseal(off, T::SEALED, bytes)
     }
 
     /// Writes the checksum into `bytes`, whose magic stands already.
@@ -240,7 +222,7 @@ impl<M: Medium> Volume<M> {
 }
 
 /// Overwrites the four bytes at `at`.
-fn put(bytes: &mut [u8], at: usize, value: u32) -> Result {
+pub(crate) fn put(bytes: &mut [u8], at: usize, value: u32) -> Result {
     bytes
         .get_mut(at..at + 4)
         .ok_or(Error::Corrupt("object shorter than its seal"))?

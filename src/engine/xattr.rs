@@ -92,19 +92,19 @@ const ENDLESS: Error = Error::Corrupt("list of attributes does not end");
 
 /// Where an attribute stands.
 #[derive(Clone, Copy)]
-struct Place {
-    block: u64,
+pub(crate) struct Place {
+    pub(crate) block: u64,
     /// The block before it in the list, or 0.
     before: u64,
     /// Offset in the body.
     at: usize,
-    entry: Entry,
+    pub(crate) entry: Entry,
 }
 
 /// A block of the list.
 #[derive(Clone, Copy)]
-struct Link {
-    block: u64,
+pub(crate) struct Link {
+    pub(crate) block: u64,
     before: u64,
     next: u64,
     used: usize,
@@ -149,7 +149,7 @@ fn entry<R: Reader>(
 
 /// Calls `block` with every block of the list of `inode` and `attribute` with what is in it, until
 /// one of them returns false.
-fn visit<R: Reader>(
+pub(crate) fn visit<R: Reader>(
     r: &mut R,
     inode: &Inode,
     mut block: impl FnMut(&Link) -> bool,
@@ -203,7 +203,7 @@ fn find<R: Reader>(r: &mut R, inode: &Inode, key: Key<'_>) -> Result<Option<Plac
 
 /// Calls `f` with every block of the value of `entry`, if it has any, and the length of what it
 /// holds.
-fn pieces<R: Reader>(
+pub(crate) fn pieces<R: Reader>(
     r: &mut R,
     owner: u64,
     entry: &Entry,
@@ -273,29 +273,6 @@ pub fn list<M: Medium>(
     mut emit: impl FnMut(Key<'_>) -> bool,
 ) -> Result {
     visit(&mut &*volume, inode, |_| true, |_, _, key| Ok(emit(key)))
-}
-
-/// Calls `f` with the blocks of the list and of the values, until it returns false; the second
-/// argument says whether it is one of a value.
-pub fn blocks<M: Medium>(
-    volume: &Volume<M>,
-    inode: &Inode,
-    f: impl FnMut(u64, bool) -> bool,
-) -> Result {
-    let f = core::cell::RefCell::new(f);
-    visit(
-        &mut &*volume,
-        inode,
-        |link| f.borrow_mut()(link.block, false),
-        |r, place, _| {
-            let mut go_on = true;
-            pieces(r, inode.ino(), &place.entry, |_, block, _| {
-                go_on = f.borrow_mut()(block, true);
-                go_on.then_some(()).ok_or(Error::Corrupt(Value::DAMAGED))
-            })
-            .map(|()| go_on)
-        },
-    )
 }
 
 /// Gives an attribute a value.

@@ -237,11 +237,6 @@ impl Inode {
         self.set_time(Stamp::Change, now);
     }
 
-    /// Whether there are extended attributes.
-    pub fn has_xattrs(&self) -> bool {
-        self.xattr.get() != 0
-    }
-
     /// Whether the inode is on the orphan list.
     pub fn is_orphan(&self) -> bool {
         self.flags.get() & ORPHAN != 0

@@ -10,13 +10,10 @@
 //! beneath it to get them as they are in its own node. In the root, keys are what they are. Relative
 //! keys are signed and compared as such. Where nothing was moved, and in directories, shifts are 0.
 
-use zerocopy::{
-    little_endian::{
-        U16,
-        U32,
-        U64, //
-    },
-    FromZeros, //
+use zerocopy::little_endian::{
+    U16,
+    U32,
+    U64, //
 };
 use zerocopy_derive::{
     FromBytes,
@@ -143,9 +140,9 @@ impl From<Entry> for RawEntry {
 #[repr(C)]
 pub struct Root {
     pub(crate) level: u8,
-    reserved: [u8; 3],
+    pub(crate) reserved: [u8; 3],
     pub(crate) count: U16,
-    reserved2: [u8; 2],
+    pub(crate) reserved2: [u8; 2],
     /// Also the place of a short link target.
     pub(crate) entries: [RawEntry; INLINE],
 }
@@ -166,42 +163,10 @@ impl Root {
         usize::from(self.count.get())
     }
 
-    /// Entry `index`.
-    pub fn entry(&self, index: usize) -> Result<Entry> {
-        let raw = self.entries.get(index);
-        raw.map(RawEntry::get)
-            .ok_or(Error::Corrupt("tree entry out of range"))
-    }
-
     /// Whether count and level can be.
     pub fn sane(&self) -> bool {
         let count = self.count();
         count <= INLINE && self.level <= MAX_LEVEL && (count > 0 || self.level == 0)
-    }
-
-    /// A root above `entries`, which are at most [`INLINE`] and in order.
-    pub fn above(level: u8, entries: &[Entry]) -> Result<Self> {
-        let mut root = Root::new_zeroed();
-        root.level = level;
-        for (index, entry) in entries.iter().enumerate() {
-            root.slots().insert(index, *entry)?;
-        }
-        Ok(root)
-    }
-
-    /// Whether the reserved fields are zero.
-    pub fn is_tidy(&self) -> bool {
-        self.reserved == [0; 3] && self.reserved2 == [0; 2]
-    }
-
-    /// Clears the reserved fields, and if nothing can hang on the root, level and count.
-    pub fn tidy(&mut self, empty: bool) {
-        self.reserved = [0; 3];
-        self.reserved2 = [0; 2];
-        if empty {
-            self.level = 0;
-            self.count.set(0);
-        }
     }
 
     /// What [`floor`] would find, if there are no nodes.
@@ -226,18 +191,13 @@ pub struct NodeHead {
     /// The inode.
     pub owner: U64,
     pub(crate) level: u8,
-    reserved: u8,
+    pub(crate) reserved: u8,
     /// Entries in use.
     pub count: U16,
-    reserved2: [u8; 12],
+    pub(crate) reserved2: [u8; 12],
 }
 
 impl NodeHead {
-    /// Levels of nodes under this one.
-    pub fn level(&self) -> u8 {
-        self.level
-    }
-
     /// The number of entries, if this is a node of `owner` at `level`.
     pub fn count(&self, owner: u64, level: u8) -> Result<usize> {
         self.check_owner(owner)?;
@@ -264,7 +224,7 @@ pub struct Node {
     /// Its start.
     pub head: NodeHead,
     pub(crate) entries: [RawEntry; FANOUT],
-    reserved: [u8; 8],
+    pub(crate) reserved: [u8; 8],
 }
 
 const _: () = assert!(size_of::<Node>() == BLOCK_SIZE as usize);
@@ -288,22 +248,6 @@ impl Node {
     /// Looks for `key`.
     pub(crate) fn search(&self, key: i64) -> Found {
         self.live().search(key)
-    }
-
-    /// A node of inode `owner` with `entries`, which are at most [`FANOUT`] and in order.
-    pub fn holding(owner: u64, level: u8, entries: &[Entry]) -> Result<Self> {
-        let mut node = Node::new_zeroed();
-        node.head.owner.set(owner);
-        node.head.level = level;
-        for (index, entry) in entries.iter().enumerate() {
-            node.slots().insert(index, *entry)?;
-        }
-        Ok(node)
-    }
-
-    /// Whether the reserved fields are zero.
-    pub fn is_tidy(&self) -> bool {
-        self.head.reserved == 0 && self.head.reserved2 == [0; 12] && self.reserved == [0; 8]
     }
 
     pub(crate) fn live(&self) -> Live<'_> {

@@ -86,11 +86,6 @@ impl Status {
         self.mounts.get()
     }
 
-    /// Whether the last mount for writing was not undone by an umount.
-    pub fn is_dirty(&self) -> bool {
-        self.flags.get() & MOUNTED != 0
-    }
-
     /// Whether inodes wait on the orphan list.
     pub fn has_orphans(&self) -> bool {
         self.orphans.get() != 0
@@ -99,14 +94,6 @@ impl Status {
     /// What the user calls the file system, NULs at the end.
     pub fn label(&self) -> [u8; LABEL_MAX] {
         self.label
-    }
-
-    /// The time of the last mount or umount.
-    pub fn changed(&self) -> Time {
-        Time {
-            sec: self.changed_sec.get(),
-            nsec: self.changed_nsec.get(),
-        }
     }
 
     pub(crate) fn change(&mut self, flags: u32, now: Time) {

@@ -10,7 +10,6 @@ use zerocopy::{
         U32,
         U64, //
     },
-    FromZeros,
     IntoBytes, //
 };
 use zerocopy_derive::{
@@ -45,9 +44,6 @@ pub const VERSION: u32 = 1;
 /// is there. It shares an aligned word with the checksum, so that one store sets or clears both.
 pub(crate) const REPAIRING: u32 = 1 << 31;
 
-/// The features this code knows that others may ignore.
-pub const COMPAT: u64 = 0;
-
 /// The features this code knows that allow others to read, but not to write.
 pub const RO_COMPAT: u64 = 0;
 
@@ -73,7 +69,7 @@ pub const JOURNAL_BLOCKS: u64 = 64;
 const JOURNAL_BLOCKS_MAX: u64 = 1 << 16;
 
 /// Bits that one bitmap block holds.
-const BITS_PER_BLOCK: u64 = BLOCK_SIZE * 8;
+pub(crate) const BITS_PER_BLOCK: u64 = BLOCK_SIZE * 8;
 
 /// Groups whose checksums one block holds.
 const SUMS_PER_BLOCK: u64 = BLOCK_SIZE / 8;
@@ -88,7 +84,7 @@ pub struct Superblock {
     pub crc: U32,
     /// [`VERSION`].
     pub version: U32,
-    /// [`COMPAT`].
+    /// Features that others may ignore; this code knows none.
     pub compat: U64,
     /// [`RO_COMPAT`].
     pub ro_compat: U64,
@@ -139,7 +135,7 @@ pub struct Superblock {
 const _: () = assert!(size_of::<Superblock>() == 512);
 
 /// Blocks for the checksums of the bitmaps of `blocks` blocks.
-fn sums_blocks(blocks: u64) -> u64 {
+pub(crate) fn sums_blocks(blocks: u64) -> u64 {
     blocks.div_ceil(GROUP_BLOCKS).div_ceil(SUMS_PER_BLOCK)
 }
 
@@ -237,43 +233,6 @@ pub struct Geometry {
 }
 
 impl Superblock {
-    /// Where everything goes on a device of `blocks` blocks, or `None` if that is too few or too
-    /// many. Identity, root inode and checksum are for the caller to fill in.
-    pub(crate) fn for_blocks(blocks: u64) -> Option<Self> {
-        if !(MIN_BLOCKS..=MAX_BLOCKS).contains(&blocks) {
-            return None;
-        }
-        let bitmap_blocks = blocks.div_ceil(BITS_PER_BLOCK);
-        let journal_start = STATUS_BLOCK + 1;
-        let bitmap_start = journal_start + JOURNAL_BLOCKS;
-        let inode_bitmap_start = bitmap_start + bitmap_blocks;
-        let sums_start = inode_bitmap_start + bitmap_blocks;
-        let sums_blocks = sums_blocks(blocks);
-        let data_start = sums_start + sums_blocks;
-
-        let mut sb = Self::new_zeroed();
-        sb.magic = MAGIC;
-        sb.version.set(VERSION);
-        sb.compat.set(COMPAT);
-        sb.ro_compat.set(RO_COMPAT);
-        sb.incompat.set(INCOMPAT);
-        sb.block_size.set(BLOCK_SIZE as u32);
-        sb.inode_size.set(INODE_SIZE as u32);
-        sb.blocks.set(blocks);
-        sb.status_block.set(STATUS_BLOCK);
-        sb.journal_start.set(journal_start);
-        sb.journal_blocks.set(JOURNAL_BLOCKS);
-        sb.journal_count.set(1);
-        sb.bitmap_start.set(bitmap_start);
-        sb.inode_bitmap_start.set(inode_bitmap_start);
-        sb.bitmap_blocks.set(bitmap_blocks);
-        sb.sums_start.set(sums_start);
-        sb.sums_blocks.set(sums_blocks);
-        sb.data_start.set(data_start);
-        sb.backup_block.set(blocks - 1);
-        Some(sb)
-    }
-
     /// The checksum that belongs into [`Superblock::crc`].
     pub fn checksum<C: Checksum>(&self, checksum: &C) -> u32 {
         let bytes = self.as_bytes();

@@ -18,13 +18,25 @@ mod kernel_module {
     pub mod ondisk;
 }
 
+pub mod bitmap;
 pub mod check;
 pub mod crash;
 pub mod device;
+pub mod dir;
 pub mod exercise;
+pub mod inode;
 pub mod memory;
+pub mod mkfs;
+pub mod mount;
 pub mod names;
+pub mod orphan;
 pub mod signatures;
+pub mod space;
+pub mod superblock;
+pub mod tree;
+pub mod volume;
+pub mod walk;
+pub mod xattr;
 
 pub use kernel_module::{
     engine,
@@ -33,13 +45,10 @@ pub use kernel_module::{
 
 pub use engine::{
     medium,
-    mkfs,
     namespace,
-    orphan,
     persist,
     planted,
     tx,
-    walk,
     Journal,
     Medium,
     Space,
@@ -65,35 +74,11 @@ pub use ondisk::{
     INODE_SLOTS, //
 };
 
-/// The bitmaps.
-pub mod bitmap {
-    pub use crate::{
-        engine::bitmap::*,
-        ondisk::bitmap::*, //
-    };
-}
-
-/// Directories.
-pub mod dir {
-    pub use crate::{
-        engine::dir::*,
-        ondisk::leaf::*, //
-    };
-}
-
 /// Regular files.
 pub mod extents {
     pub use crate::{
         engine::extents::*,
         ondisk::extent::*, //
-    };
-}
-
-/// Inodes.
-pub mod inode {
-    pub use crate::{
-        engine::ialloc::*,
-        ondisk::inode::*, //
     };
 }
 
@@ -105,55 +90,10 @@ pub mod journal {
     };
 }
 
-/// What changes for the file system as a whole.
-pub mod mount {
-    pub use crate::{
-        engine::mount::*,
-        ondisk::status::*, //
-    };
-}
-
-/// Free space.
-pub mod space {
-    pub use crate::engine::{
-        run::*,
-        space::*, //
-    };
-}
-
-/// The superblock.
-pub mod superblock {
-    pub use crate::ondisk::superblock::*;
-}
-
 /// Symbolic links.
 pub mod symlink {
     pub use crate::{
         engine::symlink::*,
         ondisk::symlink::*, //
-    };
-}
-
-/// The B+tree of an inode.
-pub mod tree {
-    pub use crate::ondisk::node::*;
-}
-
-/// Reading, with every checksum verified.
-pub mod volume {
-    pub use crate::{
-        engine::volume::*,
-        ondisk::{
-            header::*,
-            inode_offset, //
-        }, //
-    };
-}
-
-/// Extended attributes.
-pub mod xattr {
-    pub use crate::{
-        engine::xattr::*,
-        ondisk::xattr::*, //
     };
 }

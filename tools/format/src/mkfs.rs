@@ -2,45 +2,66 @@
 
 //! Making a file system.
 
-use zerocopy::little_endian::U64;
+use zerocopy::{
+    little_endian::U64,
+    FromZeros, //
+};
 
-use super::{
+use crate::{
     bitmap,
-    ialloc::{
-        self,
-        Attributes, //
+    engine::{
+        ialloc,
+        run::Run, //
     },
-    mount::first_status,
+    inode::{
+        Attributes,
+        InodeHead,
+        S_IFDIR, //
+    },
+    mount::{
+        Status,
+        STATUS, //
+    },
+    offset_of,
+    ondisk::{
+        bitmap::Plane,
+        inode_offset,
+        superblock::{
+            sums_blocks,
+            BITS_PER_BLOCK, //
+        }, //
+    },
     planted::{
         planted,
         Bug, //
     },
-    run::Run,
-    Medium,
-    Volume, //
-};
-use crate::ondisk::{
-    bitmap::Plane,
-    inode::{
-        self,
-        S_IFDIR, //
-    },
-    inode_offset,
-    offset_of,
-    status::STATUS,
     superblock::{
         Superblock,
+        INCOMPAT,
+        JOURNAL_BLOCKS,
         LABEL_MAX,
-        MAX_BLOCKS, //
+        MAGIC,
+        MAX_BLOCKS,
+        MIN_BLOCKS,
+        RO_COMPAT,
+        STATUS_BLOCK,
+        VERSION, //
     },
     Error,
     Geometry,
+    Inode,
+    Medium,
     Refusal,
     Result,
     Time,
+    Volume,
     BLOCK_SIZE,
+    INODE_SIZE,
     INODE_SLOTS, //
 };
+
+/// The features this code knows that others may ignore.
+pub const COMPAT: u64 = 0;
 
 /// What is chosen for a new file system.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +149,7 @@ pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
     for group in 0..geometry.groups() {
         bitmap::seal(&volume, group)?;
     }
-    volume.store(data, &mut ialloc::first_head())?;
+    volume.store(data, &mut first_head())?;
     volume.store(
         inode_offset(geometry.root_ino),
         &mut root(&geometry, options),
@@ -141,7 +162,7 @@ pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
     Ok(geometry)
 }
 
-fn root(geometry: &Geometry, options: &Options) -> inode::Inode {
+fn root(geometry: &Geometry, options: &Options) -> Inode {
     let attr = Attributes {
         mode: S_IFDIR | 0o755,
         uid: options.uid,
@@ -150,8 +171,70 @@ fn root(geometry: &Geometry, options: &Options) -> inode::Inode {
         generation: 0,
         now: options.now,
     };
-    let mut root = ialloc::new(geometry.root_ino, &attr);
+    let mut root = new(geometry.root_ino, &attr);
     root.nlink.set(2);
     root.parent.set(geometry.root_ino);
     root
+}
+
+impl Superblock {
+    /// Where everything goes on a device of `blocks` blocks, or `None` if that is too few or too
+    /// many. Identity, root inode and checksum are for the caller to fill in.
+    fn for_blocks(blocks: u64) -> Option<Self> {
+        if !(MIN_BLOCKS..=MAX_BLOCKS).contains(&blocks) {
+            return None;
+        }
+        let bitmap_blocks = blocks.div_ceil(BITS_PER_BLOCK);
+        let journal_start = STATUS_BLOCK + 1;
+        let bitmap_start = journal_start + JOURNAL_BLOCKS;
+        let inode_bitmap_start = bitmap_start + bitmap_blocks;
+        let sums_start = inode_bitmap_start + bitmap_blocks;
+        let sums_blocks = sums_blocks(blocks);
+        let data_start = sums_start + sums_blocks;
+
+        let mut sb = Self::new_zeroed();
+        sb.magic = MAGIC;
+        sb.version.set(VERSION);
+        sb.compat.set(COMPAT);
+        sb.ro_compat.set(RO_COMPAT);
+        sb.incompat.set(INCOMPAT);
+        sb.block_size.set(BLOCK_SIZE as u32);
+        sb.inode_size.set(INODE_SIZE as u32);
+        sb.blocks.set(blocks);
+        sb.status_block.set(STATUS_BLOCK);
+        sb.journal_start.set(journal_start);
+        sb.journal_blocks.set(JOURNAL_BLOCKS);
+        sb.journal_count.set(1);
+        sb.bitmap_start.set(bitmap_start);
+        sb.inode_bitmap_start.set(inode_bitmap_start);
+        sb.bitmap_blocks.set(bitmap_blocks);
+        sb.sums_start.set(sums_start);
+        sb.sums_blocks.set(sums_blocks);
+        sb.data_start.set(data_start);
+        sb.backup_block.set(blocks - 1);
+        Some(sb)
+    }
+}
+
+/// An inode that is all zero but for what [`init`] sets; mkfs has no transaction yet.
+fn new(ino: u64, attr: &Attributes) -> Inode {
+    let mut inode = Inode::new_zeroed();
+    ialloc::init(&mut inode, ino, attr);
+    inode
+}
+
+/// The header of an inode block of which only slot 1 is in use.
+fn first_head() -> InodeHead {
+    let mut head = InodeHead::new_zeroed();
+    head.used.set(1 << 1);
+    head
+}
+
+/// The status of a new file system with one inode.
+fn first_status(now: Time, label: [u8; LABEL_MAX]) -> Status {
+    let mut status = Status::new_zeroed();
+    status.inodes.set(1);
+    status.label = label;
+    status.change(0, now);
+    status
 }

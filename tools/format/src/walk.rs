@@ -7,34 +7,34 @@
 //!
 //! Locks: nobody writes.
 
-use super::{
-    dir,
-    mount,
-    run::Run,
-    volume::Reader,
-    xattr,
-    Medium,
-    Volume, //
-};
-use crate::ondisk::{
-    extent::Extent,
+use crate::{
+    dir::{
+        self,
+        Found, //
+    },
+    extents::Extent,
     inode::{
         InodeHead,
         S_IFDIR,
         S_IFLNK,
         S_IFREG, //
     },
-    leaf::Found,
-    node::{
+    mount,
+    offset_of,
+    space::Run,
+    tree::{
         self,
         Entry,
         MAX_LEVEL, //
     },
-    offset_of,
+    volume::Reader,
+    xattr,
     Error,
     Inode,
+    Medium,
     Name,
     Result,
+    Volume,
     INODE_SLOTS, //
 };
 
@@ -248,7 +248,7 @@ fn entries<M: Medium, V: Visitor>(
             r.node_entry(block, index)?
         };
         let entry = Entry {
-            key: node::raise(entry.key, shift)?,
+            key: tree::raise(entry.key, shift)?,
             ..entry
         };
         if depth == 0 {
@@ -270,7 +270,7 @@ fn entries<M: Medium, V: Visitor>(
         let count = r.node(entry.value, inode.ino(), (depth - 1) as u8)?;
         let shift = shift.checked_add(entry.shift());
         let shift = shift.ok_or(Error::Corrupt("tree key out of range"))?;
-        if node::raise(r.node_entry(entry.value, 0)?.key, shift)? != entry.key {
+        if tree::raise(r.node_entry(entry.value, 0)?.key, shift)? != entry.key {
             return Err(Error::Corrupt("tree node does not begin with its key"));
         }
         depth -= 1;
