@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The file system: the VFS's traits on the metadata engine of [`crate::format`].
+//! The file system: the VFS's traits on the metadata engine of [`crate::engine`].
 //!
 //! Every change of metadata is one transaction ([`SuperBlock::transact`](crate::rust::vfs::SuperBlock::transact)) and durable when it returns.
 //! What the VFS keeps in memory besides (sizes, link counts, times) is set after the transaction
@@ -36,6 +36,6 @@ use self::{
 };
 
 /// Turns an error of the engine into the errno that the user sees.
-fn errno(err: crate::format::Error) -> Error {
+fn errno(err: crate::ondisk::Error) -> Error {
     Error::from_errno(err.errno())
 }

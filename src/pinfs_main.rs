@@ -35,14 +35,23 @@ use rust::{
 mod rust;
 
 #[forbid(unsafe_code)]
-mod features;
+#[expect(
+    unreachable_pub,
+    reason = "public in the crate of the tools, which has the same files"
+)]
+mod engine;
 #[forbid(unsafe_code)]
-#[expect(dead_code, unreachable_pub, reason = "a crate of its own for mkfs")]
-mod format;
+mod features;
 #[forbid(unsafe_code)]
 mod fs;
 #[forbid(unsafe_code)]
 mod layout;
+#[forbid(unsafe_code)]
+#[expect(
+    unreachable_pub,
+    reason = "public in the crate of the tools, which has the same files"
+)]
+mod ondisk;
 
 module! {
     type: Pinfs,

@@ -17,16 +17,19 @@ use super::{
     xattr, //
 };
 use crate::{
-    format::{
-        self,
+    engine::{
         dir,
-        inode::Attributes as Owner,
+        ialloc::Attributes as Owner,
         namespace::{
             self,
             IfExists, //
         },
-        Name,
         Tx, //
+    },
+    ondisk::{
+        self,
+        leaf,
+        Name, //
     },
     rust::{
         lock::{
@@ -137,8 +140,8 @@ fn remove(
         &mut Tx<'_, Session<'_>>,
         u64,
         Name<'_>,
-        format::Time,
-    ) -> format::Result<dir::Found>,
+        ondisk::Time,
+    ) -> ondisk::Result<leaf::Found>,
 ) -> Result {
     let (parent, inode) = (dir.inode(), victim.inode());
     let name = name(dentry)?;
@@ -172,7 +175,7 @@ impl Operations for DirInode {
         };
         match found {
             Ok(found) => inode::named(sb, found.ino).map(Some),
-            Err(format::Error::NoEntry) => Ok(None),
+            Err(ondisk::Error::NoEntry) => Ok(None),
             Err(err) => Err(sb.report(err)),
         }
     }
@@ -367,7 +370,7 @@ impl Operations for DirInode {
 fn next_part<'l>(
     dir: &FsInode<Pinfs>,
     from: u64,
-    leaf: &'l mut dir::Leaf,
+    leaf: &'l mut leaf::Leaf,
 ) -> Result<dir::Part<'l>> {
     let sb = dir.super_block();
     sb.check_readable()?;
@@ -401,8 +404,8 @@ impl file::Operations for OpenDir {
             return Ok(());
         }
         let dir = emitter.inode();
-        let mut copy = KVec::from_elem(0u8, size_of::<dir::Leaf>(), GFP_KERNEL)?;
-        let leaf = dir::Leaf::in_bytes(&mut copy).ok_or(EINVAL)?;
+        let mut copy = KVec::from_elem(0u8, size_of::<leaf::Leaf>(), GFP_KERNEL)?;
+        let leaf = leaf::Leaf::in_bytes(&mut copy).ok_or(EINVAL)?;
         loop {
             let part = next_part(dir, emitter.position(), leaf)?;
             for entry in part.entries() {

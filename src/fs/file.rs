@@ -10,20 +10,23 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    format::{
-        self,
-        file::{
-            self as map,
+    engine::{
+        extents::{
+            self,
             Mapping,
             Progress, //
         },
-        inode::Stamp,
         orphan,
-        space::Run,
-        Medium,
-        BLOCK_SIZE, //
+        run::Run,
+        Medium, //
     },
     layout,
+    ondisk::{
+        self,
+        extent,
+        inode::Stamp,
+        BLOCK_SIZE, //
+    },
     rust::{
         dax,
         lock::{
@@ -77,7 +80,7 @@ pub(super) const MAP: iomap::Table<Pinfs> = iomap::Table::of::<BlockMap>();
 
 /// The most blocks that one transaction allocates for a write: they are zeroed under the journal
 /// lock, which others wait for.
-pub(super) const ALLOCATE_MAX: u64 = 4 * format::GROUP_BLOCKS;
+pub(super) const ALLOCATE_MAX: u64 = 4 * ondisk::GROUP_BLOCKS;
 
 struct BlockMap;
 
@@ -143,10 +146,10 @@ impl iomap::Operations for BlockMap {
 }
 
 /// What is said of a block that two files have, or one file in two places.
-const CROSSED: format::Error = format::Error::Corrupt("a block is in two places of files");
+const CROSSED: ondisk::Error = ondisk::Error::Corrupt("a block is in two places of files");
 
 /// Turns an extent, in blocks, into a mapping, in bytes.
-fn to_map(extent: map::Extent, new: bool) -> Map {
+fn to_map(extent: extent::Extent, new: bool) -> Map {
     let addr = extent.block * BLOCK_SIZE;
     Map {
         offset: extent.lblock * BLOCK_SIZE,
@@ -181,7 +184,7 @@ fn look_up_locked(
     let volume = sb.data().volume(lock);
     let mapping = volume
         .inode(inode.ino())
-        .and_then(|disk| map::map(volume, &disk, first))
+        .and_then(|disk| extents::map(volume, &disk, first))
         .map_err(|err| sb.report(err))?;
     Ok(match mapping {
         Mapping::Extent(extent) => {
@@ -204,9 +207,14 @@ fn look_up_locked(
 /// It costs little beside the look-up, and finds most of what images hold that were made to mislead.
 /// What it does not see is found in page faults (`BlockMap::crossed()`), or harms nobody who does
 /// not trust the image.
-fn vet(inode: &FsInode<Pinfs>, extent: &map::Extent, wanted: u64, lock: &ReadGuard<'_>) -> Result {
+fn vet(
+    inode: &FsInode<Pinfs>,
+    extent: &extent::Extent,
+    wanted: u64,
+    lock: &ReadGuard<'_>,
+) -> Result {
     /// More than one page fault wants.
-    const MAX: u64 = format::GROUP_BLOCKS;
+    const MAX: u64 = ondisk::GROUP_BLOCKS;
 
     let len = extent.len.min(wanted).min(MAX);
     if len == 0 {
@@ -218,7 +226,7 @@ fn vet(inode: &FsInode<Pinfs>, extent: &map::Extent, wanted: u64, lock: &ReadGua
         len,
     };
     let vetted = sb.data().medium().session().and_then(|session| {
-        map::vet(&sb.data().volume(lock).through(&session), run)?;
+        extents::vet(&sb.data().volume(lock).through(&session), run)?;
         if session.is_mapped_elsewhere(run, inode) {
             return Err(CROSSED);
         }
@@ -252,22 +260,22 @@ fn allocate_written(
     let map = &inode.data().map;
     let lock = map.write();
     let made = sb.transact(&lock, |tx| {
-        let (extent, new) = match map::map_tx(tx, ino, first)? {
+        let (extent, new) = match extents::map_tx(tx, ino, first)? {
             Mapping::Extent(extent) if !extent.unwritten => (extent, false),
             Mapping::Extent(unwritten) => {
-                let written = map::Extent {
+                let written = extent::Extent {
                     len: unwritten.len.min(wanted),
                     unwritten: false,
                     ..unwritten
                 };
                 tx.zero_blocks(run(&written))?;
-                map::mark_written(tx, ino, first, written.end())?;
+                extents::mark_written(tx, ino, first, written.end())?;
                 (written, true)
             }
             Mapping::Hole { len } => {
-                let extent = map::reserve(tx, ino, first, len.min(wanted))?;
+                let extent = extents::reserve(tx, ino, first, len.min(wanted))?;
                 tx.zero_blocks(run(&extent))?;
-                map::insert(tx, ino, extent)?;
+                extents::insert(tx, ino, extent)?;
                 (extent, true)
             }
         };
@@ -294,13 +302,13 @@ fn write_without_growth(
     lock: &WriteGuard<'_>,
     first: u64,
     wanted: u64,
-) -> Result<(map::Extent, bool, u64)> {
+) -> Result<(extent::Extent, bool, u64)> {
     let ino = inode.ino();
     let sb = inode.super_block();
     let volume = sb.data().volume(lock);
     let found = volume
         .inode(ino)
-        .and_then(|disk| map::without_growth(volume, &disk, first, wanted));
+        .and_then(|disk| extents::without_growth(volume, &disk, first, wanted));
     let extent = found.map_err(|err| sb.report(err))?.ok_or(ENOSPC)?;
     let Run { start, len } = run(&extent);
     let mut done = 0;
@@ -323,7 +331,7 @@ fn write_without_growth(
     }
     sb.transact(lock, |tx| {
         tx.blocks_stored();
-        map::mark_written(tx, ino, extent.lblock, extent.end())?;
+        extents::mark_written(tx, ino, extent.lblock, extent.end())?;
         Ok((extent, true, Usage::of(tx.inode(ino)?).sectors))
     })
 }
@@ -344,7 +352,7 @@ fn replace_holes(
 }
 
 /// The blocks of the device behind an extent.
-fn run(extent: &map::Extent) -> Run {
+fn run(extent: &extent::Extent) -> Run {
     Run {
         start: extent.block,
         len: extent.len,
@@ -352,7 +360,7 @@ fn run(extent: &map::Extent) -> Run {
 }
 
 /// Puts a new size, and the times that go with it, into an inode of the device.
-pub(super) fn record_size(disk: &mut format::Inode, size: u64, times: Times) {
+pub(super) fn record_size(disk: &mut ondisk::Inode, size: u64, times: Times) {
     disk.size.set(size);
     disk.set_time(Stamp::Modify, times.mtime.to_format());
     disk.set_time(Stamp::Change, times.ctime.to_format());
@@ -452,7 +460,7 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
 /// # Errors
 ///
 /// `EBUSY` if somebody holds what would be moved or freed.
-pub(super) fn finish(inode: &FsInode<Pinfs>) -> Result<format::Result> {
+pub(super) fn finish(inode: &FsInode<Pinfs>) -> Result<ondisk::Result> {
     let mut locked = InodeLock::new(inode);
     // Nothing here waits without the locks, so nothing is checked again.
     let lock = LayoutLock::new(&mut locked, &StillMutable);
@@ -500,7 +508,7 @@ fn remove_blocks(lock: &LayoutLock<'_, Pinfs>, blocks: Range<u64>) -> Result {
     let mut from = blocks.start;
     loop {
         let (progress, sectors) = sb.transact(&map, |tx| {
-            let progress = map::remove(tx, ino, from, blocks.end)?;
+            let progress = extents::remove(tx, ino, from, blocks.end)?;
             Ok((progress, Usage::of(tx.inode(ino)?).sectors))
         })?;
         inode.set_sectors(sectors);
@@ -617,7 +625,7 @@ fn move_down(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
         let (progress, usage) = inode.super_block().transact(&map, |tx| {
             // A write may have left the size for the next sync; the new one follows from it.
             record_size(tx.inode_mut(ino)?, size, times);
-            let progress = map::collapse(tx, ino, blocks.start, blocks.end)?;
+            let progress = extents::collapse(tx, ino, blocks.start, blocks.end)?;
             Ok((progress, Usage::of(tx.inode(ino)?)))
         })?;
         inode.set_sectors(usage.sectors);
@@ -657,7 +665,7 @@ fn move_up(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
     let map = inode.data().map.write();
     let usage = inode.super_block().transact(&map, |tx| {
         record_size(tx.inode_mut(ino)?, size, times);
-        map::insert_range(tx, ino, blocks.start, blocks.end - blocks.start)?;
+        extents::insert_range(tx, ino, blocks.start, blocks.end - blocks.start)?;
         Ok(Usage::of(tx.inode(ino)?))
     })?;
     inode.set_sectors(usage.sectors);
@@ -719,7 +727,7 @@ fn unwrite(
         }
         let map = inode.data().map.write();
         let progress = sb.transact(&map, |tx| {
-            let progress = map::mark_unwritten(tx, ino, from, blocks.end)?;
+            let progress = extents::mark_unwritten(tx, ino, from, blocks.end)?;
             Ok((progress, Usage::of(tx.inode(ino)?).sectors))
         });
         let (progress, sectors) = progress.map_err(|err| (from, err))?;
@@ -767,15 +775,15 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
         }
         let map = inode.data().map.write();
         let (next, sectors) = sb.transact(&map, |tx| {
-            let next = match map::map_tx(tx, inode.ino(), block)? {
+            let next = match extents::map_tx(tx, inode.ino(), block)? {
                 Mapping::Extent(extent) => extent.end(),
                 Mapping::Hole { len } => {
-                    let extent = map::reserve(tx, inode.ino(), block, len.min(end - block))?;
-                    let unwritten = map::Extent {
+                    let extent = extents::reserve(tx, inode.ino(), block, len.min(end - block))?;
+                    let unwritten = extent::Extent {
                         unwritten: true,
                         ..extent
                     };
-                    map::insert(tx, inode.ino(), unwritten)?;
+                    extents::insert(tx, inode.ino(), unwritten)?;
                     extent.end()
                 }
             };

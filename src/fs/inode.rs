@@ -11,17 +11,19 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    format::{
-        self,
-        file::Extent,
-        inode::{
-            settable,
-            Stamp, //
-        },
+    engine::{
         orphan,
         symlink, //
     },
     layout,
+    ondisk::{
+        self,
+        extent::Extent,
+        inode::{
+            settable,
+            Stamp, //
+        }, //
+    },
     rust::{
         dax,
         lock::{
@@ -213,7 +215,7 @@ impl<'a> MapLocks<'a> {
 }
 
 impl Time {
-    fn of_format(time: format::Time) -> Self {
+    fn of_format(time: ondisk::Time) -> Self {
         Time {
             sec: time.sec,
             nsec: time.nsec,
@@ -221,8 +223,8 @@ impl Time {
     }
 
     /// Returns the time as the engine wants it.
-    pub(super) fn to_format(self) -> format::Time {
-        format::Time {
+    pub(super) fn to_format(self) -> ondisk::Time {
+        ondisk::Time {
             sec: self.sec,
             nsec: self.nsec,
         }
@@ -342,8 +344,8 @@ pub(super) fn get(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs
 /// `EUCLEAN` if it is not, or is damaged; `ENOMEM`.
 pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs>>> {
     get(sb, ino).map_err(|err| {
-        if err.to_errno() == format::Error::Stale.errno() {
-            sb.report(format::Error::Corrupt("a name stands for no inode"))
+        if err.to_errno() == ondisk::Error::Stale.errno() {
+            sb.report(ondisk::Error::Corrupt("a name stands for no inode"))
         } else {
             err
         }
@@ -351,7 +353,7 @@ pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pin
 }
 
 /// Reads an inode from the device, and does nothing else.
-pub(super) fn on_disk(inode: &FsInode<Pinfs>) -> format::Result<format::Inode> {
+pub(super) fn on_disk(inode: &FsInode<Pinfs>) -> ondisk::Result<ondisk::Inode> {
     let map = inode.data().map.read();
     inode.super_block().data().volume(&map).inode(inode.ino())
 }
@@ -368,8 +370,8 @@ pub(super) fn read(new: New<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
     let mut target = KVec::new();
     if Type::of_mode(disk.mode.get() as u16) == Type::Symlink {
         let len = usize::try_from(disk.size.get()).map_err(|_| EOVERFLOW)?;
-        if len > symlink::MAX {
-            return Err(sb.report(format::Error::Corrupt("symbolic link is too long")));
+        if len > ondisk::symlink::MAX {
+            return Err(sb.report(ondisk::Error::Corrupt("symbolic link is too long")));
         }
         target.resize(len, 0, GFP_KERNEL)?;
         let map = new.data().map.read();
@@ -384,7 +386,7 @@ pub(super) fn read(new: New<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
 }
 
 /// How a file on the device looks to the VFS.
-pub(super) fn params<'a>(disk: &format::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
+pub(super) fn params<'a>(disk: &ondisk::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
     let mode = disk.mode.get() as u16;
     let usage = Usage::of(disk);
     Params {
@@ -432,10 +434,10 @@ pub(super) struct Usage {
 
 impl Usage {
     /// Reads it from an inode of the device.
-    pub(super) fn of(disk: &format::Inode) -> Self {
+    pub(super) fn of(disk: &ondisk::Inode) -> Self {
         Self {
             size: disk.size.get(),
-            sectors: disk.blocks.get().saturating_mul(format::BLOCK_SIZE / 512),
+            sectors: disk.blocks.get().saturating_mul(ondisk::BLOCK_SIZE / 512),
         }
     }
 }
@@ -523,7 +525,7 @@ pub(super) fn evict(inode: &FsInode<Pinfs>) {
 /// for the next mount to go on after a crash. The inner error is about the inode.
 ///
 /// Nobody else has the inode: it is leaving memory, or on its way there.
-pub(super) fn free(inode: &FsInode<Pinfs>) -> Result<format::Result> {
+pub(super) fn free(inode: &FsInode<Pinfs>) -> Result<ondisk::Result> {
     let data = inode.super_block().data();
     let map = inode.data().map.write();
     loop {

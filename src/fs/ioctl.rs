@@ -7,10 +7,8 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    format::{
-        mount,
-        superblock::LABEL_MAX, //
-    },
+    engine::mount,
+    ondisk::superblock::LABEL_MAX,
     rust::{
         task,
         vfs::{

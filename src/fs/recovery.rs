@@ -33,11 +33,13 @@ use super::{
     super_block::Pinfs, //
 };
 use crate::{
-    format::{
-        self,
-        inode::S_IFREG,
+    engine::{
         mount,
         orphan, //
+    },
+    ondisk::{
+        self,
+        inode::S_IFREG, //
     },
     rust::vfs::{
         self,
@@ -90,7 +92,7 @@ pub(super) fn start_writing(sb: &SuperBlock<Pinfs>) -> Result {
 }
 
 /// Says in the kernel log that an inode stays on the orphan list, or is left out of it, for fsck.
-pub(super) fn say_set_aside(id: &CStr, ino: u64, err: format::Error) {
+pub(super) fn say_set_aside(id: &CStr, ino: u64, err: ondisk::Error) {
     pr_err!(
         "{id}: inode {ino} could not be freed or truncated ({}); it is set aside, unmount the file \
          system and run fsck.pinfs\n",
@@ -99,7 +101,7 @@ pub(super) fn say_set_aside(id: &CStr, ino: u64, err: format::Error) {
 }
 
 /// Finishes what was cut short of a file that has a name. The inner error is about the file.
-fn finish(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<format::Result> {
+fn finish(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ondisk::Result> {
     let inode = match vfs::inode::get(sb, ino)? {
         Found::Cached(inode) => inode,
         Found::New(new) => match inode::on_disk(&new) {
@@ -124,7 +126,7 @@ fn finish(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<format::Result> {
 }
 
 /// Frees an inode that had no name, unless somebody uses it. The inner error is about the inode.
-fn free(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<format::Result> {
+fn free(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ondisk::Result> {
     // What is in memory is freed when it leaves it: by the end of this reference, if it is the last.
     let Found::New(new) = vfs::inode::get(sb, ino)? else {
         return Ok(Ok(()));
@@ -132,7 +134,7 @@ fn free(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<format::Result> {
     match inode::on_disk(&new) {
         // Whoever had it got a name for it, or it has left memory since.
         Ok(disk) if disk.nlink.get() != 0 => Ok(Ok(())),
-        Err(format::Error::Stale) => Ok(Ok(())),
+        Err(ondisk::Error::Stale) => Ok(Ok(())),
         Err(err) => Ok(Err(err)),
         Ok(_) => inode::free(&new),
     }

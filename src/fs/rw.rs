@@ -18,10 +18,13 @@ use super::{
     }, //
 };
 use crate::{
-    format::{
-        file as map,
-        space::Run,
-        Medium,
+    engine::{
+        extents,
+        run::Run,
+        Medium, //
+    },
+    ondisk::{
+        extent,
         BLOCK_SIZE, //
     },
     rust::{
@@ -113,7 +116,7 @@ fn write_known(
 /// Blocks that are set aside for a file, until they are part of it.
 struct PendingExtent<'a> {
     inode: &'a FsInode<Pinfs>,
-    extent: map::Extent,
+    extent: extent::Extent,
 }
 
 impl<'a> PendingExtent<'a> {
@@ -177,7 +180,7 @@ impl<'a> PendingExtent<'a> {
         let sectors = inode.super_block().transact(&map, |tx| {
             // From here on they are the transaction's, whatever comes of it.
             self.extent.len = 0;
-            map::append(tx, inode.ino(), extent)?;
+            extents::append(tx, inode.ino(), extent)?;
             record_size(tx.inode_mut(inode.ino())?, size, times);
             Ok(Usage::of(tx.inode(inode.ino())?).sectors)
         })?;

@@ -16,31 +16,34 @@ use super::{
     xattr, //
 };
 use crate::{
-    format::{
+    engine::{
         self,
-        file::{
-            self as map,
-            Extent, //
-        },
+        extents,
         journal::{
             self,
             Recovered, //
         },
         mount,
         orphan,
-        space::{
+        run::{
             self,
             Run, //
         },
-        superblock::LABEL_MAX,
-        Geometry,
+        space,
         Journal,
         Medium,
-        Refusal,
         Space,
-        Time,
         Tx,
         Volume, //
+    },
+    ondisk::{
+        self,
+        crc::Checksum,
+        extent::Extent,
+        superblock::LABEL_MAX,
+        Geometry,
+        Refusal,
+        Time, //
     },
     rust::{
         dax,
@@ -96,7 +99,7 @@ pub(super) struct Pmem {
 
 impl Pmem {
     fn new(region: Region) -> Result<Self> {
-        let words = (region.len() / format::BLOCK_SIZE).div_ceil(u64::BITS.into());
+        let words = (region.len() / ondisk::BLOCK_SIZE).div_ceil(u64::BITS.into());
         let words = usize::try_from(words)?;
         let mut verified = KVVec::with_capacity(words, GFP_KERNEL)?;
         for _ in 0..words {
@@ -106,7 +109,7 @@ impl Pmem {
     }
 
     /// Takes hold of the device for more than one access.
-    pub(super) fn session(&self) -> format::Result<Session<'_>> {
+    pub(super) fn session(&self) -> ondisk::Result<Session<'_>> {
         let access = io(self.region.access())?;
         Ok(Session { pmem: self, access })
     }
@@ -136,14 +139,24 @@ pub(super) struct Session<'a> {
 impl Session<'_> {
     /// Whether one of the blocks of `run` is in the mapping of a file other than `inode`.
     pub(super) fn is_mapped_elsewhere(&self, run: Run, inode: &FsInode<Pinfs>) -> bool {
-        let (start, len) = (run.start * format::BLOCK_SIZE, run.len * format::BLOCK_SIZE);
+        let (start, len) = (run.start * ondisk::BLOCK_SIZE, run.len * ondisk::BLOCK_SIZE);
         self.access.is_mapped_elsewhere(start, len, inode)
     }
 }
 
 /// Turns an error of the device into the engine's.
-fn io<R>(result: Result<R>) -> format::Result<R> {
-    result.map_err(|_| format::Error::Io)
+fn io<R>(result: Result<R>) -> ondisk::Result<R> {
+    result.map_err(|_| ondisk::Error::Io)
+}
+
+impl Checksum for Session<'_> {
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        self.pmem.crc32c(crc, data)
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        self.pmem.xxh64(seed, data)
+    }
 }
 
 impl Medium for Session<'_> {
@@ -151,44 +164,36 @@ impl Medium for Session<'_> {
         self.pmem.size()
     }
 
-    fn read(&self, off: u64, buf: &mut [u8]) -> format::Result {
+    fn read(&self, off: u64, buf: &mut [u8]) -> ondisk::Result {
         io(self.access.read(off, buf))
     }
 
-    fn write(&self, off: u64, data: &[u8]) -> format::Result {
+    fn write(&self, off: u64, data: &[u8]) -> ondisk::Result {
         io(self.access.write(off, data))
     }
 
-    fn zero(&self, off: u64, len: u64) -> format::Result {
+    fn zero(&self, off: u64, len: u64) -> ondisk::Result {
         io(self.access.zero(off, len))
     }
 
-    fn flush(&self, off: u64, len: u64) -> format::Result {
+    fn flush(&self, off: u64, len: u64) -> ondisk::Result {
         io(self.access.flush(off, len))
     }
 
-    fn store(&self, off: u64, data: &[u8]) -> format::Result {
+    fn store(&self, off: u64, data: &[u8]) -> ondisk::Result {
         io(self.access.store(off, data))
     }
 
-    fn stream(&self, off: u64, data: &[u8]) -> format::Result {
+    fn stream(&self, off: u64, data: &[u8]) -> ondisk::Result {
         io(self.access.stream(off, data))
     }
 
-    fn copy(&self, from: u64, to: u64, len: u64) -> format::Result {
+    fn copy(&self, from: u64, to: u64, len: u64) -> ondisk::Result {
         io(self.access.copy(from, to, len))
     }
 
     fn fence(&self) {
         self.pmem.fence();
-    }
-
-    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
-        self.pmem.crc32c(crc, data)
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        self.pmem.xxh64(seed, data)
     }
 
     fn is_verified(&self, block: u64) -> bool {
@@ -209,7 +214,17 @@ impl Medium for Session<'_> {
 
     fn is_mapped(&self, start: u64, len: u64) -> bool {
         self.access
-            .is_mapped(start * format::BLOCK_SIZE, len * format::BLOCK_SIZE)
+            .is_mapped(start * ondisk::BLOCK_SIZE, len * ondisk::BLOCK_SIZE)
+    }
+}
+
+impl Checksum for Pmem {
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        pmem::crc32c(crc, data)
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        pmem::xxh64(seed, data)
     }
 }
 
@@ -218,44 +233,36 @@ impl Medium for Pmem {
         self.region.len()
     }
 
-    fn read(&self, off: u64, buf: &mut [u8]) -> format::Result {
+    fn read(&self, off: u64, buf: &mut [u8]) -> ondisk::Result {
         self.session()?.read(off, buf)
     }
 
-    fn write(&self, off: u64, data: &[u8]) -> format::Result {
+    fn write(&self, off: u64, data: &[u8]) -> ondisk::Result {
         self.session()?.write(off, data)
     }
 
-    fn zero(&self, off: u64, len: u64) -> format::Result {
+    fn zero(&self, off: u64, len: u64) -> ondisk::Result {
         self.session()?.zero(off, len)
     }
 
-    fn flush(&self, off: u64, len: u64) -> format::Result {
+    fn flush(&self, off: u64, len: u64) -> ondisk::Result {
         self.session()?.flush(off, len)
     }
 
-    fn store(&self, off: u64, data: &[u8]) -> format::Result {
+    fn store(&self, off: u64, data: &[u8]) -> ondisk::Result {
         self.session()?.store(off, data)
     }
 
-    fn stream(&self, off: u64, data: &[u8]) -> format::Result {
+    fn stream(&self, off: u64, data: &[u8]) -> ondisk::Result {
         self.session()?.stream(off, data)
     }
 
-    fn copy(&self, from: u64, to: u64, len: u64) -> format::Result {
+    fn copy(&self, from: u64, to: u64, len: u64) -> ondisk::Result {
         self.session()?.copy(from, to, len)
     }
 
     fn fence(&self) {
         self.region.fence();
-    }
-
-    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
-        pmem::crc32c(crc, data)
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        pmem::xxh64(seed, data)
     }
 
     fn is_verified(&self, block: u64) -> bool {
@@ -278,7 +285,7 @@ impl Medium for Pmem {
             };
             let next = (block / 64 + 1) * 64;
             if word.load(Relaxed) != 0 {
-                let gone = format::space::mask(block / 64, block..next.min(end));
+                let gone = run::mask(block / 64, block..next.min(end));
                 update(word, |bits| bits & !gone);
             }
             block = next;
@@ -289,16 +296,14 @@ impl Medium for Pmem {
         let end = start.saturating_add(len);
         (start / 64..end.div_ceil(64)).any(|number| {
             let found = self.mark(number * 64);
-            found.is_some_and(|(word, _)| {
-                word.load(Relaxed) & format::space::mask(number, start..end) != 0
-            })
+            found.is_some_and(|(word, _)| word.load(Relaxed) & run::mask(number, start..end) != 0)
         })
     }
 
     fn is_mapped(&self, start: u64, len: u64) -> bool {
         let device: &dax::Device = self.region.as_ref();
         // A device that is gone has no pages any more.
-        device.may_be_mapped(start * format::BLOCK_SIZE, len * format::BLOCK_SIZE)
+        device.may_be_mapped(start * ondisk::BLOCK_SIZE, len * ondisk::BLOCK_SIZE)
             && self
                 .session()
                 .is_ok_and(|session| session.is_mapped(start, len))
@@ -356,8 +361,8 @@ impl Super {
     pub(super) fn transact<R>(
         &self,
         _maps: &impl MapsWritten,
-        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
-    ) -> Result<format::Result<R>> {
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> ondisk::Result<R>,
+    ) -> Result<ondisk::Result<R>> {
         let mut writer = self.writer.lock();
         self.state.check_writable()?;
         Ok(self.run(&mut writer, operation))
@@ -367,8 +372,8 @@ impl Super {
     pub(super) fn transact_idle<R>(
         &self,
         _maps: &impl MapsWritten,
-        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
-    ) -> Result<format::Result<R>> {
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> ondisk::Result<R>,
+    ) -> Result<ondisk::Result<R>> {
         let mut writer = self.writer.lock();
         self.state.check_sound()?;
         Ok(self.run(&mut writer, operation))
@@ -377,8 +382,8 @@ impl Super {
     fn run<R>(
         &self,
         writer: &mut Writer,
-        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
-    ) -> format::Result<R> {
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> ondisk::Result<R>,
+    ) -> ondisk::Result<R> {
         let Writer { journal, space } = writer;
         self.volume
             .medium()
@@ -395,13 +400,13 @@ impl Super {
     /// stays idle, so the list stays as it is. `failed` is told of what [`orphan::list`] leaves out.
     pub(super) fn claim(
         &self,
-        failed: impl FnMut(u64, format::Error),
-    ) -> Result<format::Result<Orphans>> {
+        failed: impl FnMut(u64, ondisk::Error),
+    ) -> Result<ondisk::Result<Orphans>> {
         let mut writer = self.writer.lock();
         self.state.check_sound()?;
         let mut orphans = Orphans::default();
         let mut pushed = Ok(());
-        let found = |ino, inode: &format::Inode| {
+        let found = |ino, inode: &ondisk::Inode| {
             let list = if inode.nlink.get() != 0 {
                 &mut orphans.named
             } else {
@@ -434,7 +439,7 @@ impl Super {
 
     /// Makes the file system idle, and marks it as not in use: nothing is left to do for the next
     /// mount but what is on the orphan list.
-    pub(super) fn stop_writing(&self) -> format::Result {
+    pub(super) fn stop_writing(&self) -> ondisk::Result {
         let mut writer = self.writer.lock();
         self.state.set_idle(true);
         self.run(&mut writer, |tx| mount::unmounted(tx, now()))?;
@@ -442,21 +447,21 @@ impl Super {
     }
 
     /// Returns the label, which is not being changed meanwhile.
-    pub(super) fn label(&self) -> format::Result<[u8; LABEL_MAX]> {
+    pub(super) fn label(&self) -> ondisk::Result<[u8; LABEL_MAX]> {
         let _writer = self.writer.lock();
         mount::status(&self.volume).map(|status| status.label())
     }
 
-    /// Sets blocks aside for a file ([`map::claim_extent`]). On an error nothing is.
+    /// Sets blocks aside for a file ([`extents::claim_extent`]). On an error nothing is.
     pub(super) fn claim_extent(
         &self,
         last: Option<Extent>,
         lblock: u64,
         len: u64,
-    ) -> Result<format::Result<Extent>> {
+    ) -> Result<ondisk::Result<Extent>> {
         let mut writer = self.writer.lock();
         self.state.check_writable()?;
-        let claim_extent = map::claim_extent(&mut writer.space, last, lblock, len);
+        let claim_extent = extents::claim_extent(&mut writer.space, last, lblock, len);
         // As in a transaction.
         let is_mapped = |extent: &Extent| self.medium().is_mapped(extent.block, extent.len);
         if let Some(extent) = claim_extent
@@ -468,7 +473,7 @@ impl Super {
                 start: extent.block,
                 len: extent.len,
             });
-            return Ok(Err(format::Error::Corrupt(format::tx::MAPPED)));
+            return Ok(Err(ondisk::Error::Corrupt(engine::tx::MAPPED)));
         }
         Ok(claim_extent)
     }
@@ -494,8 +499,8 @@ pub(super) struct Orphans {
 }
 
 /// Says in the kernel log why a file system cannot be mounted, and returns the errno.
-fn refuse(id: &CStr, err: format::Error) -> Error {
-    if let format::Error::Corrupt(what) = err {
+fn refuse(id: &CStr, err: ondisk::Error) -> Error {
+    if let ondisk::Error::Corrupt(what) = err {
         pr_err!("{id}: {what}: the file system is damaged; fsck.pinfs says more\n");
     }
     errno(err)
@@ -599,7 +604,7 @@ fn load_unrecovered(id: &CStr, volume: &Volume<Pmem>) -> Result<Writer> {
 impl Writer {
     /// Finishes what a crash has left on the orphan list. Nobody uses the file system yet. What
     /// cannot be finished is none of those who mount: it is left to fsck.
-    fn finish_orphans(&mut self, id: &CStr, volume: &Volume<Pmem>) -> format::Result {
+    fn finish_orphans(&mut self, id: &CStr, volume: &Volume<Pmem>) -> ondisk::Result {
         let Self { journal, space } = self;
         let mut failed = false;
         orphan::work_off(journal, volume, space, |ino, err| {
@@ -613,7 +618,7 @@ impl Writer {
     }
 
     /// Starts writing at a mount: marks the file system as in use, and finishes what is left.
-    fn activate(&mut self, id: &CStr, volume: &Volume<Pmem>) -> format::Result {
+    fn activate(&mut self, id: &CStr, volume: &Volume<Pmem>) -> ondisk::Result {
         let Self { journal, space } = self;
         journal.run(volume, space, |tx| mount::mounted(tx, now()))?;
         self.finish_orphans(id, volume)
@@ -621,7 +626,7 @@ impl Writer {
 
     /// Finishes what is left before a read-only mount, so that it need not be done beside users when
     /// it is mounted for writing later; ext4 and xfs do so, too. With nothing left nothing is written.
-    fn recover_read_only(&mut self, id: &CStr, volume: &Volume<Pmem>) -> format::Result {
+    fn recover_read_only(&mut self, id: &CStr, volume: &Volume<Pmem>) -> ondisk::Result {
         if !mount::status(volume)?.has_orphans() {
             return Ok(());
         }
@@ -706,7 +711,7 @@ impl FileSystem for Pinfs {
             Recovery::Full
         };
         let writer = load(id, &volume, recovery).inspect_err(|err| {
-            let damaged = err.to_errno() == errno(format::Error::Corrupt("")).to_errno();
+            let damaged = err.to_errno() == errno(ondisk::Error::Corrupt("")).to_errno();
             let may_write = matches!(recovery, Recovery::Full);
             // Or fsck.pinfs would take it for clean, if it was unmounted so.
             if may_write && damaged && mount::ask_for_check(volume.medium()).is_err() {
@@ -730,7 +735,7 @@ impl FileSystem for Pinfs {
         if root.is_dir() {
             Ok(root)
         } else {
-            Err(sb.report(format::Error::Corrupt("root inode is not a directory")))
+            Err(sb.report(ondisk::Error::Corrupt("root inode is not a directory")))
         }
     }
 
@@ -826,18 +831,18 @@ impl FileSystem for Pinfs {
         let free_inodes = counts
             .inode_blocks
             .saturating_add(counts.available)
-            .saturating_mul(format::INODE_SLOTS - 1)
+            .saturating_mul(ondisk::INODE_SLOTS - 1)
             .saturating_sub(used);
         Statistics {
             magic: MAGIC,
-            block_size: format::BLOCK_SIZE as u32,
+            block_size: ondisk::BLOCK_SIZE as u32,
             blocks: counts.total,
             free_blocks: counts.free,
             available_blocks: counts.available,
             inodes: used.saturating_add(free_inodes),
             free_inodes,
             uuid: volume.geometry().uuid,
-            name_max: format::name::NAME_MAX as u32,
+            name_max: ondisk::name::NAME_MAX as u32,
         }
     }
 

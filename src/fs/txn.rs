@@ -15,11 +15,11 @@ use super::{
     }, //
 };
 use crate::{
-    format::{
-        self,
+    engine::{
         mount,
         Tx, //
     },
+    ondisk,
     rust::vfs::SuperBlock, //
 };
 use kernel::prelude::*;
@@ -36,7 +36,7 @@ impl SuperBlock<Pinfs> {
     pub(super) fn transact<R>(
         &self,
         maps: &impl MapsWritten,
-        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> format::Result<R>,
+        operation: impl FnOnce(&mut Tx<'_, Session<'_>>) -> ondisk::Result<R>,
     ) -> Result<R> {
         self.data()
             .transact(maps, operation)?
@@ -46,9 +46,9 @@ impl SuperBlock<Pinfs> {
     /// Returns the errno. The first damage is said in the kernel log, and to whoever watches the
     /// file system (fanotify's `FAN_FS_ERROR`), and nothing is written from then on: what is
     /// written by the word of damaged metadata may go over good data.
-    pub(super) fn report(&self, err: format::Error) -> Error {
+    pub(super) fn report(&self, err: ondisk::Error) -> Error {
         let errno = errno(err);
-        if let format::Error::Corrupt(what) = err {
+        if let ondisk::Error::Corrupt(what) = err {
             let data = self.data();
             let before = data.state().update(|state| state | DAMAGED);
             if before & (DAMAGED | DOWN) == 0 && data.is_unrecovered() {

@@ -10,16 +10,20 @@ use super::{
     }, //
 };
 use crate::{
-    format::{
+    engine::{
+        xattr::{
+            self,
+            Mode, //
+        },
+        Tx, //
+    },
+    ondisk::{
         self,
         inode::Stamp,
         xattr::{
-            self,
             Key,
-            Mode,
             Namespace, //
-        },
-        Tx, //
+        }, //
     },
     rust::{
         lock::{
@@ -43,7 +47,7 @@ use kernel::prelude::*;
 /// The functions behind attributes.
 pub(crate) struct Xattrs;
 
-fn key<'a>(space: Space, name: &'a [u8]) -> format::Result<Key<'a>> {
+fn key<'a>(space: Space, name: &'a [u8]) -> ondisk::Result<Key<'a>> {
     let space = match space {
         Space::User => Namespace::User,
         Space::Trusted => Namespace::Trusted,
@@ -65,7 +69,7 @@ fn space(key: &Key<'_>) -> Space {
 }
 
 /// Gives a new inode its attributes, in the transaction that makes it.
-pub(super) fn init(tx: &mut Tx<'_, Session<'_>>, ino: u64, initial: &Initial) -> format::Result {
+pub(super) fn init(tx: &mut Tx<'_, Session<'_>>, ino: u64, initial: &Initial) -> ondisk::Result {
     initial.iter().try_for_each(|(space, name, value)| {
         xattr::set(tx, ino, key(space, name)?, value, Mode::Any)
     })
@@ -75,7 +79,7 @@ pub(super) fn init(tx: &mut Tx<'_, Session<'_>>, ino: u64, initial: &Initial) ->
 fn change(
     locked: &VfsLocked<'_, Pinfs>,
     now: Time,
-    operation: impl FnOnce(&mut Tx<'_, Session<'_>>, u64) -> format::Result,
+    operation: impl FnOnce(&mut Tx<'_, Session<'_>>, u64) -> ondisk::Result,
 ) -> Result {
     let inode = locked.inode();
     let map = inode.data().map.write();
@@ -139,7 +143,7 @@ impl Operations for Xattrs {
             match acl {
                 Some(acl) => xattr::set(tx, ino, key, acl, Mode::Any)?,
                 None => match xattr::remove(tx, ino, key) {
-                    Err(format::Error::NoAttribute) => {}
+                    Err(ondisk::Error::NoAttribute) => {}
                     removed => removed?,
                 },
             }

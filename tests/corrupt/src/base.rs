@@ -3,7 +3,7 @@
 //! An image with one of everything.
 
 use pinfs_format::{
-    file::{
+    extents::{
         self,
         Extent,
         Progress, //
@@ -109,7 +109,7 @@ impl Fs {
     /// Gives a file blocks from `lblock` on, written ones full of `byte`.
     pub(crate) fn fill(&mut self, ino: u64, lblock: u64, len: u64, byte: Option<u8>) -> Result {
         self.run(|tx| {
-            let extent = file::reserve(tx, ino, lblock, len)?;
+            let extent = extents::reserve(tx, ino, lblock, len)?;
             tx.zero_blocks(space::Run {
                 start: extent.block,
                 len: extent.len,
@@ -121,7 +121,7 @@ impl Fs {
                 tx.blocks_stored();
             }
             let unwritten = byte.is_none();
-            file::insert(
+            extents::insert(
                 tx,
                 ino,
                 Extent {
@@ -152,13 +152,13 @@ pub fn base(blocks: u64) -> Result<Vec<u8>> {
         fs.fill(scattered, at * 2, 1, Some(b's'))?;
     }
     // The keys of some nodes become relative ones.
-    while let Progress::More(_) = fs.run(|tx| file::collapse(tx, scattered, 100, 103))? {}
+    while let Progress::More(_) = fs.run(|tx| extents::collapse(tx, scattered, 100, 103))? {}
     let halfway = fs.make(root, "halfway", S_IFREG, None)?;
     for at in 0..60 {
         fs.fill(halfway, at * 2, 1, Some(b'h'))?;
     }
     // A mount has the rest to do.
-    fs.run(|tx| file::collapse(tx, halfway, 10, 110))?;
+    fs.run(|tx| extents::collapse(tx, halfway, 10, 110))?;
     for (ino, name, len) in [
         (plain, "small", 20),
         (plain, "large", 9000),

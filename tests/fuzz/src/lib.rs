@@ -18,6 +18,7 @@ use pinfs_corrupt::{
     Corpus, //
 };
 use pinfs_format::{
+    crc::Checksum,
     Error,
     Medium,
     Result, //
@@ -35,6 +36,17 @@ impl Image {
     fn range(&self, off: u64, len: u64) -> Result<Range<usize>> {
         let end = off.checked_add(len).filter(|end| *end <= self.size());
         Ok(off as usize..end.ok_or(Error::Io)? as usize)
+    }
+}
+
+impl Checksum for Image {
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        // The crate's function inverts before and after; the engine's does not.
+        !crc32c::crc32c_append(!crc, data)
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        xxhash_rust::xxh64::xxh64(data, seed)
     }
 }
 
@@ -66,15 +78,6 @@ impl Medium for Image {
     }
 
     fn fence(&self) {}
-
-    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
-        // The crate's function inverts before and after; the engine's does not.
-        !crc32c::crc32c_append(!crc, data)
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        xxhash_rust::xxh64::xxh64(data, seed)
-    }
 }
 
 struct Base {

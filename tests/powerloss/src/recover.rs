@@ -9,6 +9,7 @@ use std::cell::{
 
 use pinfs_format::{
     crash::Event,
+    crc::Checksum,
     journal::{
         self,
         Recovered, //
@@ -141,6 +142,17 @@ impl Scratch {
     }
 }
 
+impl Checksum for Scratch {
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        // The crate's function inverts before and after; the engine's does not.
+        !crc32c::crc32c_append(!crc, data)
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        xxh64(data, seed)
+    }
+}
+
 impl Medium for Scratch {
     fn size(&self) -> u64 {
         self.bytes.borrow().len() as u64
@@ -172,15 +184,6 @@ impl Medium for Scratch {
 
     fn fence(&self) {
         self.note(|| Event::Fence);
-    }
-
-    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
-        // The crate's function inverts before and after; the engine's does not.
-        !crc32c::crc32c_append(!crc, data)
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        xxh64(data, seed)
     }
 }
 

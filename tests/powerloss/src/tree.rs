@@ -9,7 +9,7 @@ use std::{
 };
 
 use pinfs_format::{
-    file::{
+    extents::{
         self,
         Mapping, //
     },
@@ -193,7 +193,7 @@ fn contents<M: Medium>(volume: &Volume<M>, inode: &Inode, size: u64) -> Result<V
     let mut at = 0;
     while at < size {
         let first = at / BLOCK_SIZE;
-        let len = match file::map(volume, inode, first)? {
+        let len = match extents::map(volume, inode, first)? {
             Mapping::Hole { len } => len,
             Mapping::Extent(extent) => {
                 if !extent.unwritten {

@@ -16,7 +16,7 @@ use std::{
 use crate::{
     bitmap,
     dir::Found,
-    file::Extent,
+    extents::Extent,
     inode::{
         Inode,
         Stamp,

@@ -19,6 +19,7 @@ use std::{
 use xxhash_rust::xxh64::xxh64;
 
 use crate::{
+    crc::Checksum,
     memory::range,
     Medium,
     Result, //
@@ -73,6 +74,12 @@ impl Recorder {
     }
 }
 
+impl Checksum for Recorder {
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        xxh64(data, seed)
+    }
+}
+
 impl Medium for Recorder {
     fn size(&self) -> u64 {
         self.bytes.borrow().len() as u64
@@ -112,10 +119,6 @@ impl Medium for Recorder {
 
     fn fence(&self) {
         self.events.borrow_mut().push(Event::Fence);
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        xxh64(data, seed)
     }
 }
 

@@ -59,6 +59,7 @@ use zerocopy_derive::{
 };
 
 use crate::{
+    crc::Checksum,
     offset_of,
     Error,
     Medium,
@@ -450,6 +451,12 @@ impl Device {
     }
 }
 
+impl Checksum for Device {
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        xxh64(data, seed)
+    }
+}
+
 impl Medium for Device {
     fn size(&self) -> u64 {
         self.size
@@ -498,10 +505,6 @@ impl Medium for Device {
             written = written.and_then(|()| self.file.sync_all());
         }
         let _ = self.keep(written);
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        xxh64(data, seed)
     }
 }
 

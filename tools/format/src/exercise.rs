@@ -11,7 +11,7 @@ use std::{
 use crate::{
     check,
     dir,
-    file::{
+    extents::{
         self,
         Mapping, //
     },
@@ -156,7 +156,7 @@ impl<M: Medium> Mounted<'_, M> {
     fn read_file(&mut self, inode: &Inode) {
         let mut at = 0;
         for _ in 0..300 {
-            match file::map(self.volume, inode, at) {
+            match extents::map(self.volume, inode, at) {
                 Ok(Mapping::Extent(extent)) => {
                     let piece = &mut self.value[..BLOCK_SIZE as usize];
                     for block in extent.block..extent.block + extent.len {
@@ -217,17 +217,17 @@ impl<M: Medium> Mounted<'_, M> {
     }
 
     fn change_file(&mut self, ino: u64) {
-        self.run(|tx| file::insert_range(tx, ino, 7, 1 << 40));
-        self.run(|tx| file::collapse(tx, ino, 0, 6).map(drop));
-        self.run(|tx| file::mark_unwritten(tx, ino, 0, 1 << 41).map(drop));
-        self.run(|tx| file::mark_written(tx, ino, 3, 40).map(drop));
-        self.run(|tx| file::remove(tx, ino, 5, 9).map(drop));
+        self.run(|tx| extents::insert_range(tx, ino, 7, 1 << 40));
+        self.run(|tx| extents::collapse(tx, ino, 0, 6).map(drop));
+        self.run(|tx| extents::mark_unwritten(tx, ino, 0, 1 << 41).map(drop));
+        self.run(|tx| extents::mark_written(tx, ino, 3, 40).map(drop));
+        self.run(|tx| extents::remove(tx, ino, 5, 9).map(drop));
         for at in 0..12 {
             self.run(|tx| {
-                let extent = file::reserve(tx, ino, at * 3, 1)?;
-                file::insert(tx, ino, extent)
+                let extent = extents::reserve(tx, ino, at * 3, 1)?;
+                extents::insert(tx, ino, extent)
             });
         }
-        self.run(|tx| file::remove(tx, ino, 0, 30).map(drop));
+        self.run(|tx| extents::remove(tx, ino, 0, 30).map(drop));
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use xxhash_rust::xxh64::xxh64;
 
 use crate::{
+    crc::Checksum,
     Error,
     Medium,
     Result, //
@@ -57,6 +58,24 @@ pub(crate) fn range(size: usize, off: u64, len: u64) -> Result<Range<usize>> {
     Ok(off as usize..end as usize)
 }
 
+impl Checksum for Memory {
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        if self.blind {
+            0
+        } else {
+            crate::crc::update(crc, data)
+        }
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        if self.blind {
+            0
+        } else {
+            xxh64(data, seed)
+        }
+    }
+}
+
 impl Medium for Memory {
     fn size(&self) -> u64 {
         self.bytes.borrow().len() as u64
@@ -85,20 +104,4 @@ impl Medium for Memory {
     }
 
     fn fence(&self) {}
-
-    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
-        if self.blind {
-            0
-        } else {
-            crate::crc::update(crc, data)
-        }
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        if self.blind {
-            0
-        } else {
-            xxh64(data, seed)
-        }
-    }
 }

@@ -10,7 +10,7 @@ use std::collections::{
 
 use pinfs_format::{
     bitmap,
-    file::Extent,
+    extents::Extent,
     inode::{
         InodeHead,
         S_IFDIR,

@@ -10,7 +10,7 @@ use pinfs_format::{
         Found,
         Leaf, //
     },
-    file::{
+    extents::{
         Extent,
         MAX_BLOCKS,
         UNWRITTEN, //

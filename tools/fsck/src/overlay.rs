@@ -36,6 +36,7 @@ use std::{
 };
 
 use pinfs_format::{
+    crc::Checksum,
     journal,
     offset_of,
     superblock::Superblock,
@@ -302,6 +303,16 @@ fn settle<M: Medium>(volume: &Volume<M>) -> Result {
     }
 }
 
+impl<M: Medium> Checksum for Overlay<M> {
+    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
+        self.below.crc32c(crc, data)
+    }
+
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        self.below.xxh64(seed, data)
+    }
+}
+
 impl<M: Medium> Medium for Overlay<M> {
     fn size(&self) -> u64 {
         // Whole blocks only: nothing of a file system stands behind them.
@@ -360,12 +371,4 @@ impl<M: Medium> Medium for Overlay<M> {
     }
 
     fn fence(&self) {}
-
-    fn crc32c(&self, crc: u32, data: &[u8]) -> u32 {
-        self.below.crc32c(crc, data)
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        self.below.xxh64(seed, data)
-    }
 }

@@ -12,7 +12,7 @@ use pinfs_format::{
         self,
         Leaf, //
     },
-    file::Extent,
+    extents::Extent,
     inode::{
         Stamp,
         INLINE_TARGET,

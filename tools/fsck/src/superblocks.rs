@@ -372,7 +372,7 @@ fn parse<M: Medium>(medium: &M, block: u64, bytes: &[u8]) -> Option<(u64, Superb
         return None;
     }
     let (sb, _) = Superblock::read_from_prefix(bytes).ok()?;
-    let good = sb.validate(medium).is_ok() && sb.backup_block.get() == block;
+    let good = sb.validate(medium, medium.size()).is_ok() && sb.backup_block.get() == block;
     good.then_some((block, sb))
 }
 

@@ -33,8 +33,9 @@ use pinfs_format::{
         Recorder,
         Survival, //
     },
+    crc::Checksum,
     exercise::attributes,
-    file::{
+    extents::{
         self,
         Extent, //
     },
@@ -616,12 +617,12 @@ fn full(blocks: u64, journal_blocks: u64) -> Vec<u8> {
     while let Ok(extent) = journal.run(&volume, &mut space, |tx| {
         // The reserve, too.
         tx.claim(Claim::Freeing);
-        let extent = file::reserve(tx, ino, at, blocks)?;
+        let extent = extents::reserve(tx, ino, at, blocks)?;
         let extent = Extent {
             unwritten: true,
             ..extent
         };
-        file::insert(tx, ino, extent)?;
+        extents::insert(tx, ino, extent)?;
         Ok(extent)
     }) {
         at = extent.end();

@@ -11,7 +11,7 @@
 
 use pinfs_format::{
     crash::Random,
-    file::{
+    extents::{
         self,
         Mapping, //
     },
@@ -135,7 +135,7 @@ impl Device {
         let inode = self.fs.inode(file.ino);
         let starts = (0..file.at / GROUP).map(|range| range * GROUP);
         let huge = starts.clone().filter(|&at| {
-            match file::map(&self.fs.volume, &inode, at).expect("map") {
+            match extents::map(&self.fs.volume, &inode, at).expect("map") {
                 Mapping::Extent(extent) => extent.len >= GROUP && extent.block % GROUP == 0,
                 Mapping::Hole { .. } => false,
             }

@@ -13,7 +13,7 @@ use pinfs_format::{
         SURVIVALS, //
     },
     crc,
-    file::{
+    extents::{
         self,
         Progress, //
     },
@@ -175,8 +175,8 @@ fn a_long_collapse_is_all_or_nothing() {
     for at in 0..70 {
         fs.run(|tx| {
             tx.inode_mut(ino)?.size.set(400 * 4096 + 17);
-            let extent = file::reserve(tx, ino, 2 * at, 1)?;
-            file::insert(tx, ino, extent)
+            let extent = extents::reserve(tx, ino, 2 * at, 1)?;
+            extents::insert(tx, ino, extent)
         })
         .expect("allocate");
     }
@@ -186,7 +186,7 @@ fn a_long_collapse_is_all_or_nothing() {
     let before = fs.check();
     let mut transactions = 1;
     while let Progress::More(_) = fs
-        .run(|tx| file::collapse(tx, ino, 6, 131))
+        .run(|tx| extents::collapse(tx, ino, 6, 131))
         .expect("collapse")
     {
         assert!(fs.check().orphans == [ino]);
@@ -280,14 +280,14 @@ fn freed_blocks_wait_for_the_commit() {
     let ino = fs.create(b"f").expect("create");
     let extent = fs.allocate(ino, 0, 8).expect("allocate");
     fs.run(|tx| {
-        file::remove(tx, ino, 0, 8)?;
-        let again = file::reserve(tx, ino, 0, 8)?;
+        extents::remove(tx, ino, 0, 8)?;
+        let again = extents::reserve(tx, ino, 0, 8)?;
         assert!(again.block >= extent.block + 8 || again.block + again.len <= extent.block);
         tx.zero_blocks(Run {
             start: again.block,
             len: again.len,
         })?;
-        file::insert(tx, ino, again)
+        extents::insert(tx, ino, again)
     })
     .expect("exchange");
     fs.check();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use pinfs_format::{
     crash::Random,
-    file::{
+    extents::{
         self,
         Extent,
         Mapping,
@@ -52,8 +52,8 @@ fn create(fs: &mut Fs<Memory>) -> u64 {
 
 fn fill(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, at: u64, len: u64, unwritten: bool) {
     let result = fs.run(|tx| {
-        let extent = file::reserve(tx, ino, at, len)?;
-        file::insert(
+        let extent = extents::reserve(tx, ino, at, len)?;
+        extents::insert(
             tx,
             ino,
             Extent {
@@ -77,7 +77,10 @@ fn fill(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, at: u64, len: u64, unw
 
 fn remove(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64) {
     let mut at = from;
-    while let Progress::More(next) = fs.run(|tx| file::remove(tx, ino, at, to)).expect("remove") {
+    while let Progress::More(next) = fs
+        .run(|tx| extents::remove(tx, ino, at, to))
+        .expect("remove")
+    {
         assert!(next > at && next < to);
         at = next;
     }
@@ -87,7 +90,7 @@ fn remove(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64) 
 fn mark_written(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64) {
     let mut at = from;
     while let Progress::More(next) = fs
-        .run(|tx| file::mark_written(tx, ino, at, to))
+        .run(|tx| extents::mark_written(tx, ino, at, to))
         .expect("mark")
     {
         assert!(next > at && next < to);
@@ -101,7 +104,7 @@ fn mark_written(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to:
 fn mark_unwritten(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64) {
     let mut at = from;
     while let Progress::More(next) = fs
-        .run(|tx| file::mark_unwritten(tx, ino, at, to))
+        .run(|tx| extents::mark_unwritten(tx, ino, at, to))
         .expect("mark")
     {
         assert!(next > at && next < to);
@@ -119,7 +122,7 @@ fn size(fs: &Fs<Memory>, ino: u64) -> u64 {
 fn collapse(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64) {
     let old = size(fs, ino);
     while let Progress::More(again) = fs
-        .run(|tx| file::collapse(tx, ino, from, to))
+        .run(|tx| extents::collapse(tx, ino, from, to))
         .expect("collapse")
     {
         assert_eq!((again, size(fs, ino)), (from, old));
@@ -134,7 +137,7 @@ fn collapse(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, from: u64, to: u64
 
 fn insert_range(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, at: u64, len: u64) {
     let old = size(fs, ino);
-    fs.run(|tx| file::insert_range(tx, ino, at, len))
+    fs.run(|tx| extents::insert_range(tx, ino, at, len))
         .expect("insert");
     assert_eq!(size(fs, ino), old + len * 4096);
     let behind = model.split_off(&at);
@@ -161,7 +164,7 @@ fn compare(fs: &mut Fs<Memory>, ino: u64, model: &Model) {
     let inode = fs.inode(ino);
     let mut at = 0;
     while at < MAX_BLOCKS {
-        match file::map(&fs.volume, &inode, at).expect("map") {
+        match extents::map(&fs.volume, &inode, at).expect("map") {
             Mapping::Extent(extent) => {
                 assert_eq!(extent.lblock, at);
                 assert_eq!(model.get(&at), Some(&(extent.block, extent.unwritten)));
@@ -381,30 +384,36 @@ fn ranges_have_limits() {
     let before = fs.check();
     type Attempt = fn(&mut pinfs_format::Tx<'_, Memory>, u64) -> pinfs_format::Result;
     let attempts: [(Attempt, Error); 8] = [
-        (|tx, ino| file::insert_range(tx, ino, 8, 1), Error::Invalid),
-        (|tx, ino| file::insert_range(tx, ino, 1, 0), Error::Invalid),
         (
-            |tx, ino| file::insert_range(tx, ino, 1, MAX_BLOCKS),
-            Error::Overflow,
-        ),
-        (
-            |tx, ino| file::insert_range(tx, ino, 1, MAX_BLOCKS - 7),
-            Error::Overflow,
-        ),
-        (
-            |tx, ino| file::insert_range(tx, ino, 1, u64::MAX),
-            Error::Overflow,
-        ),
-        (
-            |tx, ino| file::collapse(tx, ino, 2, 2).map(drop),
+            |tx, ino| extents::insert_range(tx, ino, 8, 1),
             Error::Invalid,
         ),
         (
-            |tx, ino| file::collapse(tx, ino, 7, 8).map(drop),
+            |tx, ino| extents::insert_range(tx, ino, 1, 0),
             Error::Invalid,
         ),
         (
-            |tx, ino| file::collapse(tx, ino, 0, u64::MAX).map(drop),
+            |tx, ino| extents::insert_range(tx, ino, 1, MAX_BLOCKS),
+            Error::Overflow,
+        ),
+        (
+            |tx, ino| extents::insert_range(tx, ino, 1, MAX_BLOCKS - 7),
+            Error::Overflow,
+        ),
+        (
+            |tx, ino| extents::insert_range(tx, ino, 1, u64::MAX),
+            Error::Overflow,
+        ),
+        (
+            |tx, ino| extents::collapse(tx, ino, 2, 2).map(drop),
+            Error::Invalid,
+        ),
+        (
+            |tx, ino| extents::collapse(tx, ino, 7, 8).map(drop),
+            Error::Invalid,
+        ),
+        (
+            |tx, ino| extents::collapse(tx, ino, 0, u64::MAX).map(drop),
             Error::Overflow,
         ),
     ];
@@ -443,8 +452,8 @@ fn blocks_are_claimed() {
     let mut fs = Fs::new(2048);
     let ino = create(&mut fs);
     let before = fs.space.counts();
-    let first = file::claim_extent(&mut fs.space, None, 0, 4).expect("claim");
-    let other = file::claim_extent(&mut fs.space, None, 0, 4).expect("claim");
+    let first = extents::claim_extent(&mut fs.space, None, 0, 4).expect("claim");
+    let other = extents::claim_extent(&mut fs.space, None, 0, 4).expect("claim");
     assert!(first.block + first.len <= other.block || other.block + other.len <= first.block);
     assert_eq!(fs.space.counts().free, before.free - first.len - other.len);
     let run = |extent: Extent| Run {
@@ -452,33 +461,34 @@ fn blocks_are_claimed() {
         len: extent.len,
     };
     fs.space.give_back(run(other));
-    fs.run(|tx| file::append(tx, ino, first)).expect("append");
+    fs.run(|tx| extents::append(tx, ino, first))
+        .expect("append");
     let mut model = Model::new();
     model.extend((0..first.len).map(|i| (first.lblock + i, (first.block + i, false))));
     compare(&mut fs, ino, &model);
     fs.check();
 
     // Behind the last extent, as one with it.
-    let next = file::claim_extent(&mut fs.space, Some(first), first.end(), 1).expect("claim");
+    let next = extents::claim_extent(&mut fs.space, Some(first), first.end(), 1).expect("claim");
     assert_eq!(first.join(&next).map(|all| all.len), Some(first.len + 1));
-    fs.run(|tx| file::append(tx, ino, next)).expect("append");
+    fs.run(|tx| extents::append(tx, ino, next)).expect("append");
     model.insert(next.lblock, (next.block, false));
     compare(&mut fs, ino, &model);
 
     // Where the file has blocks already, they go back.
-    let twice = file::claim_extent(&mut fs.space, None, 0, 1).expect("claim");
+    let twice = extents::claim_extent(&mut fs.space, None, 0, 1).expect("claim");
     assert_eq!(
-        fs.run(|tx| file::append(tx, ino, twice)),
+        fs.run(|tx| extents::append(tx, ino, twice)),
         Err(Error::Exists)
     );
     compare(&mut fs, ino, &model);
     fs.check();
 
     // What was given back, or never taken, cannot be used.
-    let gone = file::claim_extent(&mut fs.space, None, 100, 1).expect("claim");
+    let gone = extents::claim_extent(&mut fs.space, None, 100, 1).expect("claim");
     fs.space.give_back(run(gone));
     assert_eq!(
-        fs.run(|tx| file::append(tx, ino, gone)),
+        fs.run(|tx| extents::append(tx, ino, gone)),
         Err(Error::Invalid)
     );
     fs.check();
@@ -531,7 +541,7 @@ fn what_was_cut_short_is_resumed() {
     })
     .expect("size");
     assert_eq!(listed(&mut fs), []);
-    let first = fs.run(|tx| file::collapse(tx, ino, 2, 202));
+    let first = fs.run(|tx| extents::collapse(tx, ino, 2, 202));
     assert!(matches!(first, Ok(Progress::More(_))));
     let other = fs.create(b"other").expect("create");
     let third = fs.create(b"third").expect("create");
@@ -581,11 +591,11 @@ fn bad_arguments() {
     let root = fs.root();
     let inode = fs.inode(ino);
     assert_eq!(
-        file::map(&fs.volume, &inode, MAX_BLOCKS),
+        extents::map(&fs.volume, &inode, MAX_BLOCKS),
         Err(Error::Overflow)
     );
     let dir = fs.inode(root);
-    assert_eq!(file::map(&fs.volume, &dir, 0), Err(Error::Invalid));
+    assert_eq!(extents::map(&fs.volume, &dir, 0), Err(Error::Invalid));
     assert_eq!(dir.kind(), S_IFDIR);
     for (at, len, error) in [
         (0, 0, Error::Invalid),
@@ -594,7 +604,7 @@ fn bad_arguments() {
         (u64::MAX, 1, Error::Overflow),
         (1, u64::MAX, Error::Overflow),
     ] {
-        let result = fs.run(|tx| file::reserve(tx, ino, at, len));
+        let result = fs.run(|tx| extents::reserve(tx, ino, at, len));
         assert_eq!(result.map(drop), Err(error), "{at} {len}");
     }
     for (from, to, error) in [
@@ -602,9 +612,9 @@ fn bad_arguments() {
         (6, 5, Error::Invalid),
         (0, u64::MAX, Error::Overflow),
     ] {
-        let result = fs.run(|tx| file::remove(tx, ino, from, to));
+        let result = fs.run(|tx| extents::remove(tx, ino, from, to));
         assert_eq!(result, Err(error));
-        let result = fs.run(|tx| file::mark_written(tx, ino, from, to));
+        let result = fs.run(|tx| extents::mark_written(tx, ino, from, to));
         assert_eq!(result, Err(error));
     }
     // The last block that there can be.
@@ -612,6 +622,6 @@ fn bad_arguments() {
     fill(&mut fs, ino, &mut model, MAX_BLOCKS - 1, 1, false);
     compare(&mut fs, ino, &model);
     for wrong in [root, 0, 1, ino + 1, u64::MAX] {
-        assert!(fs.run(|tx| file::reserve(tx, wrong, 0, 1)).is_err());
+        assert!(fs.run(|tx| extents::reserve(tx, wrong, 0, 1)).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use pinfs_format::{
     crash::Random,
-    file::{
+    extents::{
         self,
         Extent,
         Mapping, //
@@ -146,12 +146,12 @@ fn preallocate(fs: &mut Fs<Memory>, ino: u64, blocks: u64) {
     let mut at = 0;
     while at < blocks {
         let extent = fs.run(|tx| {
-            let extent = file::reserve(tx, ino, at, blocks - at)?;
+            let extent = extents::reserve(tx, ino, at, blocks - at)?;
             let unwritten = Extent {
                 unwritten: true,
                 ..extent
             };
-            file::insert(tx, ino, unwritten)?;
+            extents::insert(tx, ino, unwritten)?;
             Ok(extent)
         });
         at = extent.expect("blocks").end();
@@ -182,22 +182,22 @@ fn fill_up(fs: &mut Fs<Memory>, all: bool) {
 
 /// Writes a block as the module does. Returns how many blocks had to be zeroed.
 fn write(fs: &mut Fs<Memory>, ino: u64, at: u64) -> u64 {
-    match fs.run(|tx| file::mark_written(tx, ino, at, at + 1)) {
+    match fs.run(|tx| extents::mark_written(tx, ino, at, at + 1)) {
         Ok(_) => return 1,
         Err(error) => assert_eq!(error, Error::NoSpace),
     }
-    let found = file::without_growth(&fs.volume, &fs.inode(ino), at, 1).expect("a tree");
+    let found = extents::without_growth(&fs.volume, &fs.inode(ino), at, 1).expect("a tree");
     let extent = found.expect("an unwritten extent");
     assert!((extent.lblock..extent.end()).contains(&at));
     let before = fs.space.counts();
-    let marked = fs.run(|tx| file::mark_written(tx, ino, extent.lblock, extent.end()));
-    assert_eq!(marked, Ok(file::Progress::Done));
+    let marked = fs.run(|tx| extents::mark_written(tx, ino, extent.lblock, extent.end()));
+    assert_eq!(marked, Ok(extents::Progress::Done));
     assert!(fs.space.counts().free >= before.free);
     extent.len
 }
 
 fn is_written(fs: &Fs<Memory>, ino: u64, at: u64) -> bool {
-    match file::map(&fs.volume, &fs.inode(ino), at).expect("a tree") {
+    match extents::map(&fs.volume, &fs.inode(ino), at).expect("a tree") {
         Mapping::Extent(extent) => !extent.unwritten,
         Mapping::Hole { .. } => panic!("block {at} is gone"),
     }
@@ -214,8 +214,12 @@ fn s2_promised_blocks_are_written_on_a_full_device() {
     let mut random = Random::new(8);
     for index in 0..2000 {
         let at = random.below(BLOCKS);
-        let marked = fs.run(|tx| file::mark_written(tx, ino, at, at + 1));
-        assert_eq!(marked, Ok(file::Progress::Done), "block {at}, no. {index}");
+        let marked = fs.run(|tx| extents::mark_written(tx, ino, at, at + 1));
+        assert_eq!(
+            marked,
+            Ok(extents::Progress::Done),
+            "block {at}, no. {index}"
+        );
     }
     fs.check();
 }
@@ -260,7 +264,7 @@ fn without_growth_takes_the_least() {
     let ino = fs.create(b"file").expect("create");
     preallocate(&mut fs, ino, 512);
     let range = |fs: &Fs<Memory>, at, len| {
-        let found = file::without_growth(&fs.volume, &fs.inode(ino), at, len);
+        let found = extents::without_growth(&fs.volume, &fs.inode(ino), at, len);
         found
             .expect("a tree")
             .map(|extent| (extent.lblock, extent.end()))
@@ -329,10 +333,10 @@ fn s2_what_frees_space_needs_none_on_a_full_device() {
     let available = |fs: &Fs<Memory>| fs.space.counts().available;
     // Nobody gets what comes back meanwhile: the device stays full.
     for at in (1..299).step_by(2) {
-        let removed = fs.run(|tx| file::remove(tx, punched, at, at + 1));
-        assert_eq!(removed, Ok(file::Progress::Done), "{at}");
-        let marked = fs.run(|tx| file::mark_unwritten(tx, converted, at, at + 1));
-        assert_eq!(marked, Ok(file::Progress::Done), "{at}");
+        let removed = fs.run(|tx| extents::remove(tx, punched, at, at + 1));
+        assert_eq!(removed, Ok(extents::Progress::Done), "{at}");
+        let marked = fs.run(|tx| extents::mark_unwritten(tx, converted, at, at + 1));
+        assert_eq!(marked, Ok(extents::Progress::Done), "{at}");
         while available(&fs) > 0 {
             let ballast = fs.create(format!("ballast {at}").as_bytes());
             let Ok(ballast) = ballast else { break };
@@ -340,8 +344,8 @@ fn s2_what_frees_space_needs_none_on_a_full_device() {
         }
     }
     for at in [100, 50, 3] {
-        let gone = fs.run(|tx| file::collapse(tx, collapsed, at, at + 1));
-        assert_eq!(gone, Ok(file::Progress::Done));
+        let gone = fs.run(|tx| extents::collapse(tx, collapsed, at, at + 1));
+        assert_eq!(gone, Ok(extents::Progress::Done));
     }
     // As long as before: as chmod does of an ACL.
     let [first, second] = keys;

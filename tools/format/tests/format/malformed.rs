@@ -9,9 +9,10 @@ use std::{
 
 use pinfs_format::{
     crash::Random,
+    crc::Checksum,
     dir,
     exercise::exercise,
-    file,
+    extents,
     inode::S_IFREG,
     memory::Memory,
     names,
@@ -80,7 +81,7 @@ fn populated(seed: u64, blind: bool) -> Vec<u8> {
     let _ = ino.and_then(|ino| {
         fs.run(|tx| {
             tx.inode_mut(ino)?.size.set(400 * 4096);
-            file::insert_range(tx, ino, 170, 5)
+            extents::insert_range(tx, ino, 170, 5)
         })
     });
     for i in 0..8 {
@@ -317,9 +318,9 @@ fn extents_that_overlap_are_refused() {
         Ok(())
     })
     .expect("commit");
-    let seen = file::map(&fs.volume, &fs.inode(ino), 0);
+    let seen = extents::map(&fs.volume, &fs.inode(ino), 0);
     assert!(matches!(seen, Err(Error::Corrupt(_))), "{seen:?}");
-    let seen = fs.run(|tx| file::map_tx(tx, ino, 1));
+    let seen = fs.run(|tx| extents::map_tx(tx, ino, 1));
     assert!(matches!(seen, Err(Error::Corrupt(_))), "{seen:?}");
 }
 
@@ -329,7 +330,7 @@ fn blocks_that_cannot_be_data_are_refused() {
     let ino = fs.create(b"file").expect("create");
     let extent = fs.allocate(ino, 0, 130).expect("blocks");
     let run = |start, len| Run { start, len };
-    let vet = |fs: &Fs<Memory>, run| file::vet(&fs.volume, run);
+    let vet = |fs: &Fs<Memory>, run| extents::vet(&fs.volume, run);
     assert_eq!(vet(&fs, run(extent.block, extent.len)), Ok(()));
     assert_eq!(vet(&fs, run(extent.block + 3, 1)), Ok(()));
     let free = (extent.block..).find(|&block| !fs.space.is_used(block));
@@ -344,6 +345,12 @@ fn blocks_that_cannot_be_data_are_refused() {
 struct Mapped {
     memory: Memory,
     blocks: RefCell<Range<u64>>,
+}
+
+impl Checksum for Mapped {
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        self.memory.xxh64(seed, data)
+    }
 }
 
 impl Medium for Mapped {
@@ -369,10 +376,6 @@ impl Medium for Mapped {
 
     fn fence(&self) {
         self.memory.fence();
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        self.memory.xxh64(seed, data)
     }
 
     fn is_mapped(&self, start: u64, len: u64) -> bool {
@@ -402,8 +405,8 @@ fn mapped_blocks_are_neither_freed_nor_given_away_nor_metadata() {
 
     // Another file has one of them, as this one has taken its own out of its mapping.
     map(&fs, extent.block + 5..extent.block + 6);
-    is_corrupt(fs.run(|tx| file::remove(tx, ino, 0, 8).map(drop)));
-    fs.run(|tx| file::remove(tx, ino, 0, 4).map(drop))
+    is_corrupt(fs.run(|tx| extents::remove(tx, ino, 0, 8).map(drop)));
+    fs.run(|tx| extents::remove(tx, ino, 0, 4).map(drop))
         .expect("the others are free to go");
 
     // What is free is mapped.
@@ -411,7 +414,7 @@ fn mapped_blocks_are_neither_freed_nor_given_away_nor_metadata() {
     map(&fs, geometry.data_start..geometry.data_end);
     is_corrupt(fs.allocate(ino, 20, 1).map(drop));
     let before = fs.space.counts();
-    is_corrupt(fs.run(|tx| file::reserve(tx, ino, 20, 4).map(drop)));
+    is_corrupt(fs.run(|tx| extents::reserve(tx, ino, 20, 4).map(drop)));
     assert_eq!(fs.space.counts(), before);
 
     // A node, or a leaf, or a list of attributes.
@@ -423,7 +426,7 @@ fn mapped_blocks_are_neither_freed_nor_given_away_nor_metadata() {
     let node = inode.root.entry(0).expect("an entry").value;
     assert!(inode.root.level() > 0);
     map(&fs, node..node + 1);
-    is_corrupt(file::map(&fs.volume, &inode, 40).map(drop));
+    is_corrupt(extents::map(&fs.volume, &inode, 40).map(drop));
     map(&fs, 0..0);
-    file::map(&fs.volume, &inode, 40).expect("is good");
+    extents::map(&fs.volume, &inode, 40).expect("is good");
 }

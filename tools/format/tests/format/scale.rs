@@ -5,8 +5,9 @@
 use std::cell::Cell;
 
 use pinfs_format::{
+    crc::Checksum,
     dir,
-    file::{
+    extents::{
         self,
         Extent,
         Mapping,
@@ -37,6 +38,12 @@ struct Counting {
     read: Cell<u64>,
 }
 
+impl Checksum for Counting {
+    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
+        self.memory.xxh64(seed, data)
+    }
+}
+
 impl Medium for Counting {
     fn size(&self) -> u64 {
         self.memory.size()
@@ -61,10 +68,6 @@ impl Medium for Counting {
 
     fn fence(&self) {
         self.memory.fence();
-    }
-
-    fn xxh64(&self, seed: u64, data: &[u8]) -> u64 {
-        self.memory.xxh64(seed, data)
     }
 }
 
@@ -145,8 +148,8 @@ fn many_extents() {
     for i in 0..COUNT / 10 {
         fs.run(|tx| {
             for at in (i * 10..i * 10 + 10).map(|i| 2 * i) {
-                let extent = file::reserve(tx, ino, at, 1)?;
-                file::insert(tx, ino, extent)?;
+                let extent = extents::reserve(tx, ino, at, 1)?;
+                extents::insert(tx, ino, extent)?;
             }
             tx.inode_mut(ino)?.size.set(2 * COUNT * 4096);
             Ok(())
@@ -155,11 +158,11 @@ fn many_extents() {
     }
     // All move, twice, in one transaction each, and come back.
     let far = MAX_BLOCKS / 2;
-    fs.run(|tx| file::insert_range(tx, ino, 1, far))
+    fs.run(|tx| extents::insert_range(tx, ino, 1, far))
         .expect("up");
-    fs.run(|tx| file::insert_range(tx, ino, far + COUNT, 7))
+    fs.run(|tx| extents::insert_range(tx, ino, far + COUNT, 7))
         .expect("up");
-    let at = |fs: &Fs<Memory>, at| file::map(&fs.volume, &fs.inode(ino), at).expect("map");
+    let at = |fs: &Fs<Memory>, at| extents::map(&fs.volume, &fs.inode(ino), at).expect("map");
     let last = far + 7 + 2 * (COUNT - 1);
     assert!(matches!(
         at(&fs, last),
@@ -168,9 +171,9 @@ fn many_extents() {
     assert_eq!(at(&fs, 1), Mapping::Hole { len: far + 1 });
     let contents = fs.check();
     assert_eq!(contents.objects[&ino].extents.len() as u64, COUNT);
-    fs.run(|tx| file::collapse(tx, ino, far + COUNT, far + COUNT + 7).map(drop))
+    fs.run(|tx| extents::collapse(tx, ino, far + COUNT, far + COUNT + 7).map(drop))
         .expect("down");
-    fs.run(|tx| file::collapse(tx, ino, 1, far + 1).map(drop))
+    fs.run(|tx| extents::collapse(tx, ino, 1, far + 1).map(drop))
         .expect("down");
     assert!(matches!(at(&fs, 2 * (COUNT - 1)), Mapping::Extent(_)));
     fs.check();
@@ -195,8 +198,8 @@ fn sparse_files_of_exabytes() {
         .collect();
     for &at in places.iter().rev() {
         fs.run(|tx| {
-            let extent = file::reserve(tx, ino, at, 1)?;
-            file::insert(tx, ino, extent)?;
+            let extent = extents::reserve(tx, ino, at, 1)?;
+            extents::insert(tx, ino, extent)?;
             tx.inode_mut(ino)?.size.set(i64::MAX as u64);
             Ok(())
         })
@@ -206,7 +209,7 @@ fn sparse_files_of_exabytes() {
     let mut at = 0;
     let mut found = Vec::new();
     while at < MAX_BLOCKS {
-        match file::map(&fs.volume, &inode, at).expect("map") {
+        match extents::map(&fs.volume, &inode, at).expect("map") {
             Mapping::Extent(extent) => {
                 found.extend(extent.lblock..extent.end());
                 at = extent.end();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use pinfs_format::{
     crash::Random,
-    file::{
+    extents::{
         self,
         Extent,
         Progress,
@@ -245,7 +245,12 @@ fn every_operation(shape: &Shape, seed: u64) {
     for (from, to) in ranges.into_iter().filter(|(from, to)| from < to) {
         let what = format!("{shape:?} {seed}: remove {from}..{to}");
         let (mut fs, mut rest) = (fresh(), model.clone());
-        to_the_end(&mut fs, &what, |tx, at| file::remove(tx, ino, at, to), from);
+        to_the_end(
+            &mut fs,
+            &what,
+            |tx, at| extents::remove(tx, ino, at, to),
+            from,
+        );
         rest.retain(|at, _| !(from..to).contains(at));
         compare(&mut fs, ino, &rest, &what);
 
@@ -253,9 +258,9 @@ fn every_operation(shape: &Shape, seed: u64) {
             let what = format!("{shape:?} {seed}: unwritten {unwritten} {from}..{to}");
             let (mut fs, mut model) = (fresh(), model.clone());
             let mark = if unwritten {
-                file::mark_unwritten
+                extents::mark_unwritten
             } else {
-                file::mark_written
+                extents::mark_written
             };
             to_the_end(&mut fs, &what, |tx, at| mark(tx, ino, at, to), from);
             for (_, marked) in model.range_mut(from..to) {
@@ -267,7 +272,12 @@ fn every_operation(shape: &Shape, seed: u64) {
         if to < end {
             let what = format!("{shape:?} {seed}: collapse {from}..{to}");
             let mut fs = fresh();
-            to_the_end(&mut fs, &what, |tx, _| file::collapse(tx, ino, from, to), 0);
+            to_the_end(
+                &mut fs,
+                &what,
+                |tx, _| extents::collapse(tx, ino, from, to),
+                0,
+            );
             let below = model.range(..from).map(|(&at, &value)| (at, value));
             let behind = model.range(to..);
             let behind = behind.map(|(&at, &value)| (at - (to - from), value));
@@ -278,7 +288,7 @@ fn every_operation(shape: &Shape, seed: u64) {
         let what = format!("{shape:?} {seed}: insert at {from}");
         let mut fs = fresh();
         let len = to - from;
-        let inserted = fs.run(|tx| file::insert_range(tx, ino, from, len));
+        let inserted = fs.run(|tx| extents::insert_range(tx, ino, from, len));
         assert_eq!(inserted, Ok(()), "{what}");
         let moved = model.iter();
         let moved = moved.map(|(&at, &value)| (if at < from { at } else { at + len }, value));
@@ -364,7 +374,7 @@ fn s3_a_sparse_tree_is_cut_and_freed() {
     // One of 85 stays, then one of 700.
     for keep in [85, 700] {
         for at in (0..COUNT).filter(|at| at % keep != 0) {
-            let removed = fs.run(|tx| file::remove(tx, ino, 2 * at, 2 * at + 1));
+            let removed = fs.run(|tx| extents::remove(tx, ino, 2 * at, 2 * at + 1));
             assert_eq!(removed, Ok(Progress::Done), "{at}");
         }
         // Nodes with few entries do not stay.
@@ -431,8 +441,8 @@ fn s3_full_nodes_are_split_on_the_way() {
         grown.expect("a tree");
         let at = 5 * at + 1;
         let result = match convert {
-            true => fs.run(|tx| file::mark_written(tx, ino, at, at + 1)),
-            false => fs.run(|tx| file::remove(tx, ino, at, at + 1)),
+            true => fs.run(|tx| extents::mark_written(tx, ino, at, at + 1)),
+            false => fs.run(|tx| extents::remove(tx, ino, at, at + 1)),
         };
         assert_eq!(result, Ok(Progress::Done), "{convert} {at}");
         assert!(MAX_BLOCKS > at);

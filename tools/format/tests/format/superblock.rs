@@ -10,6 +10,7 @@ use crate::support::{
 };
 use pinfs_format::{
     check,
+    crc::Checksum,
     memory::Memory,
     mkfs,
     mount,
@@ -229,6 +230,12 @@ fn damaged_bitmaps_are_found() {
 /// Nothing but a size.
 struct Size(u64);
 
+impl Checksum for Size {
+    fn xxh64(&self, _: u64, _: &[u8]) -> u64 {
+        0
+    }
+}
+
 impl Medium for Size {
     fn size(&self) -> u64 {
         self.0
@@ -246,9 +253,6 @@ impl Medium for Size {
         Err(Error::Io)
     }
     fn fence(&self) {}
-    fn xxh64(&self, _: u64, _: &[u8]) -> u64 {
-        0
-    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use pinfs_format::{
         self,
         Contents, //
     },
-    file::{
+    extents::{
         self,
         Extent, //
     },
@@ -175,8 +175,8 @@ impl<M: Medium> Fs<M> {
     /// Gives the file blocks for a hole of it, at most `len` and as many as are contiguous.
     pub fn allocate(&mut self, ino: u64, at: u64, len: u64) -> Result<Extent> {
         self.run(|tx| {
-            let extent = file::reserve(tx, ino, at, len)?;
-            file::insert(tx, ino, extent)?;
+            let extent = extents::reserve(tx, ino, at, len)?;
+            extents::insert(tx, ino, extent)?;
             Ok(extent)
         })
     }
@@ -185,8 +185,8 @@ impl<M: Medium> Fs<M> {
     pub fn allocate_last(&mut self, ino: u64, at: u64, len: u64) -> Result<Extent> {
         self.run(|tx| {
             tx.claim(Claim::Freeing);
-            let extent = file::reserve(tx, ino, at, len)?;
-            file::insert(tx, ino, extent)?;
+            let extent = extents::reserve(tx, ino, at, len)?;
+            extents::insert(tx, ino, extent)?;
             Ok(extent)
         })
     }

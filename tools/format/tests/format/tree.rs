@@ -3,7 +3,7 @@
 //! How trees grow and shrink: what is in which node.
 
 use pinfs_format::{
-    file::{
+    extents::{
         self,
         Mapping, //
     },
@@ -76,7 +76,7 @@ impl Scattered {
     fn try_remove(&mut self, at: u64) -> Result {
         let ino = self.ino;
         self.fs
-            .run(|tx| file::remove(tx, ino, at, at + 1).map(drop))
+            .run(|tx| extents::remove(tx, ino, at, at + 1).map(drop))
     }
 
     fn remove(&mut self, at: u64) {
@@ -186,7 +186,7 @@ fn nodes_that_do_not_fit_are_refused() {
         let leaf = inode.root.entry(0).expect("an entry").value as usize * 4096;
         damage(&mut image[leaf..leaf + 4096]);
         file.fs = Fs::mount(Memory::blind(image)).0;
-        let map = file::map(&file.fs.volume, &file.fs.inode(file.ino), 3);
+        let map = extents::map(&file.fs.volume, &file.fs.inode(file.ino), 3);
         assert_eq!(map, Err(read), "case {index}");
         assert_eq!(file.try_fill(3), Err(write), "case {index}");
         assert_eq!(file.try_remove(0), Err(write), "case {index}");
@@ -262,7 +262,7 @@ fn the_deepest_tree() {
     assert_eq!(file.shape(), levels(3));
     let ino = file.ino;
     file.fs
-        .run(|tx| file::insert_range(tx, ino, 25, 5))
+        .run(|tx| extents::insert_range(tx, ino, 25, 5))
         .expect("moved");
     assert_eq!(file.shape(), levels(3));
     file.remove(20);
@@ -283,7 +283,7 @@ fn full_leaves_on_a_full_device() {
         blocks += extent.len;
     }
     let last = blocks - 1;
-    let removed = file.fs.run(|tx| file::remove(tx, other, last, blocks));
+    let removed = file.fs.run(|tx| extents::remove(tx, other, last, blocks));
     removed.expect("a free block");
     assert_eq!(file.fs.space.counts().free, 1);
     for at in [5, 10 * FANOUT] {
@@ -319,9 +319,9 @@ fn every_node_is_split() {
     let inode = file.fs.inode(file.ino);
     assert_eq!(inode.root.count(), 2);
     for at in (0..2 * FANOUT).step_by(2).chain([399, 400]) {
-        let map = file::map(&file.fs.volume, &inode, at);
+        let map = extents::map(&file.fs.volume, &inode, at);
         assert!(matches!(map, Ok(Mapping::Extent(_))), "{at}: {map:?}");
-        let map = file::map(&file.fs.volume, &inode, at + 1);
+        let map = extents::map(&file.fs.volume, &inode, at + 1);
         assert_eq!(
             at == 399,
             matches!(map, Ok(Mapping::Extent(_))),
@@ -348,7 +348,7 @@ fn keys_out_of_order_are_refused() {
             Root::above(1, &leaves)
         });
         let ino = file.ino;
-        let reserved = file.fs.run(|tx| file::reserve(tx, ino, 5, 1));
+        let reserved = file.fs.run(|tx| extents::reserve(tx, ino, 5, 1));
         let wanted = Err(Error::Corrupt("tree keys out of order"));
         assert_eq!(reserved.map(drop), if refused { wanted } else { Ok(()) });
     }

@@ -8,7 +8,7 @@ use pinfs_format::{
         Object, //
     },
     crash::Random,
-    file::{
+    extents::{
         self,
         Extent,
         Mapping, //
@@ -358,12 +358,14 @@ impl Workload {
                 unwritten,
                 stamped,
             } => allocate(fs, *ino, (*lblock, *len), *unwritten, *stamped),
-            Op::Punch(ino, from, to) => fs.run(|tx| file::remove(tx, *ino, *from, *to).map(drop)),
+            Op::Punch(ino, from, to) => {
+                fs.run(|tx| extents::remove(tx, *ino, *from, *to).map(drop))
+            }
             Op::MarkWritten(ino, from, to) => {
                 let generation = fs.inode(*ino).generation.get();
                 for lblock in *from..*to {
                     let inode = fs.inode(*ino);
-                    if let Mapping::Extent(extent) = file::map(&fs.volume, &inode, lblock)? {
+                    if let Mapping::Extent(extent) = extents::map(&fs.volume, &inode, lblock)? {
                         if extent.unwritten {
                             store(fs.volume.medium(), extent.block, lblock, generation, 1)?;
                             fs.volume.medium().flush(extent.block * 4096, 4096)?;
@@ -372,12 +374,12 @@ impl Workload {
                 }
                 fs.run(|tx| {
                     tx.blocks_stored();
-                    file::mark_written(tx, *ino, *from, *to).map(drop)
+                    extents::mark_written(tx, *ino, *from, *to).map(drop)
                 })
             }
             Op::Overwrite(ino, lblock) => {
                 let inode = fs.inode(*ino);
-                if let Mapping::Extent(extent) = file::map(&fs.volume, &inode, *lblock)? {
+                if let Mapping::Extent(extent) = extents::map(&fs.volume, &inode, *lblock)? {
                     let version = self.random.number() as u8;
                     let generation = inode.generation.get();
                     store(
@@ -395,9 +397,9 @@ impl Workload {
                 orphan::add(tx, *ino)
             }),
             Op::Collapse(ino, from, to) => {
-                fs.run(|tx| file::collapse(tx, *ino, *from, *to).map(drop))
+                fs.run(|tx| extents::collapse(tx, *ino, *from, *to).map(drop))
             }
-            Op::Insert(ino, at, len) => fs.run(|tx| file::insert_range(tx, *ino, *at, *len)),
+            Op::Insert(ino, at, len) => fs.run(|tx| extents::insert_range(tx, *ino, *at, *len)),
             Op::Whiteout(from, to) => {
                 let attr = self.attributes(0o600, now);
                 let (from, to) = ((from.0, name(&from.1)), (to.0, name(&to.1)));
@@ -458,7 +460,7 @@ fn allocate<M: Medium>(
 ) -> Result {
     let generation = fs.inode(ino).generation.get();
     fs.run(|tx| {
-        let extent = file::reserve(tx, ino, lblock, len)?;
+        let extent = extents::reserve(tx, ino, lblock, len)?;
         if stamped {
             for i in 0..extent.len {
                 let medium = tx.volume().medium();
@@ -477,7 +479,7 @@ fn allocate<M: Medium>(
             unwritten,
             ..extent
         };
-        file::insert(tx, ino, extent)
+        extents::insert(tx, ino, extent)
     })
 }
 

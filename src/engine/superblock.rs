@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading the superblock.
+
+use zerocopy::{
+    FromZeros,
+    IntoBytes, //
+};
+
+use super::Medium;
+use crate::ondisk::{
+    superblock::Superblock,
+    Geometry,
+    Refusal, //
+};
+
+impl Superblock {
+    /// Reads and checks the superblock of `medium`.
+    pub fn read<M: Medium>(medium: &M) -> Result<(Self, Geometry), Refusal> {
+        Self::read_at(medium, 0)
+    }
+
+    pub(crate) fn read_at<M: Medium>(medium: &M, off: u64) -> Result<(Self, Geometry), Refusal> {
+        let sb = Self::plain(medium, off)?;
+        let geometry = sb.validate(medium, medium.size())?;
+        Ok((sb, geometry))
+    }
+
+    pub(crate) fn plain<M: Medium>(medium: &M, off: u64) -> Result<Self, Refusal> {
+        let mut sb = Self::new_zeroed();
+        medium
+            .read(off, sb.as_mut_bytes())
+            .map_err(|_| Refusal::Io)?;
+        Ok(sb)
+    }
+}
