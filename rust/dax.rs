@@ -332,11 +332,11 @@ pub(crate) struct Page {
 }
 
 /// Returns the page that holds the byte at `pos`, if it was ever faulted in. It stays as it is
-/// while the lock is held, but that it may be flushed.
-fn page_at<F: FileSystem>(lock: &LayoutLock<'_, F>, pos: u64) -> Option<Page> {
+/// while there are no faults, but that it may be flushed.
+fn page_at(inode: &Inode, pos: u64) -> Option<Page> {
     let (mut first, mut is_dirty) = (0, false);
     let pages = safe::pinfs_helper_dax_entry(
-        lock.inode(),
+        inode,
         (pos >> bindings::PAGE_SHIFT) as usize,
         &mut first,
         &mut is_dirty,
@@ -355,9 +355,31 @@ pub(crate) fn pages_at_edges<F: FileSystem>(
     lock: &LayoutLock<'_, F>,
     range: &Range<u64>,
 ) -> [Option<Page>; 2] {
-    let first = page_at(lock, range.start).filter(|page| page.range.start < range.start);
-    let last = page_at(lock, range.end - 1).filter(|page| page.range.end > range.end);
+    edges(lock.inode(), range)
+}
+
+/// [`pages_at_edges`] of an inode whose invalidate lock is held.
+fn edges(inode: &Inode, range: &Range<u64>) -> [Option<Page>; 2] {
+    let first = page_at(inode, range.start).filter(|page| page.range.start < range.start);
+    let last = page_at(inode, range.end - 1).filter(|page| page.range.end > range.end);
     [first, last]
+}
+
+/// [`layout_busy_page_range`] for an inode whose invalidate lock is held exclusively. Returns the
+/// range that was looked at, too.
+fn busy_page_range(inode: &Inode, range: &Range<u64>) -> (Range<u64>, *mut bindings::page) {
+    // A huge page that reaches out of the range is busy or idle as a whole, and leaves the mapping
+    // as a whole; so what of it lies outside is unmapped too.
+    let mut whole = range.clone();
+    for page in edges(inode, range).into_iter().flatten() {
+        whole = whole.start.min(page.range.start)..whole.end.max(page.range.end);
+    }
+    let page = match i64::try_from(whole.start) {
+        Ok(start) => safe::dax_layout_busy_page_range(inode.mapping(), start, last_byte(&whole)),
+        // No file has bytes there.
+        Err(_) => core::ptr::null_mut(),
+    };
+    (whole, page)
 }
 
 /// A page of a file that something other than a mapping references, or did.
@@ -461,14 +483,7 @@ pub(crate) fn layout_busy_page_range<'a, F: FileSystem>(
     lock: &LayoutLock<'a, F>,
     range: &Range<u64>,
 ) -> Option<BusyPage<'a>> {
-    // A huge page that reaches out of the range is busy or idle as a whole, and leaves the mapping
-    // as a whole; so what of it lies outside is unmapped too.
-    let mut whole = range.clone();
-    for page in pages_at_edges(lock, range).into_iter().flatten() {
-        whole = whole.start.min(page.range.start)..whole.end.max(page.range.end);
-    }
-    let start = i64::try_from(whole.start).ok()?;
-    let page = safe::dax_layout_busy_page_range(lock.inode().mapping(), start, last_byte(&whole));
+    let (whole, page) = busy_page_range(lock.inode(), range);
     // SAFETY: What is idle now is out of page tables, so that it stays idle as long as both locks
     // are held: see above.
     unsafe { lock.set_idle(if page.is_null() { &whole } else { &(0..0) }) };
@@ -498,19 +513,27 @@ pub(crate) fn delete_mapping_range<F: FileSystem>(lock: &LayoutLock<'_, F>, rang
 /// allocated for all of the holes in `range` (bytes) under the lock
 /// (`invalidate_inode_pages2_range()`).
 ///
-/// The range must have been nothing but holes and unwritten blocks, so that no page of a device is
-/// mapped in it.
+/// The range has been nothing but holes and unwritten blocks, so that no page of a device is mapped
+/// in it, or was.
 ///
 /// # Errors
 ///
-/// `EBUSY` if something stays, which would be a mistake of the caller's.
+/// `EBUSY` if something stays, or references a page of a device, which would be a mistake of the
+/// caller's.
 pub(crate) fn forget_holes(lock: &NoFaults<'_>, range: &Range<u64>) -> Result {
-    let Some(last) = range.end.checked_sub(1) else {
+    if range.is_empty() {
         return Ok(());
-    };
-    to_result(safe::invalidate_inode_pages2_range(
-        lock.inode().mapping(),
-        (range.start >> bindings::PAGE_SHIFT) as usize,
-        (last >> bindings::PAGE_SHIFT) as usize,
-    ))
+    }
+    if !busy_page_range(lock.inode(), range).1.is_null() {
+        return Err(EBUSY);
+    }
+    // SAFETY: Nothing but the mapping references a page of the range, which is out of page tables.
+    // As faults are shut out, nothing will: the entries may go.
+    to_result(unsafe {
+        bindings::invalidate_inode_pages2_range(
+            lock.inode().mapping().as_ptr(),
+            (range.start >> bindings::PAGE_SHIFT) as usize,
+            ((range.end - 1) >> bindings::PAGE_SHIFT) as usize,
+        )
+    })
 }

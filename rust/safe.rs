@@ -219,13 +219,11 @@ safe! {
     fn pinfs_helper_sb_start_write(inode: &Inode);
 }
 
-// SAFETY: A mapping is that of an inode that is referenced. These take its lock, and that of page
-// tables, and leave what is in use in its place.
+// SAFETY: A mapping is there as its inode or device is. These take its lock, and those of page
+// tables, and leave its entries in their places.
 safe! {
     fn dax_layout_busy_page_range(mapping: Mapping<'_>, start: i64, end: i64) -> *mut bindings::page;
     fn filemap_write_and_wait_range(mapping: Mapping<'_>, start: i64, end: i64) -> i32;
-    fn invalidate_inode_pages2(mapping: Mapping<'_>) -> i32;
-    fn invalidate_inode_pages2_range(mapping: Mapping<'_>, start: usize, end: usize) -> i32;
 }
 
 // SAFETY: Tracepoints read some fields of the inode, which is initialised and referenced.

@@ -224,7 +224,9 @@ impl<'a> BlockDevice<'a> {
         for _ in 0..CACHE_TRIES {
             let written = to_result(safe::sync_blockdev(self));
             safe::invalidate_bdev(self);
-            let dropped = safe::invalidate_inode_pages2(self.mapping());
+            // SAFETY: The mapping is there with the device. It is that of a page cache, in which a page
+            // that somebody uses stays.
+            let dropped = unsafe { bindings::invalidate_inode_pages2(self.mapping().as_ptr()) };
             if written.is_err() || dropped == 0 {
                 return written;
             }
