@@ -21,7 +21,7 @@ use crate::{
             planted,
             Bug, //
         },
-        run::Run,
+        run::BlockRun,
         Medium, //
     },
     layout,
@@ -225,7 +225,7 @@ fn vet(
         return Ok(());
     }
     let sb = inode.super_block();
-    let run = Run {
+    let run = BlockRun {
         start: extent.block,
         len,
     };
@@ -279,7 +279,7 @@ fn allocate_written(
                 (written, true)
             }
             Mapping::Hole { len } => {
-                let extent = extents::reserve(tx, ino, first, len.min(wanted))?;
+                let extent = extents::alloc_extent(tx, ino, first, len.min(wanted))?;
                 if !planted(Bug::ZeroesLate) {
                     tx.zero_blocks(run(&extent))?;
                 }
@@ -321,7 +321,7 @@ fn write_without_growth(
         .inode(ino)
         .and_then(|disk| extents::without_growth(volume, &disk, first, wanted));
     let extent = found.map_err(|err| sb.report(err))?.ok_or(ENOSPC)?;
-    let Run { start, len } = run(&extent);
+    let BlockRun { start, len } = run(&extent);
     let mut done = 0;
     while done < len {
         if crate::rust::task::fatal_signal_pending() {
@@ -375,8 +375,8 @@ fn replace_holes(
 }
 
 /// The blocks of the device behind an extent.
-fn run(extent: &extent::Extent) -> Run {
-    Run {
+fn run(extent: &extent::Extent) -> BlockRun {
+    BlockRun {
         start: extent.block,
         len: extent.len,
     }
@@ -808,7 +808,8 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
             let next = match extents::map_tx(tx, inode.ino(), block)? {
                 Mapping::Extent(extent) => extent.end(),
                 Mapping::Hole { len } => {
-                    let extent = extents::reserve(tx, inode.ino(), block, len.min(end - block))?;
+                    let extent =
+                        extents::alloc_extent(tx, inode.ino(), block, len.min(end - block))?;
                     let unwritten = extent::Extent {
                         unwritten: true,
                         ..extent
