@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is on the medium: structures, checksums, names and sizes, and nothing that changes anything.
+//! What is on the medium: structures, checksums, names and sizes. Nothing here changes the medium.
 //!
 //! Everything here is safe Rust on `core` alone: the kernel module, `mkfs.pinfs`, `fsck.pinfs` and
-//! the host tests compile the same files. It imports nothing of the rest; [`engine`](crate::engine)
-//! reads and changes what it describes.
+//! the host tests compile the same files. It imports nothing of the rest; `engine` reads and
+//! changes what it describes.
 //!
 //! # Layout
 //!
@@ -87,7 +87,7 @@ pub use inode::{
 pub use name::Name;
 pub use superblock::{
     Geometry,
-    Refusal, //
+    MountError, //
 };
 
 /// Bytes in a block.

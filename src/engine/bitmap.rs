@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The two bitmaps on the medium, and their checksums.
-//!
-//! A group of 512 blocks has 64 bytes in each bitmap, one cache line, and one word in the table of
-//! checksums: the CRC-32C of its line in the block bitmap below that of its line in the inode-block
-//! bitmap, each seeded with the place of the line.
+//! Changes of the bitmaps on the medium, and of their checksums.
 //!
 //! The log names the words of the groups that a transaction changes in part, so that recovery does
 //! not have to believe what it finds in the bitmaps. Those of groups that a run covers as a whole
@@ -23,7 +19,7 @@ use zerocopy::{
 use super::{
     run::{
         mask,
-        Run, //
+        BlockRun, //
     },
     Medium,
     Volume,
@@ -82,7 +78,7 @@ impl Bits {
     }
 
     /// Sets or clears what a run has in `group`.
-    pub(crate) fn mark(&mut self, group: u64, plane: Plane, run: Run, set: bool) {
+    pub(crate) fn mark(&mut self, group: u64, plane: Plane, run: BlockRun, set: bool) {
         let words = match plane {
             Plane::Used => &mut self.used,
             Plane::Inodes => &mut self.inodes,
@@ -96,12 +92,12 @@ impl Bits {
 }
 
 /// The groups that `run` covers as a whole.
-pub(super) fn whole_groups(run: Run) -> Range<u64> {
+pub(super) fn whole_groups(run: BlockRun) -> Range<u64> {
     run.start.div_ceil(GROUP_BLOCKS)..(run.start + run.len) / GROUP_BLOCKS
 }
 
 /// The groups that `run` covers in part; at most two.
-pub(super) fn partial_groups(run: Run) -> impl Iterator<Item = u64> {
+pub(super) fn partial_groups(run: BlockRun) -> impl Iterator<Item = u64> {
     let first = run.start / GROUP_BLOCKS;
     let last = (run.start + run.len - 1) / GROUP_BLOCKS;
     let second = (last != first).then_some(last);
@@ -113,7 +109,12 @@ pub(super) fn partial_groups(run: Run) -> impl Iterator<Item = u64> {
 
 /// Sets or clears a run of bits in a bitmap, with the checksums of the groups that it covers as a
 /// whole, and flushes what it stored.
-pub(crate) fn mark<M: Medium>(volume: &Volume<M>, plane: Plane, run: Run, set: bool) -> Result {
+pub(crate) fn mark<M: Medium>(
+    volume: &Volume<M>,
+    plane: Plane,
+    run: BlockRun,
+    set: bool,
+) -> Result {
     let end = run.start + run.len;
     let base = plane.line(volume.geometry(), 0);
     let fill = [if set { !0u64 } else { 0 }; CHUNK / 8];
@@ -164,7 +165,7 @@ pub(crate) fn set_sum<M: Medium>(volume: &Volume<M>, group: u64, word: u64) -> R
 
 /// Whether all blocks of a run are in use and none holds inodes. The checksums were verified at the
 /// mount; nothing but commits stores there since, a word at once.
-pub(super) fn all_data<M: Medium>(volume: &Volume<M>, run: Run) -> Result<bool> {
+pub(super) fn all_data<M: Medium>(volume: &Volume<M>, run: BlockRun) -> Result<bool> {
     let end = run.start + run.len;
     for group in run.start / GROUP_BLOCKS..end.div_ceil(GROUP_BLOCKS) {
         let bits = Bits::read_unverified(volume, group)?;

@@ -2,12 +2,8 @@
 
 //! Directories.
 //!
-//! The tree of a directory maps cookies to leaves: a leaf holds the names whose cookies are not
-//! below its key and below the next leaf's. In a leaf, names stand in the order they came in,
-//! growing up from the start of its body; an array of 2-byte slots, in the order of the cookies,
-//! grows down from the end. So adding a name changes few words, and finding one is a binary search.
-//!
-//! Names of equal hash are always in one leaf.
+//! The tree of a directory maps cookies to leaves ([`leaf`](crate::ondisk::leaf)), in which names
+//! are found by a binary search. Names of equal hash are always in one leaf.
 //!
 //! Locks: the inode lock of the directory, shared for [`lookup`] and [`read`], exclusive for the
 //! rest.

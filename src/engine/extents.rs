@@ -2,7 +2,7 @@
 
 //! Regular files: which block of the device holds which block of the file.
 //!
-//! To give a file blocks: [`reserve`], store zeroes or data into the extent and flush it
+//! To give a file blocks: [`alloc_extent`], store zeroes or data into the extent and flush it
 //! ([`Tx::zero_blocks`], or the caller's own stores and [`Tx::blocks_stored`]), [`insert`], commit.
 //! So no crash shows what the blocks held before.
 //!
@@ -16,7 +16,7 @@ use core::{
 use super::{
     bitmap,
     orphan,
-    run::Run,
+    run::BlockRun,
     space::{
         Claim,
         Request, //
@@ -162,7 +162,7 @@ pub fn map<M: Medium>(volume: &Volume<M>, inode: &Inode, lblock: u64) -> Result<
 ///
 /// # Errors
 /// [`Error::Corrupt`].
-pub fn vet<M: Medium>(volume: &Volume<M>, run: Run) -> Result {
+pub fn vet<M: Medium>(volume: &Volume<M>, run: BlockRun) -> Result {
     if !bitmap::all_data(volume, run)? {
         return Err(Error::Corrupt(
             "extent over blocks that are free or hold inodes",
@@ -206,7 +206,12 @@ fn neighbours<M: Medium>(
 ///
 /// # Errors
 /// [`Error::Exists`] if there is no hole at `lblock`, [`Error::NoSpace`].
-pub fn reserve<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, lblock: u64, len: u64) -> Result<Extent> {
+pub fn alloc_extent<M: Medium>(
+    tx: &mut Tx<'_, M>,
+    ino: u64,
+    lblock: u64,
+    len: u64,
+) -> Result<Extent> {
     check(lblock, lblock.checked_add(len).ok_or(Error::Overflow)?)?;
     check_file(tx.inode(ino)?)?;
     let (left, right) = neighbours(tx, ino, lblock)?;
@@ -272,7 +277,7 @@ pub fn claim_extent<S: DerefMut<Target = [u64]>>(
 /// # Errors
 /// [`Error::Exists`] if the file has blocks there.
 pub fn append<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent) -> Result {
-    tx.take_over(Run {
+    tx.take_over(BlockRun {
         start: extent.block,
         len: extent.len,
     })?;
@@ -280,7 +285,7 @@ pub fn append<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent) -> Result
     insert(tx, ino, extent)
 }
 
-/// Makes an extent from [`reserve`] part of the file. It may be marked unwritten, or be cut into
+/// Makes an extent from [`alloc_extent`] part of the file. It may be marked unwritten, or be cut into
 /// parts that are inserted one by one, as long as all of it is.
 ///
 /// # Errors
@@ -382,7 +387,7 @@ pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Re
         let claim = tx.claim(Claim::Freeing);
         cut(tx, ino, extent, part.lblock, part.end())?;
         tx.claim(claim);
-        tx.free_blocks(Run {
+        tx.free_blocks(BlockRun {
             start: part.block,
             len: part.len,
         })?;

@@ -3,7 +3,7 @@
 //! How inodes are made and freed.
 
 use super::{
-    run::Run,
+    run::BlockRun,
     Medium,
     Tx, //
 };
@@ -102,7 +102,7 @@ fn free_slot<M: Medium>(tx: &mut Tx<'_, M>, near: u64) -> Result<Option<u64>> {
 fn new_block<M: Medium>(tx: &mut Tx<'_, M>) -> Result<u64> {
     let block = tx.alloc_meta()?;
     // Whatever stood here may be in the cache only; the log records differences to what is durable.
-    tx.zero_blocks(Run {
+    tx.zero_blocks(BlockRun {
         start: block,
         len: 1,
     })?;

@@ -2,9 +2,8 @@
 
 //! The journal: one redo record at a time.
 //!
-//! A record is a [`Header`] and, behind it, entries: bytes for a place, a run of bits to set or
-//! clear in one of the bitmaps, or the checksums of a group in the bitmaps. Applying an entry twice
-//! is the same as applying it once.
+//! A record is a [`Header`] and, behind it, entries ([`record`](crate::ondisk::record)). Applying an
+//! entry twice is the same as applying it once.
 //!
 //! Each commit writes its record over the one before. What makes that safe:
 //! * The record is complete or it is not one: two checksums cover the header and all entries. A
@@ -49,7 +48,7 @@ use super::{
         Log,
         Stored, //
     },
-    run::Run,
+    run::BlockRun,
     Medium,
     Space,
     Tx,
@@ -392,7 +391,7 @@ impl<'v, M: Medium> Writer<'v, M> {
     }
 
     /// Logs a change of a bitmap.
-    pub(super) fn run(&mut self, kind: u32, run: Run) -> Result {
+    pub(super) fn run(&mut self, kind: u32, run: BlockRun) -> Result {
         self.entry(kind, run.start, run.len)
     }
 
@@ -474,7 +473,7 @@ fn apply_entries<'v, M: Medium>(
 
 /// Applies an entry about the bitmaps.
 fn apply_bits<M: Medium>(volume: &Volume<M>, entry: &EntryHead) -> Result {
-    let run = Run {
+    let run = BlockRun {
         start: entry.start.get(),
         len: entry.bits.get(),
     };

@@ -21,7 +21,6 @@ use crate::ondisk::{
 ///
 /// [`flush`]: Medium::flush
 /// [`fence`]: Medium::fence
-/// [`Error::Io`]: super::Error::Io
 pub trait Medium: Checksum {
     /// Bytes in the medium.
     fn size(&self) -> u64;

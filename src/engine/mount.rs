@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What changes for the file system as a whole: mount state, orphan list, inode count, label.
+//! Mount and umount, and what else changes for the file system as a whole.
 //!
 //! To mount: [`Volume::open`], [`journal::recover`](super::journal::recover), [`Space::load`],
 //! [`Journal::new`], [`mounted`] in a transaction, and [`orphan::work_off`](super::orphan::work_off).

@@ -8,7 +8,7 @@ use crate::ondisk::bitmap::BITS;
 
 /// A run of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct BlockRun {
     /// The first.
     pub start: u64,
     /// How many.

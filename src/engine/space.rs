@@ -35,7 +35,7 @@ use super::{
     bitmap::Bits,
     run::{
         mask,
-        Run, //
+        BlockRun, //
     },
     Medium,
     Volume, //
@@ -223,14 +223,14 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
 
     /// Takes blocks outside a transaction: they are in use as far as allocation goes, and free on the
     /// medium.
-    pub(super) fn take(&mut self, request: Request) -> Result<Run> {
+    pub(super) fn take(&mut self, request: Request) -> Result<BlockRun> {
         let run = self.view().alloc(request, Claim::Ordinary);
         run.ok_or(Error::NoSpace)
     }
 
     /// Lets others have what was set aside ([`extents::claim_extent`](super::extents::claim_extent)) and is not
     /// needed.
-    pub fn give_back(&mut self, run: Run) {
+    pub fn give_back(&mut self, run: BlockRun) {
         self.view().release(run);
     }
 
@@ -364,7 +364,7 @@ impl SpaceMut<'_> {
     }
 
     /// Marks a run used or free. Blocks that are so already are left out of the counts.
-    fn mark(&mut self, run: Run, used: bool) {
+    fn mark(&mut self, run: BlockRun, used: bool) {
         let end = cmp::min(run.start.saturating_add(run.len), self.map.blocks);
         let mut at = run.start;
         while at < end {
@@ -418,7 +418,7 @@ impl SpaceMut<'_> {
     }
 
     /// Whether all of `run` is in use and can be freed.
-    pub(super) fn all_used(&self, run: Run) -> bool {
+    pub(super) fn all_used(&self, run: BlockRun) -> bool {
         let end = run.start.saturating_add(run.len);
         if run.start < self.map.data_start || end > self.map.data_end {
             return false;
@@ -441,7 +441,7 @@ impl SpaceMut<'_> {
     }
 
     /// Makes a run allocatable.
-    pub(super) fn release(&mut self, run: Run) {
+    pub(super) fn release(&mut self, run: BlockRun) {
         self.mark(run, false);
     }
 
@@ -497,7 +497,7 @@ impl SpaceMut<'_> {
     /// The answer starts at the goal if that is free and does not break a group for a small
     /// request; else a large or aligned one starts a free group, and a small one comes from a
     /// broken group.
-    pub(super) fn alloc(&mut self, request: Request, claim: Claim) -> Option<Run> {
+    pub(super) fn alloc(&mut self, request: Request, claim: Claim) -> Option<BlockRun> {
         let want = cmp::min(request.max, self.left(claim));
         if want == 0 || want < request.min {
             return None;
@@ -569,7 +569,7 @@ impl SpaceMut<'_> {
         }
     }
 
-    fn at_goal(&self, request: Request) -> Option<Run> {
+    fn at_goal(&self, request: Request) -> Option<BlockRun> {
         let start = request.goal?;
         let boundary = start % GROUP_BLOCKS == 0;
         let breaks = self.group(start / GROUP_BLOCKS) == GROUP_BLOCKS;
@@ -588,19 +588,19 @@ impl SpaceMut<'_> {
         } else {
             cmp::min(request.max, end - start)
         };
-        let len = self.free_run(start, max);
-        (len > 0 && len >= request.min).then_some(Run { start, len })
+        let len = self.free_len(start, max);
+        (len > 0 && len >= request.min).then_some(BlockRun { start, len })
     }
 
     /// The first run of free groups that is long enough, else the longest.
-    fn in_whole_groups(&mut self, request: Request) -> Option<Run> {
+    fn in_whole_groups(&mut self, request: Request) -> Option<BlockRun> {
         let large = request.max >= GROUP_BLOCKS;
         if self.map.whole == 0 || !(large || request.aligned) {
             return None;
         }
         let want = cmp::max(request.max / GROUP_BLOCKS, 1);
         let groups = self.map.groups;
-        let mut best = Run { start: 0, len: 0 };
+        let mut best = BlockRun { start: 0, len: 0 };
         let mut run = best;
         for step in 0..groups {
             let group = (self.map.large_group + step) % groups;
@@ -610,7 +610,7 @@ impl SpaceMut<'_> {
             }
             // A run does not go round from the last group to the first.
             if run.len == 0 || group == 0 {
-                run = Run {
+                run = BlockRun {
                     start: group,
                     len: 0,
                 };
@@ -627,19 +627,19 @@ impl SpaceMut<'_> {
         let len = cmp::min(best.len * GROUP_BLOCKS, request.max);
         // A tail shorter than a group is left for a request of its own, which need not break one.
         let len = if large { len - len % GROUP_BLOCKS } else { len };
-        (len > 0 && len >= request.min).then_some(Run {
+        (len > 0 && len >= request.min).then_some(BlockRun {
             start: best.start * GROUP_BLOCKS,
             len,
         })
     }
 
     /// `kept`: also in groups that are kept for files.
-    fn in_broken_group(&mut self, request: Request, kept: bool) -> Option<Run> {
+    fn in_broken_group(&mut self, request: Request, kept: bool) -> Option<BlockRun> {
         if self.map.broken == 0 {
             return None;
         }
         let mut lowest = None;
-        let mut best = None::<Run>;
+        let mut best = None::<BlockRun>;
         let mut tries = 0;
         for group in self.map.small_group..self.map.groups {
             if matches!(self.group(group), 0 | GROUP_BLOCKS) {
@@ -664,26 +664,26 @@ impl SpaceMut<'_> {
         best.filter(|run| run.len >= request.min)
     }
 
-    fn break_group(&self, request: Request) -> Option<Run> {
+    fn break_group(&self, request: Request) -> Option<BlockRun> {
         if self.map.whole == 0 {
             return None;
         }
         // The lowest, not one near the goal, which is among large files as often as not.
         let group = (0..self.map.groups).find(|&group| self.group(group) == GROUP_BLOCKS)?;
         let start = group * GROUP_BLOCKS;
-        let len = self.free_run(start, cmp::min(request.max, GROUP_BLOCKS));
-        (len >= request.min).then_some(Run { start, len })
+        let len = self.free_len(start, cmp::min(request.max, GROUP_BLOCKS));
+        (len >= request.min).then_some(BlockRun { start, len })
     }
 
     /// The first free run in a group of at least `max` blocks, else the longest.
-    fn run_in_group(&self, group: u64, max: u64) -> Option<Run> {
+    fn run_in_group(&self, group: u64, max: u64) -> Option<BlockRun> {
         let end = (group + 1) * GROUP_BLOCKS;
         let mut at = group * GROUP_BLOCKS;
-        let mut best = None::<Run>;
+        let mut best = None::<BlockRun>;
         while at < end {
-            let len = self.free_run(at, cmp::min(max, end - at));
+            let len = self.free_len(at, cmp::min(max, end - at));
             if len > best.map_or(0, |best| best.len) {
-                best = Some(Run { start: at, len });
+                best = Some(BlockRun { start: at, len });
             }
             if len >= max {
                 break;
@@ -697,7 +697,7 @@ impl SpaceMut<'_> {
     }
 
     /// How many blocks from `start` on are free, up to `max`.
-    fn free_run(&self, start: u64, max: u64) -> u64 {
+    fn free_len(&self, start: u64, max: u64) -> u64 {
         let end = cmp::min(start.saturating_add(max), self.map.blocks);
         let mut at = start;
         while at < end {

@@ -2,16 +2,13 @@
 
 //! The B+tree that every inode is the root of.
 //!
-//! An entry is a key, a block, a length and flags. In an inner node the key is the lowest key
-//! beneath the block, exactly; so the greatest key not above a wanted one is always on the way
-//! down. Nodes split when they are full, leaves also when much would have to move in them, and are
-//! freed when they are empty; a single child that fits is taken back into the inode.
+//! Nodes ([`node`](crate::ondisk::node)) split when they are full, leaves also when much would have
+//! to move in them, and are freed when they are empty; a single child that fits is taken back into
+//! the inode.
 //!
-//! Keys in a node are relative: an inner entry also holds the *shift* that must be added to the keys
-//! beneath it to get them as they are in its own node. In the root, keys are what they are. So all
-//! keys from one on can be moved by changing the nodes on one way down, however many there are
-//! ([`shift`]); that is how a range is collapsed out of a file or inserted into one. Relative keys
-//! are signed and compared as such. Where nothing was moved, and in directories, shifts are 0.
+//! As keys in a node are relative, all keys from one on can be moved by changing the nodes on one
+//! way down, however many there are ([`shift`]); that is how a range is collapsed out of a file or
+//! inserted into one.
 //!
 //! Going down is bounded by [`MAX_LEVEL`]: each step must find a node one level lower.
 

@@ -39,7 +39,7 @@ use super::{
         Flushed,
         Fresh, //
     },
-    run::Run,
+    run::BlockRun,
     space::{
         Claim,
         Request,
@@ -200,8 +200,8 @@ pub(super) struct Change {
 }
 
 impl Change {
-    fn run(&self) -> Run {
-        Run {
+    fn run(&self) -> BlockRun {
+        BlockRun {
             start: self.start.get(),
             len: self.len.get(),
         }
@@ -318,7 +318,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     ///
     /// # Errors
     /// [`Error::NoSpace`].
-    pub fn alloc_blocks(&mut self, request: Request) -> Result<Run> {
+    pub fn alloc_blocks(&mut self, request: Request) -> Result<BlockRun> {
         self.need_change()?;
         let run = self.space.alloc(request, self.claim);
         let run = run.ok_or(Error::NoSpace)?;
@@ -330,7 +330,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     /// Fails if a block that is free, or is to be so, is in the mapping of a file: by an image in
     /// which it has two owners, or none. Whoever frees the blocks of a file has taken them out of
     /// its mapping before.
-    fn check_unmapped(&self, run: Run) -> Result {
+    fn check_unmapped(&self, run: BlockRun) -> Result {
         if self.volume.medium().is_mapped(run.start, run.len) {
             return Err(Error::Corrupt(MAPPED));
         }
@@ -343,7 +343,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     }
 
     /// Allocates what was taken outside a transaction.
-    pub(super) fn take_over(&mut self, run: Run) -> Result {
+    pub(super) fn take_over(&mut self, run: BlockRun) -> Result {
         if !self.space.all_used(run) {
             return Err(Error::Invalid);
         }
@@ -351,7 +351,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     }
 
     /// Frees blocks. They can be allocated again after the commit.
-    pub fn free_blocks(&mut self, run: Run) -> Result {
+    pub fn free_blocks(&mut self, run: BlockRun) -> Result {
         if run.len == 0 || !self.space.all_used(run) {
             return Err(Error::Corrupt("freeing blocks that are free"));
         }
@@ -363,7 +363,7 @@ impl<'a, M: Medium> Tx<'a, M> {
 
     /// Stores zeroes into blocks that this transaction has allocated; they are durable before the
     /// commit is.
-    pub fn zero_blocks(&mut self, run: Run) -> Result {
+    pub fn zero_blocks(&mut self, run: BlockRun) -> Result {
         let (off, len) = (offset_of(run.start), run.len * BLOCK_SIZE);
         self.volume.medium().zero(off, len)?;
         self.volume.medium().flush(off, len)?;
@@ -440,7 +440,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     pub(super) fn mark_inode_block(&mut self, block: u64) -> Result {
         self.change(
             record::INODES_HERE,
-            Run {
+            BlockRun {
                 start: block,
                 len: 1,
             },
@@ -450,7 +450,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     }
 
     pub(super) fn free_inode_block(&mut self, block: u64) -> Result {
-        let run = Run {
+        let run = BlockRun {
             start: block,
             len: 1,
         };
@@ -463,7 +463,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     pub(super) fn alloc_meta(&mut self) -> Result<u64> {
         self.need_change()?;
         let start = self.space.alloc_meta(self.claim).ok_or(Error::NoSpace)?;
-        let run = Run { start, len: 1 };
+        let run = BlockRun { start, len: 1 };
         self.change(record::BLOCKS_USED, run)?;
         self.check_unmapped(run)?;
         Ok(start)
@@ -478,7 +478,7 @@ impl<'a, M: Medium> Tx<'a, M> {
 
     /// Frees one block of metadata of inode `ino`.
     pub(super) fn free_for(&mut self, ino: u64, block: u64) -> Result {
-        self.free_blocks(Run {
+        self.free_blocks(BlockRun {
             start: block,
             len: 1,
         })?;
@@ -694,7 +694,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         }
     }
 
-    fn change(&mut self, kind: u32, run: Run) -> Result {
+    fn change(&mut self, kind: u32, run: BlockRun) -> Result {
         // A run that continues the last one joins it.
         if let Some(last) = self.changes.checked_sub(1) {
             if let Some(last) = self.memory.changes.get_mut(last) {

@@ -32,7 +32,7 @@ use crate::ondisk::{
     Error,
     Geometry,
     Inode,
-    Refusal,
+    MountError,
     Result,
     BLOCK_SIZE,
     INODE_SLOTS, //
@@ -50,7 +50,7 @@ impl<M: Medium> Volume<M> {
     ///
     /// The journal must have been recovered ([`journal::recover`](super::journal::recover)) before
     /// anything else is believed.
-    pub fn open(medium: M) -> core::result::Result<Self, Refusal> {
+    pub fn open(medium: M) -> core::result::Result<Self, MountError> {
         let (_, geometry) = Superblock::read(&medium)?;
         Ok(Volume { medium, geometry })
     }

@@ -2,10 +2,8 @@
 
 //! Extended attributes.
 //!
-//! The attributes of an inode stand in a list of blocks that begins in the inode; most inodes that
-//! have any need one block. An entry holds namespace, name, and a value of up to [`INLINE`] bytes; a
-//! longer value stands in a list of blocks of its own. New blocks come to the head of the list, and
-//! an empty one is freed.
+//! Most inodes that have any need one block of the list ([`xattr`](crate::ondisk::xattr)). New blocks
+//! come to the head of it, and an empty one is freed.
 //!
 //! Each of [`set`] and [`remove`] is a whole transaction's work or a part of one: a new inode can get
 //! its attributes in the transaction that makes it ([`namespace::create`](super::namespace::create)).
@@ -22,7 +20,7 @@ use zerocopy::{
 };
 
 use super::{
-    run::Run,
+    run::BlockRun,
     space::{
         Claim,
         Request, //
@@ -538,7 +536,7 @@ fn free_value<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, entry: &Entry) -> Result<
     let mut count = 0;
     pieces(tx, ino, entry, |tx, block, _| {
         count += 1;
-        tx.free_blocks(Run {
+        tx.free_blocks(BlockRun {
             start: block,
             len: 1,
         })

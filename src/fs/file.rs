@@ -17,7 +17,7 @@ use crate::{
             Progress, //
         },
         orphan,
-        run::Run,
+        run::BlockRun,
         Medium, //
     },
     layout,
@@ -221,7 +221,7 @@ fn vet(
         return Ok(());
     }
     let sb = inode.super_block();
-    let run = Run {
+    let run = BlockRun {
         start: extent.block,
         len,
     };
@@ -273,7 +273,7 @@ fn allocate_written(
                 (written, true)
             }
             Mapping::Hole { len } => {
-                let extent = extents::reserve(tx, ino, first, len.min(wanted))?;
+                let extent = extents::alloc_extent(tx, ino, first, len.min(wanted))?;
                 tx.zero_blocks(run(&extent))?;
                 extents::insert(tx, ino, extent)?;
                 (extent, true)
@@ -310,7 +310,7 @@ fn write_without_growth(
         .inode(ino)
         .and_then(|disk| extents::without_growth(volume, &disk, first, wanted));
     let extent = found.map_err(|err| sb.report(err))?.ok_or(ENOSPC)?;
-    let Run { start, len } = run(&extent);
+    let BlockRun { start, len } = run(&extent);
     let mut done = 0;
     while done < len {
         if crate::rust::task::fatal_signal_pending() {
@@ -352,8 +352,8 @@ fn replace_holes(
 }
 
 /// The blocks of the device behind an extent.
-fn run(extent: &extent::Extent) -> Run {
-    Run {
+fn run(extent: &extent::Extent) -> BlockRun {
+    BlockRun {
         start: extent.block,
         len: extent.len,
     }
@@ -778,7 +778,8 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
             let next = match extents::map_tx(tx, inode.ino(), block)? {
                 Mapping::Extent(extent) => extent.end(),
                 Mapping::Hole { len } => {
-                    let extent = extents::reserve(tx, inode.ino(), block, len.min(end - block))?;
+                    let extent =
+                        extents::alloc_extent(tx, inode.ino(), block, len.min(end - block))?;
                     let unwritten = extent::Extent {
                         unwritten: true,
                         ..extent

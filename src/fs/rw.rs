@@ -20,7 +20,7 @@ use super::{
 use crate::{
     engine::{
         extents,
-        run::Run,
+        run::BlockRun,
         Medium, //
     },
     ondisk::{
@@ -162,7 +162,7 @@ impl<'a> PendingExtent<'a> {
 
     /// Lets others have all but the first `used` blocks.
     fn give_back(&mut self, used: u64) {
-        let rest = Run {
+        let rest = BlockRun {
             start: self.extent.block + used,
             len: self.extent.len - used,
         };

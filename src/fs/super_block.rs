@@ -27,7 +27,7 @@ use crate::{
         orphan,
         run::{
             self,
-            Run, //
+            BlockRun, //
         },
         space,
         Journal,
@@ -42,7 +42,7 @@ use crate::{
         extent::Extent,
         superblock::LABEL_MAX,
         Geometry,
-        Refusal,
+        MountError,
         Time, //
     },
     rust::{
@@ -138,7 +138,7 @@ pub(super) struct Session<'a> {
 
 impl Session<'_> {
     /// Whether one of the blocks of `run` is in the mapping of a file other than `inode`.
-    pub(super) fn is_mapped_elsewhere(&self, run: Run, inode: &FsInode<Pinfs>) -> bool {
+    pub(super) fn is_mapped_elsewhere(&self, run: BlockRun, inode: &FsInode<Pinfs>) -> bool {
         let (start, len) = (run.start * ondisk::BLOCK_SIZE, run.len * ondisk::BLOCK_SIZE);
         self.access.is_mapped_elsewhere(start, len, inode)
     }
@@ -469,7 +469,7 @@ impl Super {
             .ok()
             .filter(|extent| is_mapped(extent))
         {
-            writer.space.give_back(Run {
+            writer.space.give_back(BlockRun {
                 start: extent.block,
                 len: extent.len,
             });
@@ -479,7 +479,7 @@ impl Super {
     }
 
     /// Lets others have what was set aside and is not needed.
-    pub(super) fn give_back(&self, run: Run) {
+    pub(super) fn give_back(&self, run: BlockRun) {
         self.writer.lock().space.give_back(run);
     }
 
@@ -522,7 +522,7 @@ fn now() -> Time {
 }
 
 /// The kernel's own formatting knows only its own traits.
-impl kernel::fmt::Display for Refusal {
+impl kernel::fmt::Display for MountError {
     fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
         core::fmt::Display::fmt(self, f)
     }
@@ -532,7 +532,7 @@ impl kernel::fmt::Display for Refusal {
 fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
     Volume::open(Pmem::new(region)?).map_err(|refusal| {
         match refusal {
-            Refusal::NotPinfs => {
+            MountError::NotPinfs => {
                 pr_err!(
                     "{id}: no pinfs superblock; if there was one, fsck.pinfs restores it; \
                      mkfs.pinfs makes a new file system\n"

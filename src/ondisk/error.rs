@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors of the engine.
+//! Errors: what structures are checked for, and what an operation of the engine fails with.
 
 use core::fmt;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What every checksummed object begins with.
+//! The header of every checksummed object.
 
 use zerocopy::{
     little_endian::U32,
@@ -29,7 +29,7 @@ pub struct Seal {
     pub crc: U32,
 }
 
-/// A structure of fixed size that stands at a multiple of [`CHUNK`] bytes and begins with a [`Seal`].
+/// A structure of fixed size that stands at a multiple of 256 bytes and begins with a [`Seal`].
 pub trait Object: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned + Sized {
     /// What [`Seal::magic`] must be.
     const MAGIC: u32;

@@ -52,7 +52,7 @@ pub(crate) const COOKIE_MAX: u64 = i64::MAX as u64;
 /// Bytes of a leaf for names and slots.
 pub(crate) const BODY: usize = BLOCK_SIZE as usize - size_of::<LeafHead>();
 
-/// The position for [`read`] of the first name; the ones below are for `.` and `..`.
+/// The lowest position of a name in its directory; the ones below are for `.` and `..`.
 pub const FIRST: u64 = 2;
 
 /// The start of a leaf.
@@ -147,7 +147,7 @@ pub struct Found {
     pub ino: u64,
     /// File type, as in `DT_*` of readdir.
     pub kind: u8,
-    /// Its position for [`read`]; never changes while the entry exists.
+    /// Its position in the directory; never changes while the entry exists.
     pub cookie: u64,
 }
 
@@ -271,7 +271,7 @@ impl Leaf {
         BODY - usize::from(self.head.end.get()) - 2 * self.len()
     }
 
-    /// Whether a name of `size` bytes, head included, would fit after [`Leaf::compact`].
+    /// Whether a name of `size` bytes, head included, would fit after the names are moved together.
     pub(crate) fn has_room(&self, size: usize) -> bool {
         self.gap() + usize::from(self.head.dead.get()) >= size + 2
     }

@@ -169,7 +169,7 @@ impl Root {
         count <= INLINE && self.level <= MAX_LEVEL && (count > 0 || self.level == 0)
     }
 
-    /// What [`floor`] would find, if there are no nodes.
+    /// The entry with the greatest key not above `key`, and the lowest key above, if there are no nodes.
     pub(crate) fn floor(&self, key: u64) -> Option<(Option<Entry>, Option<u64>)> {
         if self.level != 0 {
             return None;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The status: what changes for the file system as a whole.
+//! The status, which changes for the file system as a whole: mount state, orphan list, inode count,
+//! label.
 
 use zerocopy::little_endian::{
     I64,
@@ -42,7 +43,7 @@ pub const STATUS: u64 = offset_of(STATUS_BLOCK);
 /// damaged. To store a word is atomic; it needs neither journal nor checksum. Any value but 0 counts.
 pub const CHECK: u64 = STATUS + 2048;
 
-/// What [`ask_for_check`] stores there.
+/// What stands there if a check is asked for.
 pub(crate) const WANTED: u64 = u64::from_le_bytes(*b"pinfsck!");
 
 /// The changing part of what mkfs wrote into the superblock.

@@ -141,7 +141,7 @@ pub(crate) fn sums_blocks(blocks: u64) -> u64 {
 
 /// Why a device is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum MountError {
     /// The magic is missing.
     NotPinfs,
     /// The magic is there, the checksum is wrong.
@@ -165,38 +165,40 @@ pub enum Refusal {
     Io,
 }
 
-impl Refusal {
+impl MountError {
     /// The negative errno that mount(2) should give.
     pub const fn errno(self) -> i32 {
         match self {
-            Refusal::NotPinfs | Refusal::NewerVersion(_) | Refusal::UnknownFeatures(_) => EINVAL,
-            Refusal::BadChecksum | Refusal::BadGeometry | Refusal::Repairing => EUCLEAN,
-            Refusal::DeviceTooSmall { .. } => EINVAL,
-            Refusal::Io => EIO,
+            MountError::NotPinfs | MountError::NewerVersion(_) | MountError::UnknownFeatures(_) => {
+                EINVAL
+            }
+            MountError::BadChecksum | MountError::BadGeometry | MountError::Repairing => EUCLEAN,
+            MountError::DeviceTooSmall { .. } => EINVAL,
+            MountError::Io => EIO,
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for MountError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::NotPinfs => f.write_str("no pinfs superblock found"),
-            Refusal::BadChecksum => f.write_str("superblock checksum is wrong"),
-            Refusal::Repairing => f.write_str("a repair was cut short; fsck.pinfs completes it"),
-            Refusal::NewerVersion(v) => {
+            MountError::NotPinfs => f.write_str("no pinfs superblock found"),
+            MountError::BadChecksum => f.write_str("superblock checksum is wrong"),
+            MountError::Repairing => f.write_str("a repair was cut short; fsck.pinfs completes it"),
+            MountError::NewerVersion(v) => {
                 write!(
                     f,
                     "format version {v} is newer than {VERSION}, the newest known"
                 )
             }
-            Refusal::UnknownFeatures(bits) => {
+            MountError::UnknownFeatures(bits) => {
                 write!(f, "unknown incompatible features {bits:#x}")
             }
-            Refusal::DeviceTooSmall { need, have } => {
+            MountError::DeviceTooSmall { need, have } => {
                 write!(f, "file system of {need} bytes on a device of {have} bytes")
             }
-            Refusal::BadGeometry => f.write_str("superblock geometry is absurd"),
-            Refusal::Io => f.write_str("cannot read the superblock"),
+            MountError::BadGeometry => f.write_str("superblock geometry is absurd"),
+            MountError::Io => f.write_str("cannot read the superblock"),
         }
     }
 }
@@ -250,27 +252,27 @@ impl Superblock {
 
     /// Checks everything that can be checked without reading more of the medium, which has `size`
     /// bytes.
-    pub fn validate<C: Checksum>(&self, checksum: &C, size: u64) -> Result<Geometry, Refusal> {
+    pub fn validate<C: Checksum>(&self, checksum: &C, size: u64) -> Result<Geometry, MountError> {
         if self.magic != MAGIC {
-            return Err(Refusal::NotPinfs);
+            return Err(MountError::NotPinfs);
         }
         if self.crc.get() != self.checksum(checksum) {
-            return Err(Refusal::BadChecksum);
+            return Err(MountError::BadChecksum);
         }
         if self.is_repairing() {
-            return Err(Refusal::Repairing);
+            return Err(MountError::Repairing);
         }
         if self.version.get() > VERSION {
-            return Err(Refusal::NewerVersion(self.version.get()));
+            return Err(MountError::NewerVersion(self.version.get()));
         }
         match self.incompat.get() & !INCOMPAT {
             0 => {}
-            unknown => return Err(Refusal::UnknownFeatures(unknown)),
+            unknown => return Err(MountError::UnknownFeatures(unknown)),
         }
-        let geometry = self.geometry(checksum).ok_or(Refusal::BadGeometry)?;
+        let geometry = self.geometry(checksum).ok_or(MountError::BadGeometry)?;
         let need = geometry.blocks * BLOCK_SIZE;
         if size < need {
-            return Err(Refusal::DeviceTooSmall { need, have: size });
+            return Err(MountError::DeviceTooSmall { need, have: size });
         }
         Ok(geometry)
     }

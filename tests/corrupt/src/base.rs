@@ -109,8 +109,8 @@ impl Fs {
     /// Gives a file blocks from `lblock` on, written ones full of `byte`.
     pub(crate) fn fill(&mut self, ino: u64, lblock: u64, len: u64, byte: Option<u8>) -> Result {
         self.run(|tx| {
-            let extent = extents::reserve(tx, ino, lblock, len)?;
-            tx.zero_blocks(space::Run {
+            let extent = extents::alloc_extent(tx, ino, lblock, len)?;
+            tx.zero_blocks(space::BlockRun {
                 start: extent.block,
                 len: extent.len,
             })?;

@@ -12,7 +12,7 @@ use pinfs_format::{
         self,
         Random, //
     },
-    Refusal,
+    MountError,
     Volume, //
 };
 
@@ -482,7 +482,9 @@ impl<'t> Explorer<'t, '_> {
                 let why = why.or_else(|| recover::fsck(&self.scratch).err());
                 (why, mounted.worked)
             }
-            Err(Failure::Refused(Refusal::NotPinfs | Refusal::BadChecksum)) if wanted.nothing => {
+            Err(Failure::Refused(MountError::NotPinfs | MountError::BadChecksum))
+                if wanted.nothing =>
+            {
                 (None, false)
             }
             Err(failure) => (Some(format!("{failure:?}")), false),

@@ -20,7 +20,7 @@ use pinfs_format::{
     Error,
     Journal,
     Medium,
-    Refusal,
+    MountError,
     Result,
     Space,
     Time,
@@ -199,7 +199,7 @@ pub struct Mounted {
 #[derive(Debug)]
 pub enum Failure {
     /// No file system is recognised.
-    Refused(Refusal),
+    Refused(MountError),
     /// It is damaged; in words.
     Damaged(String),
 }

@@ -25,7 +25,7 @@ use crate::{
         S_IFREG, //
     },
     mount,
-    space::Run,
+    space::BlockRun,
     symlink,
     walk::{
         self,
@@ -98,7 +98,7 @@ struct Collector {
 }
 
 impl Visitor for Collector {
-    fn blocks(&mut self, owner: u64, run: Run, what: Use) -> bool {
+    fn blocks(&mut self, owner: u64, run: BlockRun, what: Use) -> bool {
         let mut first = true;
         for block in run.start..run.start.saturating_add(run.len) {
             match self.claimed.get_mut(block as usize) {

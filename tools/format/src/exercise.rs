@@ -224,7 +224,7 @@ impl<M: Medium> Mounted<'_, M> {
         self.run(|tx| extents::remove(tx, ino, 5, 9).map(drop));
         for at in 0..12 {
             self.run(|tx| {
-                let extent = extents::reserve(tx, ino, at * 3, 1)?;
+                let extent = extents::alloc_extent(tx, ino, at * 3, 1)?;
                 extents::insert(tx, ino, extent)
             });
         }

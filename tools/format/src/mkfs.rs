@@ -11,7 +11,7 @@ use crate::{
     bitmap,
     engine::{
         ialloc,
-        run::Run, //
+        run::BlockRun, //
     },
     inode::{
         Attributes,
@@ -47,7 +47,7 @@ use crate::{
     Geometry,
     Inode,
     Medium,
-    Refusal,
+    MountError,
     Result,
     Time,
     Volume,
@@ -95,7 +95,7 @@ pub fn plan<M: Medium>(medium: &M, options: &Options) -> Result<(Superblock, Geo
     sb.crc.set(sb.checksum(medium));
     match sb.validate(medium, medium.size()) {
         Ok(geometry) => Ok((sb, geometry)),
-        Err(Refusal::Io) => Err(Error::Io),
+        Err(MountError::Io) => Err(Error::Io),
         Err(_) => Err(Error::NoSpace),
     }
 }
@@ -133,7 +133,7 @@ pub fn format<M: Medium>(medium: &M, options: &Options) -> Result<Geometry> {
         medium.zero(start, end - start)?;
         medium.flush(start, end - start)?;
     }
-    let run = |start, len| Run { start, len };
+    let run = |start, len| BlockRun { start, len };
     let used = run(0, geometry.data_start + 1);
     bitmap::mark(&volume, Plane::Used, used, true)?;
     bitmap::mark(&volume, Plane::Used, run(backup, 1), true)?;

@@ -15,17 +15,17 @@ pub use crate::ondisk::superblock::*;
 impl Superblock {
     /// Reads and checks the second copy, where a file system that fills `medium` has it. With it a
     /// damaged first copy can be repaired: both are the same, byte for byte.
-    pub fn read_backup<M: Medium>(medium: &M) -> Result<(Self, Geometry), Refusal> {
+    pub fn read_backup<M: Medium>(medium: &M) -> Result<(Self, Geometry), MountError> {
         let last = (medium.size() / BLOCK_SIZE).checked_sub(1);
-        Self::read_at(medium, offset_of(last.ok_or(Refusal::Io)?))
+        Self::read_at(medium, offset_of(last.ok_or(MountError::Io)?))
     }
 
     /// Reads and checks the superblock of a `medium` that [`Superblock::read`] refuses as
-    /// [`Refusal::Repairing`], as it is without that mark.
-    pub fn read_repairing<M: Medium>(medium: &M) -> Result<(Self, Geometry), Refusal> {
+    /// [`MountError::Repairing`], as it is without that mark.
+    pub fn read_repairing<M: Medium>(medium: &M) -> Result<(Self, Geometry), MountError> {
         let mut sb = Self::plain(medium, 0)?;
         if !sb.is_repairing() {
-            return Err(Refusal::NotPinfs);
+            return Err(MountError::NotPinfs);
         }
         sb.set_repairing(medium, false);
         let geometry = sb.validate(medium, medium.size())?;

@@ -21,7 +21,7 @@ use crate::{
     },
     mount,
     offset_of,
-    space::Run,
+    space::BlockRun,
     tree::{
         self,
         Entry,
@@ -61,7 +61,7 @@ pub enum Use {
 pub trait Visitor {
     /// Blocks in use; `owner` is 0 for inode blocks. Returns whether none of them was seen before:
     /// what they hold is looked at only then, so a walk through a tangle ends.
-    fn blocks(&mut self, owner: u64, run: Run, what: Use) -> bool;
+    fn blocks(&mut self, owner: u64, run: BlockRun, what: Use) -> bool;
 
     /// An inode in use, before anything that it owns.
     fn inode(&mut self, inode: &Inode);
@@ -91,7 +91,7 @@ pub fn walk<M: Medium>(volume: &Volume<M>, visitor: &mut impl Visitor) -> Result
         }
         visitor.blocks(
             0,
-            Run {
+            BlockRun {
                 start: block,
                 len: 1,
             },
@@ -141,7 +141,7 @@ fn inodes<M: Medium>(
 
 fn attributes<M: Medium>(volume: &Volume<M>, inode: &Inode, visitor: &mut impl Visitor) -> Result {
     xattr::blocks(volume, inode, |block, value| {
-        let run = Run {
+        let run = BlockRun {
             start: block,
             len: 1,
         };
@@ -155,7 +155,7 @@ fn contents<M: Medium>(volume: &Volume<M>, inode: &Inode, visitor: &mut impl Vis
         S_IFREG => files(volume, inode, visitor),
         S_IFDIR => names(volume, inode, visitor),
         S_IFLNK => entries(volume, inode, visitor, |entry, _, visitor| {
-            let run = Run {
+            let run = BlockRun {
                 start: entry.value,
                 len: 1,
             };
@@ -175,7 +175,7 @@ fn files<M: Medium>(volume: &Volume<M>, inode: &Inode, visitor: &mut impl Visito
             return Err(Error::Corrupt("extents overlap in the file"));
         }
         last = extent.end();
-        let run = Run {
+        let run = BlockRun {
             start: extent.block,
             len: extent.len,
         };
@@ -187,7 +187,7 @@ fn files<M: Medium>(volume: &Volume<M>, inode: &Inode, visitor: &mut impl Visito
 
 fn names<M: Medium>(volume: &Volume<M>, dir: &Inode, visitor: &mut impl Visitor) -> Result {
     entries(volume, dir, visitor, |entry, above, visitor| {
-        let run = Run {
+        let run = BlockRun {
             start: entry.value,
             len: 1,
         };
@@ -260,7 +260,7 @@ fn entries<M: Medium, V: Visitor>(
             }
             continue;
         }
-        let run = Run {
+        let run = BlockRun {
             start: entry.value,
             len: 1,
         };

@@ -27,7 +27,7 @@ use pinfs_format::{
         STATUS, //
     },
     offset_of,
-    space::Run,
+    space::BlockRun,
     volume::inode_offset,
     Error,
     Geometry,
@@ -368,7 +368,7 @@ impl<M: Medium> Checker<'_, M> {
     }
 
     /// Claims a run for its owner if nobody has any of it.
-    fn claim(&mut self, run: Run) -> bool {
+    fn claim(&mut self, run: BlockRun) -> bool {
         if !self.geometry.in_data(run.start, run.len) {
             return false;
         }
@@ -382,14 +382,14 @@ impl<M: Medium> Checker<'_, M> {
         free
     }
 
-    fn runs(plan: &Plan) -> Vec<Run> {
+    fn runs(plan: &Plan) -> Vec<BlockRun> {
         let meta = plan.meta.iter().chain(&plan.attribute_blocks);
-        let meta = meta.map(|&start| Run { start, len: 1 });
+        let meta = meta.map(|&start| BlockRun { start, len: 1 });
         let data = match &plan.content {
             Content::File(extents) => &extents[..],
             _ => &[],
         };
-        let data = data.iter().map(|extent| Run {
+        let data = data.iter().map(|extent| BlockRun {
             start: extent.block,
             len: extent.len,
         });
@@ -530,7 +530,7 @@ impl<M: Medium> Checker<'_, M> {
             let had: Vec<u64> = blocks
                 .iter()
                 .copied()
-                .take_while(|&start| self.claim(Run { start, len: 1 }))
+                .take_while(|&start| self.claim(BlockRun { start, len: 1 }))
                 .collect();
             if had.len() < blocks.len() {
                 plan.trouble(
@@ -561,7 +561,7 @@ impl<M: Medium> Checker<'_, M> {
             let had: Vec<u64> = meta
                 .iter()
                 .copied()
-                .take_while(|&start| !plan.rebuild && self.claim(Run { start, len: 1 }))
+                .take_while(|&start| !plan.rebuild && self.claim(BlockRun { start, len: 1 }))
                 .collect();
             if had.len() < meta.len() {
                 if !plan.rebuild {
@@ -609,7 +609,7 @@ impl<M: Medium> Checker<'_, M> {
                     len: 1,
                     unwritten: extent.unwritten,
                 };
-                let run = Run {
+                let run = BlockRun {
                     start: one.block,
                     len: 1,
                 };
@@ -683,13 +683,13 @@ impl<M: Medium> Checker<'_, M> {
         }
         let inode: Inode = self.volume.plain(inode_offset(ino))?;
         let plan = examine::examine(self.volume, inode, true)?;
-        let runs: Vec<Run> = match self.remake.remove(&ino) {
+        let runs: Vec<BlockRun> = match self.remake.remove(&ino) {
             Some(remake) => {
                 let extents = match remake.content {
                     Content::File(extents) => extents,
                     _ => Vec::new(),
                 };
-                let contents = extents.iter().map(|extent| Run {
+                let contents = extents.iter().map(|extent| BlockRun {
                     start: extent.block,
                     len: extent.len,
                 });
@@ -697,7 +697,7 @@ impl<M: Medium> Checker<'_, M> {
                 let attributes = plan.attribute_blocks.iter();
                 let attributes = attributes.take(remake.attribute_blocks as usize);
                 contents
-                    .chain(attributes.map(|&start| Run { start, len: 1 }))
+                    .chain(attributes.map(|&start| BlockRun { start, len: 1 }))
                     .collect()
             }
             None => Self::runs(&plan),

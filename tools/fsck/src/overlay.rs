@@ -43,7 +43,7 @@ use pinfs_format::{
     Error,
     Geometry,
     Medium,
-    Refusal,
+    MountError,
     Result,
     Volume,
     BLOCK_SIZE, //
@@ -177,12 +177,12 @@ impl<M: Medium> Overlay<M> {
         let mut marked = match Superblock::read(&self.below) {
             Ok((superblock, _)) => superblock,
             // It may be seen before it is durable.
-            Err(Refusal::Repairing) => {
+            Err(MountError::Repairing) => {
                 Superblock::read_repairing(&self.below)
                     .map_err(|_| Error::Io)?
                     .0
             }
-            Err(Refusal::Io) => return Err(Error::Io),
+            Err(MountError::Io) => return Err(Error::Io),
             Err(_) => superblock.clone(),
         };
         marked.set_repairing(&self.below, true);

@@ -26,7 +26,7 @@ use pinfs_format::{
     Error,
     Inode,
     Medium,
-    Refusal,
+    MountError,
     Result,
     Volume,
     BLOCK_SIZE, //
@@ -75,7 +75,7 @@ pub enum Found {
         /// The backup.
         sb: Box<Superblock>,
         /// What is wrong with the first one.
-        why: Refusal,
+        why: MountError,
         /// Everything that was asked goes with it.
         sure: bool,
     },
@@ -200,7 +200,7 @@ pub fn find<M: Medium>(
     }
     // One that is marked as being repaired is good.
     let read = match Superblock::read(medium) {
-        Err(Refusal::Repairing) => Superblock::read_repairing(medium),
+        Err(MountError::Repairing) => Superblock::read_repairing(medium),
         read => read,
     };
     let why = match read {
@@ -215,15 +215,17 @@ pub fn find<M: Medium>(
             let erase = request.others.iter().filter(in_block).cloned();
             return Ok(Found::Here(erase.collect()));
         }
-        Err(Refusal::Io) => return Err(Error::Io),
-        Err(Refusal::DeviceTooSmall { need, have }) => {
+        Err(MountError::Io) => return Err(Error::Io),
+        Err(MountError::DeviceTooSmall { need, have }) => {
             let text = format!(
                 "the file system is of {need} bytes and the device of {have}: the device has become shorter, or \
                  is another one; it is not checked until it has at least {need} bytes"
             );
             return Ok(Found::Refused(text));
         }
-        Err(why @ (Refusal::NotPinfs | Refusal::BadChecksum | Refusal::BadGeometry)) => why,
+        Err(why @ (MountError::NotPinfs | MountError::BadChecksum | MountError::BadGeometry)) => {
+            why
+        }
         Err(why) => return Ok(Found::Refused(why.to_string())),
     };
     if size < least {
@@ -244,7 +246,7 @@ fn occupied<M: Medium>(
     medium: &M,
     request: &Request<'_>,
     others: &[&Signature],
-    why: Refusal,
+    why: MountError,
 ) -> Result<String> {
     let list = signatures::list(others.iter().copied());
     let block = request
@@ -264,7 +266,7 @@ fn occupied<M: Medium>(
             advice(others)
         ),
         // The first block is, or was, ours.
-        None if why != Refusal::NotPinfs => {
+        None if why != MountError::NotPinfs => {
             format!("{why}; the device holds {list}; {}", advice(others))
         }
         None => format!("{why}, nor a good backup in block {block}; the device holds {list}"),
@@ -275,7 +277,7 @@ fn occupied<M: Medium>(
 fn candidate<M: Medium>(
     medium: &M,
     request: &Request<'_>,
-    (first, why): (&[u8; BLOCK_SIZE as usize], Refusal),
+    (first, why): (&[u8; BLOCK_SIZE as usize], MountError),
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Found> {
     let (head, rest) = first.split_at(size_of::<Superblock>());
@@ -456,7 +458,7 @@ pub(crate) fn settle<M: Medium>(
         }
         Found::Here(others) => {
             let mut read = Superblock::read(medium);
-            repairing = matches!(read, Err(Refusal::Repairing));
+            repairing = matches!(read, Err(MountError::Repairing));
             if repairing {
                 read = Superblock::read_repairing(medium);
                 if let Ok((sb, _)) = &read {
@@ -465,7 +467,7 @@ pub(crate) fn settle<M: Medium>(
             }
             let (sb, _) = match read {
                 Ok(read) => read,
-                Err(Refusal::Io) => return Err(Error::Io),
+                Err(MountError::Io) => return Err(Error::Io),
                 Err(why) => return Ok(Err(why.to_string())),
             };
             if !others.is_empty() {

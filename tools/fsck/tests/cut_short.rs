@@ -62,8 +62,8 @@ use pinfs_format::{
     xattr::Namespace,
     Error,
     Medium,
+    MountError,
     Name,
-    Refusal,
     Space,
     Time,
     Volume,
@@ -289,7 +289,7 @@ impl Workload {
                         .map_err(|why| format!("after a mount, {why}"))?;
                 }
             }
-            Err(Refusal::NotPinfs | Refusal::BadChecksum | Refusal::Repairing) => {}
+            Err(MountError::NotPinfs | MountError::BadChecksum | MountError::Repairing) => {}
             // As it was.
             Err(_) if image[..512] == self.start[..512] => {}
             Err(why) => return Err(format!("the kernel says: {why}")),
@@ -617,7 +617,7 @@ fn full(blocks: u64, journal_blocks: u64) -> Vec<u8> {
     while let Ok(extent) = journal.run(&volume, &mut space, |tx| {
         // The reserve, too.
         tx.claim(Claim::Freeing);
-        let extent = extents::reserve(tx, ino, at, blocks)?;
+        let extent = extents::alloc_extent(tx, ino, at, blocks)?;
         let extent = Extent {
             unwritten: true,
             ..extent

@@ -8,7 +8,7 @@ use pinfs_format::{
     device::Device,
     signatures,
     superblock::{
-        Refusal,
+        MountError,
         Superblock,
         MAGIC, //
     },
@@ -51,7 +51,7 @@ fn is_backup(device: &Device) -> bool {
     let last = device.size() / BLOCK_SIZE - 1;
     match Superblock::read_backup(device) {
         Ok((_, geometry)) => geometry.data_end == last,
-        Err(Refusal::NewerVersion(_) | Refusal::UnknownFeatures(_)) => true,
+        Err(MountError::NewerVersion(_) | MountError::UnknownFeatures(_)) => true,
         Err(_) => false,
     }
 }

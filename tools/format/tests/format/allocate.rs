@@ -12,9 +12,9 @@ use pinfs_format::{
     memory::Memory,
     space::{
         self,
+        BlockRun, //
         Claim,
         Request,
-        Run, //
     },
     Error,
     Result,
@@ -31,7 +31,7 @@ use crate::support::{
 const GROUP: u64 = 512;
 
 /// Allocates with the reserve.
-fn last_blocks(tx: &mut Tx<'_, Memory>, wanted: Request) -> Result<Run> {
+fn last_blocks(tx: &mut Tx<'_, Memory>, wanted: Request) -> Result<BlockRun> {
     tx.claim(Claim::Freeing);
     tx.alloc_blocks(wanted)
 }
@@ -51,7 +51,7 @@ fn never_twice_and_never_lost() {
                     continue;
                 };
                 held.remove(&start);
-                fs.run(|tx| tx.free_blocks(Run { start, len }))
+                fs.run(|tx| tx.free_blocks(BlockRun { start, len }))
                     .expect("free");
                 blocks.retain(|block| !(start..start + len).contains(block));
                 continue;
@@ -82,7 +82,7 @@ fn never_twice_and_never_lost() {
         }
         assert_eq!(fs.space.counts().free, 0);
         for (start, len) in held {
-            fs.run(|tx| tx.free_blocks(Run { start, len }))
+            fs.run(|tx| tx.free_blocks(BlockRun { start, len }))
                 .expect("free");
         }
         assert_eq!(fs.space.counts(), total);
@@ -154,7 +154,7 @@ proptest! {
                         Step::Free(which) if !now.is_empty() => {
                             let (&start, &len) = which.get(&now.iter().collect::<Vec<_>>());
                             now.remove(&start);
-                            tx.free_blocks(Run { start, len })?;
+                            tx.free_blocks(BlockRun { start, len })?;
                         }
                         Step::Free(_) => (),
                     }
@@ -210,16 +210,16 @@ fn freed_blocks_come_back_after_the_commit_only() {
     // Blocks that are free cannot be freed.
     for bad in [
         run,
-        Run { start: 0, len: 1 },
-        Run {
+        BlockRun { start: 0, len: 1 },
+        BlockRun {
             start: GROUP,
             len: 1,
         },
-        Run {
+        BlockRun {
             start: u64::MAX,
             len: u64::MAX,
         },
-        Run { len: 0, ..run },
+        BlockRun { len: 0, ..run },
     ] {
         let result = fs.run(|tx| tx.free_blocks(bad));
         assert!(matches!(result, Err(Error::Corrupt(_))), "{bad:?}");
@@ -278,7 +278,7 @@ fn few_blocks_begin_no_group_while_whole_ones_are_scarce() {
         taken.push(fs.run(|tx| tx.alloc_blocks(request(GROUP))).expect("group"));
     }
     for run in taken.iter().take(8) {
-        let half = Run {
+        let half = BlockRun {
             start: run.start + GROUP / 2,
             len: GROUP / 2,
         };

@@ -9,8 +9,8 @@ use pinfs_format::{
         Recorder, //
     },
     space::{
+        BlockRun, //
         Request,
-        Run, //
     }, //
 };
 
@@ -26,7 +26,7 @@ const BLOCKS: u64 = 13 * GROUP;
 const WORD: u64 = 64;
 
 /// Where runs begin and end: at the bounds of groups and of words, and beside them.
-fn bounds(all: Run) -> Vec<u64> {
+fn bounds(all: BlockRun) -> Vec<u64> {
     let end = all.start + all.len;
     let at = |group| [0, 1, WORD - 1, WORD, 3 * WORD, GROUP - 1].map(|block| group * GROUP + block);
     let inner = (all.start / GROUP..=end / GROUP).flat_map(at);
@@ -39,7 +39,7 @@ fn bounds(all: Run) -> Vec<u64> {
 
 /// Looks at what a transaction that took or gave a run stored and flushed: that run's words and the
 /// checksums of its groups, and all of that, but nothing else.
-fn judge(fs: &Fs<Recorder>, power: &mut Power, run: Run) {
+fn judge(fs: &Fs<Recorder>, power: &mut Power, run: BlockRun) {
     let geometry = fs.volume.geometry();
     let end = run.start + run.len;
     let words = run.start / WORD..end.div_ceil(WORD);
@@ -75,7 +75,7 @@ fn judge(fs: &Fs<Recorder>, power: &mut Power, run: Run) {
 }
 
 /// Takes all blocks that there are.
-fn take_all(fs: &mut Fs<Recorder>, power: &mut Power) -> Vec<Run> {
+fn take_all(fs: &mut Fs<Recorder>, power: &mut Power) -> Vec<BlockRun> {
     let wanted = Request {
         goal: None,
         min: 1,
@@ -90,7 +90,7 @@ fn take_all(fs: &mut Fs<Recorder>, power: &mut Power) -> Vec<Run> {
     runs
 }
 
-fn give_back(fs: &mut Fs<Recorder>, power: &mut Power, run: Run) {
+fn give_back(fs: &mut Fs<Recorder>, power: &mut Power, run: BlockRun) {
     fs.run(|tx| tx.free_blocks(run)).expect("free");
     judge(fs, power, run);
 }
@@ -107,7 +107,7 @@ fn only_what_changes_is_stored_and_all_of_it_flushed() {
     let bounds = bounds(*longest);
     for &start in &bounds {
         for &end in bounds.iter().filter(|end| **end > start) {
-            let run = Run {
+            let run = BlockRun {
                 start,
                 len: end - start,
             };

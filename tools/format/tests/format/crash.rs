@@ -29,7 +29,7 @@ use pinfs_format::{
     mount,
     namespace,
     orphan,
-    space::Run,
+    space::BlockRun,
     superblock::MIN_BLOCKS,
     Medium,
     Time,
@@ -175,7 +175,7 @@ fn a_long_collapse_is_all_or_nothing() {
     for at in 0..70 {
         fs.run(|tx| {
             tx.inode_mut(ino)?.size.set(400 * 4096 + 17);
-            let extent = extents::reserve(tx, ino, 2 * at, 1)?;
+            let extent = extents::alloc_extent(tx, ino, 2 * at, 1)?;
             extents::insert(tx, ino, extent)
         })
         .expect("allocate");
@@ -281,9 +281,9 @@ fn freed_blocks_wait_for_the_commit() {
     let extent = fs.allocate(ino, 0, 8).expect("allocate");
     fs.run(|tx| {
         extents::remove(tx, ino, 0, 8)?;
-        let again = extents::reserve(tx, ino, 0, 8)?;
+        let again = extents::alloc_extent(tx, ino, 0, 8)?;
         assert!(again.block >= extent.block + 8 || again.block + again.len <= extent.block);
-        tx.zero_blocks(Run {
+        tx.zero_blocks(BlockRun {
             start: again.block,
             len: again.len,
         })?;

@@ -26,7 +26,7 @@ use pinfs_format::{
     orphan,
     space::{
         self,
-        Run, //
+        BlockRun, //
     },
     Error,
     Journal,
@@ -52,7 +52,7 @@ fn create(fs: &mut Fs<Memory>) -> u64 {
 
 fn fill(fs: &mut Fs<Memory>, ino: u64, model: &mut Model, at: u64, len: u64, unwritten: bool) {
     let result = fs.run(|tx| {
-        let extent = extents::reserve(tx, ino, at, len)?;
+        let extent = extents::alloc_extent(tx, ino, at, len)?;
         extents::insert(
             tx,
             ino,
@@ -456,7 +456,7 @@ fn blocks_are_claimed() {
     let other = extents::claim_extent(&mut fs.space, None, 0, 4).expect("claim");
     assert!(first.block + first.len <= other.block || other.block + other.len <= first.block);
     assert_eq!(fs.space.counts().free, before.free - first.len - other.len);
-    let run = |extent: Extent| Run {
+    let run = |extent: Extent| BlockRun {
         start: extent.block,
         len: extent.len,
     };
@@ -604,7 +604,7 @@ fn bad_arguments() {
         (u64::MAX, 1, Error::Overflow),
         (1, u64::MAX, Error::Overflow),
     ] {
-        let result = fs.run(|tx| extents::reserve(tx, ino, at, len));
+        let result = fs.run(|tx| extents::alloc_extent(tx, ino, at, len));
         assert_eq!(result.map(drop), Err(error), "{at} {len}");
     }
     for (from, to, error) in [
@@ -622,6 +622,6 @@ fn bad_arguments() {
     fill(&mut fs, ino, &mut model, MAX_BLOCKS - 1, 1, false);
     compare(&mut fs, ino, &model);
     for wrong in [root, 0, 1, ino + 1, u64::MAX] {
-        assert!(fs.run(|tx| extents::reserve(tx, wrong, 0, 1)).is_err());
+        assert!(fs.run(|tx| extents::alloc_extent(tx, wrong, 0, 1)).is_err());
     }
 }

@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// Takes blocks until `left` are free. They belong to nobody, so they are given back before a check.
-fn take(fs: &mut Fs<Memory>, left: u64) -> Vec<pinfs_format::space::Run> {
+fn take(fs: &mut Fs<Memory>, left: u64) -> Vec<pinfs_format::space::BlockRun> {
     let mut taken = Vec::new();
     while fs.space.counts().free > left {
         let max = fs.space.counts().free - left;
@@ -146,7 +146,7 @@ fn preallocate(fs: &mut Fs<Memory>, ino: u64, blocks: u64) {
     let mut at = 0;
     while at < blocks {
         let extent = fs.run(|tx| {
-            let extent = extents::reserve(tx, ino, at, blocks - at)?;
+            let extent = extents::alloc_extent(tx, ino, at, blocks - at)?;
             let unwritten = Extent {
                 unwritten: true,
                 ..extent

@@ -17,7 +17,7 @@ use pinfs_format::{
     memory::Memory,
     names,
     namespace,
-    space::Run,
+    space::BlockRun,
     tree::{
         Entry,
         Root, //
@@ -329,7 +329,7 @@ fn blocks_that_cannot_be_data_are_refused() {
     let mut fs = Fs::new(512);
     let ino = fs.create(b"file").expect("create");
     let extent = fs.allocate(ino, 0, 130).expect("blocks");
-    let run = |start, len| Run { start, len };
+    let run = |start, len| BlockRun { start, len };
     let vet = |fs: &Fs<Memory>, run| extents::vet(&fs.volume, run);
     assert_eq!(vet(&fs, run(extent.block, extent.len)), Ok(()));
     assert_eq!(vet(&fs, run(extent.block + 3, 1)), Ok(()));
@@ -414,7 +414,7 @@ fn mapped_blocks_are_neither_freed_nor_given_away_nor_metadata() {
     map(&fs, geometry.data_start..geometry.data_end);
     is_corrupt(fs.allocate(ino, 20, 1).map(drop));
     let before = fs.space.counts();
-    is_corrupt(fs.run(|tx| extents::reserve(tx, ino, 20, 4).map(drop)));
+    is_corrupt(fs.run(|tx| extents::alloc_extent(tx, ino, 20, 4).map(drop)));
     assert_eq!(fs.space.counts(), before);
 
     // A node, or a leaf, or a list of attributes.

@@ -148,7 +148,7 @@ fn many_extents() {
     for i in 0..COUNT / 10 {
         fs.run(|tx| {
             for at in (i * 10..i * 10 + 10).map(|i| 2 * i) {
-                let extent = extents::reserve(tx, ino, at, 1)?;
+                let extent = extents::alloc_extent(tx, ino, at, 1)?;
                 extents::insert(tx, ino, extent)?;
             }
             tx.inode_mut(ino)?.size.set(2 * COUNT * 4096);
@@ -198,7 +198,7 @@ fn sparse_files_of_exabytes() {
         .collect();
     for &at in places.iter().rev() {
         fs.run(|tx| {
-            let extent = extents::reserve(tx, ino, at, 1)?;
+            let extent = extents::alloc_extent(tx, ino, at, 1)?;
             extents::insert(tx, ino, extent)?;
             tx.inode_mut(ino)?.size.set(i64::MAX as u64);
             Ok(())

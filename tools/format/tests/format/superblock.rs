@@ -24,14 +24,14 @@ use pinfs_format::{
     },
     Error,
     Medium,
-    Refusal,
+    MountError,
     Space,
     Volume, //
 };
 
 const LEN: usize = size_of::<Superblock>();
 
-fn open(image: Vec<u8>) -> Result<(), Refusal> {
+fn open(image: Vec<u8>) -> Result<(), MountError> {
     Volume::open(Memory::new(image)).map(drop)
 }
 
@@ -46,9 +46,9 @@ fn every_flipped_bit_is_refused() {
     for bit in 0..LEN * 8 {
         image[bit / 8] ^= 1 << (bit % 8);
         let wanted = if bit < 64 {
-            Refusal::NotPinfs
+            MountError::NotPinfs
         } else {
-            Refusal::BadChecksum
+            MountError::BadChecksum
         };
         assert_eq!(open(image.clone()), Err(wanted), "bit {bit}");
         image[bit / 8] ^= 1 << (bit % 8);
@@ -59,15 +59,15 @@ fn every_flipped_bit_is_refused() {
 #[test]
 fn reasons_are_told_apart() {
     assert_eq!(open(forged(|_| ())), Ok(()));
-    let newer = Refusal::NewerVersion(VERSION + 1);
+    let newer = MountError::NewerVersion(VERSION + 1);
     assert_eq!(open(forged(|sb| sb.version.set(VERSION + 1))), Err(newer));
-    let unknown = Refusal::UnknownFeatures(1 << 40);
+    let unknown = MountError::UnknownFeatures(1 << 40);
     assert_eq!(open(forged(|sb| sb.incompat.set(1 << 40))), Err(unknown));
     assert_eq!(open(forged(|sb| sb.compat.set(1 << 40))), Ok(()));
 
     let mut short = image(MIN_BLOCKS);
     short.truncate(short.len() - 1);
-    let refusal = Refusal::DeviceTooSmall {
+    let refusal = MountError::DeviceTooSmall {
         need: MIN_BLOCKS * 4096,
         have: MIN_BLOCKS * 4096 - 1,
     };
@@ -76,16 +76,16 @@ fn reasons_are_told_apart() {
         refusal.to_string(),
         "file system of 2097152 bytes on a device of 2097151 bytes"
     );
-    assert_eq!(open(vec![0; 100]), Err(Refusal::Io));
-    assert_eq!(open(vec![0; 1 << 20]), Err(Refusal::NotPinfs));
+    assert_eq!(open(vec![0; 100]), Err(MountError::Io));
+    assert_eq!(open(vec![0; 1 << 20]), Err(MountError::NotPinfs));
     for (refusal, errno) in [
-        (Refusal::NotPinfs, -22),
+        (MountError::NotPinfs, -22),
         (newer, -22),
         (unknown, -22),
         (refusal, -22),
-        (Refusal::BadChecksum, -117),
-        (Refusal::BadGeometry, -117),
-        (Refusal::Io, -5),
+        (MountError::BadChecksum, -117),
+        (MountError::BadGeometry, -117),
+        (MountError::Io, -5),
     ] {
         assert_eq!(refusal.errno(), errno);
     }
@@ -137,7 +137,7 @@ fn absurd_geometry_is_refused() {
     ];
     for (index, change) in changes.into_iter().enumerate() {
         let result = open(forged(change));
-        assert_eq!(result, Err(Refusal::BadGeometry), "change {index}");
+        assert_eq!(result, Err(MountError::BadGeometry), "change {index}");
     }
 }
 
@@ -163,7 +163,10 @@ fn the_backup_is_the_same() {
     assert_eq!(image[..4096], image[last..]);
     image[20] ^= 1;
     let memory = Memory::new(image.clone());
-    assert_eq!(Volume::open(&memory).map(drop), Err(Refusal::BadChecksum));
+    assert_eq!(
+        Volume::open(&memory).map(drop),
+        Err(MountError::BadChecksum)
+    );
     let (backup, geometry) = Superblock::read_backup(&memory).expect("backup");
     backup.write_at(&memory, 0).expect("repair");
     let volume = Volume::open(&memory).expect("repaired");
@@ -172,9 +175,9 @@ fn the_backup_is_the_same() {
 
     image[last + 20] ^= 1;
     let damaged = Superblock::read_backup(&Memory::new(image));
-    assert_eq!(damaged.map(drop), Err(Refusal::BadChecksum));
+    assert_eq!(damaged.map(drop), Err(MountError::BadChecksum));
     let nothing = Superblock::read_backup(&Memory::new(vec![0; 100]));
-    assert_eq!(nothing.map(drop), Err(Refusal::Io));
+    assert_eq!(nothing.map(drop), Err(MountError::Io));
 }
 
 #[test]
@@ -293,7 +296,7 @@ fn a_superblock_that_is_being_repaired() {
     assert_eq!(changed, [1]);
 
     let refusal = Volume::open(&memory).map(drop).expect_err("a refusal");
-    assert_eq!(refusal, Refusal::Repairing);
+    assert_eq!(refusal, MountError::Repairing);
     assert_eq!(refusal.errno(), -117, "EUCLEAN");
     assert!(refusal.to_string().contains("fsck.pinfs"), "{refusal}");
     let (mut sb, found) = Superblock::read_repairing(&memory).expect("superblock");
@@ -302,5 +305,5 @@ fn a_superblock_that_is_being_repaired() {
     sb.write_at(&memory, 0).expect("store");
     assert_eq!(memory.image(), clean);
     let none = Superblock::read_repairing(&memory).map(drop);
-    assert_eq!(none, Err(Refusal::NotPinfs));
+    assert_eq!(none, Err(MountError::NotPinfs));
 }

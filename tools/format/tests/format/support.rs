@@ -175,7 +175,7 @@ impl<M: Medium> Fs<M> {
     /// Gives the file blocks for a hole of it, at most `len` and as many as are contiguous.
     pub fn allocate(&mut self, ino: u64, at: u64, len: u64) -> Result<Extent> {
         self.run(|tx| {
-            let extent = extents::reserve(tx, ino, at, len)?;
+            let extent = extents::alloc_extent(tx, ino, at, len)?;
             extents::insert(tx, ino, extent)?;
             Ok(extent)
         })
@@ -185,7 +185,7 @@ impl<M: Medium> Fs<M> {
     pub fn allocate_last(&mut self, ino: u64, at: u64, len: u64) -> Result<Extent> {
         self.run(|tx| {
             tx.claim(Claim::Freeing);
-            let extent = extents::reserve(tx, ino, at, len)?;
+            let extent = extents::alloc_extent(tx, ino, at, len)?;
             extents::insert(tx, ino, extent)?;
             Ok(extent)
         })

@@ -348,7 +348,7 @@ fn keys_out_of_order_are_refused() {
             Root::above(1, &leaves)
         });
         let ino = file.ino;
-        let reserved = file.fs.run(|tx| extents::reserve(tx, ino, 5, 1));
+        let reserved = file.fs.run(|tx| extents::alloc_extent(tx, ino, 5, 1));
         let wanted = Err(Error::Corrupt("tree keys out of order"));
         assert_eq!(reserved.map(drop), if refused { wanted } else { Ok(()) });
     }

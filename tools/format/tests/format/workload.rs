@@ -27,7 +27,7 @@ use pinfs_format::{
         IfExists, //
     },
     orphan,
-    space::Run,
+    space::BlockRun,
     xattr::{
         self,
         Key,
@@ -460,7 +460,7 @@ fn allocate<M: Medium>(
 ) -> Result {
     let generation = fs.inode(ino).generation.get();
     fs.run(|tx| {
-        let extent = extents::reserve(tx, ino, lblock, len)?;
+        let extent = extents::alloc_extent(tx, ino, lblock, len)?;
         if stamped {
             for i in 0..extent.len {
                 let medium = tx.volume().medium();
@@ -470,7 +470,7 @@ fn allocate<M: Medium>(
             medium.flush(extent.block * 4096, extent.len * 4096)?;
             tx.blocks_stored();
         } else if !unwritten {
-            tx.zero_blocks(Run {
+            tx.zero_blocks(BlockRun {
                 start: extent.block,
                 len: extent.len,
             })?;
