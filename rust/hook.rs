@@ -384,7 +384,7 @@ impl<R: Redirect> Hook<R> {
 impl<R: Redirect> PinnedDrop for Hook<R> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: The ops were registered when the value was made, and their filter is freed after
-        // they are unregistered. Our own module is there as long as its code runs.
+        // they are unregistered. The module is loaded as long as its code runs.
         unsafe {
             bindings::unregister_ftrace_function(self.ops.get());
             if !bindings::pinfs_helper_module_is_going(crate::rust::compat::this_module()) {
@@ -567,7 +567,7 @@ unsafe extern "C" fn redirect_entered<R: Redirect>(
         return;
     }
     let state = R::state();
-    // SAFETY: Our own module is there as long as its code runs. ftrace passes valid registers,
+    // SAFETY: The module is loaded as long as its code runs. ftrace passes valid registers,
     // whose instruction pointer is where the function continues, and the replacement has its
     // signature, by the trait's requirements.
     unsafe {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Safe abstractions of what the kernel crate lacks, and all unsafe code of the module.
+//! Safe abstractions that the kernel crate lacks, and all unsafe code of the module.
 //!
 //! * [`vfs`]: superblocks, inodes, files, extended attributes, iomap; [`dax`] and [`pmem`]: the
 //!   memory.

@@ -345,7 +345,7 @@ fn is_ours(table: *const bindings::pinfs_pid_entry, count: usize) -> bool {
 
 /// Returns whether the module has been loaded and is not about to be unloaded.
 fn is_live() -> bool {
-    // SAFETY: Our own module is there as long as its code runs.
+    // SAFETY: The module is loaded as long as its code runs.
     unsafe { bindings::pinfs_helper_module_is_live(crate::rust::compat::this_module()) }
 }
 

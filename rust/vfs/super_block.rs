@@ -146,7 +146,7 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Shows the mount options as `,name=value`.
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile);
 
-    /// Returns what statfs reports.
+    /// Returns the statistics for statfs.
     fn statistics(sb: &SuperBlock<Self>) -> Statistics;
 
     /// Makes everything durable that was written before.
