@@ -29,7 +29,7 @@ use pin_init::MaybeZeroable;
 
 pub(crate) use kernel::bindings::*;
 
-// Built beside the objects, which `make MO=` puts elsewhere than the sources.
+// Built with the objects. `make MO=` puts these outside of the source tree.
 include!(concat!(
     env!("PINFS_OBJECTS"),
     "/rust/bindings/generated.rs"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The owner of the pins that the current task takes and releases: the one that a
- * caller within the kernel has named, or the file that the current system call is
- * about.  All of it looks at the current task only.
+ * caller in the kernel has named, or the file that the first argument of the current
+ * system call names.  All functions look at the current task only.
  */
 
 #include <linux/fdtable.h>
@@ -59,9 +59,9 @@ void pin_owner_scope_end(struct pin_owner_scope *scope)
 /*
  * Returns the owner that the innermost scope of the current task names, or NULL.
  * The owner is valid until the scope ends, so it outlasts the lock.  list_empty()
- * without the lock is right about the task's own scopes, as only the task itself
- * adds and removes them.  An interrupt has no owner: it does not run for the task
- * that it interrupted.
+ * without the lock is right about the task's own scopes, as only the task itself adds
+ * and removes them.  An interrupt has no owner: it does not run for the task that it
+ * interrupted.
  *
  * Context: any.
  */
@@ -107,13 +107,13 @@ static enum syscall_names fd_or_ring(bool is_ring)
 }
 
 /*
- * Tells which kind of object the first argument of the current system call names,
- * and stores the argument.  Kernel threads and workers of io_uring are in no system
- * call.  A task that exits may be in one that has nothing to do with the pins that
- * it releases.
+ * Returns the kind of object that the first argument of the current system call
+ * names, and stores the argument.  Kernel threads and io_uring workers are in no
+ * system call.  A task that exits may be in a system call that is unrelated to the
+ * pins that it releases.
  *
- * io_uring_register() and io_uring_enter() take an index of the task's registered
- * rings instead of a descriptor if a flag says so.
+ * With a flag, io_uring_register() and io_uring_enter() take an index of the task's
+ * registered rings instead of a descriptor.
  *
  * Context: any.
  */
@@ -162,7 +162,7 @@ static enum syscall_names syscall_argument(unsigned int *arg)
 }
 
 /**
- * pinfs_helper_syscall_fd() - find the descriptor that the system call is about
+ * pinfs_helper_syscall_fd() - find the descriptor that the system call names
  *
  * Context: any.
  * Return: the first argument of the current system call if it is a descriptor, else
@@ -192,8 +192,9 @@ static struct file *registered_ring(unsigned int index)
  * pinfs_helper_caller_file() - find the open file that owns new pins
  *
  * Context: process context.
- * Return: the file that a scope of the current task names, else the file that the
- * first argument of its system call names, with a reference; NULL if there is none.
+ * Return: the file that the innermost scope of the current task names, with a
+ * reference.  Outside of a scope, the file that the first argument of its system call
+ * names.  NULL if there is none.
  */
 struct file *pinfs_helper_caller_file(void)
 {
@@ -215,10 +216,10 @@ struct file *pinfs_helper_caller_file(void)
 }
 
 /**
- * pinfs_helper_caller_file_id() - find which open file owns pins that are released
+ * pinfs_helper_caller_file_id() - find the open file that owns released pins
  *
- * As pinfs_helper_caller_file(), but without a reference: the file may be gone when
- * this returns, so only its address is of use.
+ * Does the same as pinfs_helper_caller_file(), but takes no reference: the file may
+ * be gone when this returns, so only its address is of use.
  *
  * Context: any.  In an interrupt there is no such file.
  */

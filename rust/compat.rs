@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What differs between the kernels that pinfs is built for, and nowhere else is known of.
+//! Differences between the kernels that pinfs is built for. No other file depends on them.
 //!
-//! Which form a kernel has is found out by compiling a few lines against it (`probes/`), and is
-//! told to the compiler as `cfg(kernel_PROBE = "ANSWER")`. `Documentation/porting.rst` says how
-//! another one is added.
+//! The build compiles a few lines against the kernel (`probes/`) to find which form it has, and
+//! passes the result to the compiler as `cfg(kernel_PROBE = "ANSWER")`. `Documentation/porting.rst`
+//! describes how to add a form.
 
 use crate::rust::bindings;
 use core::convert::Infallible;
@@ -16,19 +16,19 @@ use kernel::{
     prelude::*, //
 };
 
-/// Returns this module, as C knows it.
+/// Returns this module as a C pointer.
 #[cfg(kernel_this_module = "function")]
 pub(crate) const fn this_module() -> *mut bindings::module {
     kernel::module::this_module::<crate::LocalModule>().as_ptr()
 }
 
-/// Returns this module, as C knows it.
+/// Returns this module as a C pointer.
 #[cfg(kernel_this_module = "static")]
 pub(crate) const fn this_module() -> *mut bindings::module {
     crate::THIS_MODULE.as_ptr()
 }
 
-/// Orders all loads and stores before it, as all processors see them, before all after it.
+/// Orders all earlier loads and stores before all later ones, for all processors.
 #[inline(always)]
 pub(crate) fn smp_mb() {
     #[cfg(kernel_smp_mb = "kind")]
@@ -37,11 +37,11 @@ pub(crate) fn smp_mb() {
     kernel::sync::barrier::smp_mb();
 }
 
-/// Initialises what lies in `slot`, with an initialiser that cannot fail.
+/// Initialises `slot` with an initialiser that cannot fail.
 ///
 /// # Safety
 ///
-/// `slot` must be valid for writes. What is there afterwards must not be moved.
+/// `slot` must be valid for writes. The initialised value must not be moved.
 pub(crate) unsafe fn init_in_place<T>(slot: *mut T, init: impl PinInit<T, Infallible>) {
     // SAFETY: The slot is valid for writes and stays where it is, by this function's requirements.
     #[cfg(kernel_pin_init = "function")]
@@ -58,7 +58,7 @@ pub(crate) type ShowAttribute = unsafe extern "C" fn(
     *mut c_char,
 ) -> isize;
 
-/// Returns the description of a file in sysfs that can only be read.
+/// Returns the description of a read-only file in sysfs.
 pub(crate) const fn kobj_attribute(
     attr: bindings::attribute,
     show: ShowAttribute,
@@ -78,7 +78,7 @@ pub(crate) const fn kobj_attribute(
     };
 }
 
-/// What `create` of a `struct inode_operations` does.
+/// The implementation of `create` of a `struct inode_operations`.
 pub(crate) trait CreateFile {
     /// Creates the regular file that `dentry` names.
     ///
@@ -103,7 +103,7 @@ pub(crate) unsafe extern "C" fn create<T: CreateFile>(
     dir: *mut bindings::inode,
     dentry: *mut bindings::dentry,
     mode: bindings::umode_t,
-    // The VFS has looked whether the file is there in any case.
+    // The VFS has checked in any case whether the file exists.
     #[cfg(kernel_inode_create = "excl")] _excl: bool,
 ) -> c_int {
     // SAFETY: The arguments are those of the VFS's call of `create`, by this function's

@@ -48,7 +48,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// Zeroes, which stand for none, or what `pinfs_helper_pages_init()` has made of them.
+/// All zeroes, for no pages, or as `pinfs_helper_pages_init()` has set it.
 pub(super) struct Pages(bindings::pinfs_pages);
 
 impl Pages {
@@ -58,31 +58,31 @@ impl Pages {
     }
 }
 
-/// The DAX device behind a block device, or the part of it that a partition covers.
+/// The DAX device of a block device, or the part of it that a partition covers.
 ///
 /// # Invariants
 ///
 /// `device` is referenced. `pages` are none, or those of the `len` bytes from `offset` on.
 pub(crate) struct Device {
     device: NonNull<bindings::dax_device>,
-    /// Bytes of the DAX device before the block device's first.
+    /// Offset of the block device in the DAX device, in bytes.
     offset: u64,
-    /// Bytes of the block device.
+    /// Size of the block device in bytes.
     len: u64,
     pages: Pages,
 }
 
 // SAFETY: The device is reference-counted, and any task may put it.
 unsafe impl Send for Device {}
-// SAFETY: The functions of a DAX device may be called by any task, and what a shared reference
-// changes of `pages` is atomic.
+// SAFETY: Any task may call the functions of a DAX device, and a shared reference changes `pages`
+// only atomically.
 unsafe impl Sync for Device {}
 
 impl Device {
     /// Returns the DAX device of a block device, or `None` if it has none.
     pub(super) fn of_bdev(bdev: BlockDevice<'_>) -> Option<Self> {
         let mut offset = 0;
-        // SAFETY: The block device is open. There is no holder, so no call-back either.
+        // SAFETY: The block device is open. There is no holder, and so no call-back.
         let device = unsafe {
             bindings::fs_dax_get_by_bdev(
                 bdev.as_ptr(),
@@ -101,8 +101,8 @@ impl Device {
         })
     }
 
-    /// Says where the struct pages of the device are: one after the other from that of frame `pfn`
-    /// on. Until it is called, no page of the device can be mapped.
+    /// Sets the struct pages of the device: consecutive ones from that of frame `pfn` on. No page
+    /// of the device can be mapped before that.
     ///
     /// # Errors
     ///
@@ -113,8 +113,8 @@ impl Device {
     /// `pfn` must be the page frame of the device's first byte, and those of the rest follow.
     pub(super) unsafe fn set_pages(&mut self, pfn: usize) -> Result {
         let count = (self.len >> bindings::PAGE_SHIFT) as usize;
-        // SAFETY: `pages` is what the type's invariant says, so that it can be freed, and is nobody
-        // else's. The frames are the device's, by this function's requirements.
+        // SAFETY: `pages` is as the type's invariant says, so that it can be freed, and it is
+        // borrowed exclusively. The frames are the device's, by this function's requirements.
         unsafe {
             bindings::pinfs_helper_pages_free(&mut self.pages.0);
             to_result(bindings::pinfs_helper_pages_init(
@@ -125,8 +125,8 @@ impl Device {
         }
     }
 
-    /// Says whether [`Access::is_mapped`] may be true for a range of the device (bytes), without
-    /// looking at a page: the device may be gone.
+    /// Returns whether [`Access::is_mapped`] may be true for a range of the device (bytes). Reads
+    /// no page, as the device may be gone.
     ///
     /// [`Access::is_mapped`]: crate::rust::pmem::Access::is_mapped
     pub(crate) fn may_be_mapped(&self, start: u64, len: u64) -> bool {
@@ -134,8 +134,8 @@ impl Device {
         safe::pinfs_helper_maybe_in_use(&self.pages, first, count)
     }
 
-    /// Says whether a page of a range of the device (bytes) is in the mapping of a file, or of one
-    /// other than `but`.
+    /// Returns whether a page of a range of the device (bytes) is in the mapping of a file. The
+    /// mapping of `but` does not count.
     ///
     /// # Safety
     ///
@@ -143,12 +143,12 @@ impl Device {
     pub(super) unsafe fn is_mapped(&self, start: u64, len: u64, but: Option<&Inode>) -> bool {
         let (first, count) = Self::pages_of(start, len);
         let but = but.map_or(core::ptr::null_mut(), Inode::as_ptr);
-        // SAFETY: The device is alive, by this function's requirements, so that its pages are
-        // there. Those beyond it are not looked at.
+        // SAFETY: The device is alive, by this function's requirements, so its pages exist. The
+        // helper does not read past them.
         unsafe { bindings::pinfs_helper_in_use(self.pages.as_ptr(), first, count, but) }
     }
 
-    /// The first page that has a byte of a range, and how many do.
+    /// Returns the first page that overlaps a range, and the number of such pages.
     fn pages_of(start: u64, len: u64) -> (usize, usize) {
         let first = start >> bindings::PAGE_SHIFT;
         let last = start.saturating_add(len.max(1) - 1) >> bindings::PAGE_SHIFT;
@@ -178,8 +178,8 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // SAFETY: The reference is ours. Without a holder `fs_put_dax` only drops it. The pages are
-        // what the type's invariant says, so that they can be freed.
+        // SAFETY: The value owns the reference. Without a holder `fs_put_dax` only drops it. The
+        // pages are as the type's invariant says, so that they can be freed.
         unsafe {
             bindings::fs_put_dax(self.as_ptr(), core::ptr::null_mut());
             bindings::pinfs_helper_pages_free(&mut self.pages.0);
@@ -187,7 +187,7 @@ impl Drop for Device {
     }
 }
 
-/// Makes durable what has reached the memory controller, where that takes more than a store
+/// Makes data durable that has reached the memory controller, where that takes more than a store
 /// fence (`blkdev_issue_flush()`: flush hints, virtual devices).
 ///
 /// # Errors
@@ -204,7 +204,7 @@ pub(crate) fn read<F: FileSystem>(
     to: &mut IovIterDest<'_>,
     map: iomap::Table<F>,
 ) -> Result<usize> {
-    // SAFETY: The iterator is there, as it is lent.
+    // SAFETY: The iterator is valid, as it is borrowed.
     unsafe { read_or_write(iocb, to.as_raw(), map) }
 }
 
@@ -215,7 +215,7 @@ pub(crate) fn write<F: FileSystem>(
     from: &mut IovIterSource<'_>,
     map: iomap::Table<F>,
 ) -> Result<usize> {
-    // SAFETY: The iterator is there, as it is lent.
+    // SAFETY: The iterator is valid, as it is borrowed.
     unsafe { read_or_write(iocb, from.as_raw(), map) }
 }
 
@@ -233,8 +233,8 @@ unsafe fn read_or_write<F: FileSystem>(
     usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
 }
 
-/// Copies at most `len` bytes from byte `at` of the device on to where a read wants them. Returns
-/// how many: fewer, or none, where [`read`] has to find out why.
+/// Copies at most `len` bytes from byte `at` of the device to the memory of a read. Returns the
+/// number of bytes copied. If it is less than `len`, [`read`] has to find the reason.
 ///
 /// The bytes are of one extent, which the inode lock keeps in the file.
 pub(crate) fn read_extent<F: FileSystem>(
@@ -246,15 +246,15 @@ pub(crate) fn read_extent<F: FileSystem>(
     safe::pinfs_helper_dax_copy(device, device.offset() + at, len, to)
 }
 
-/// Stores at most `len` bytes of a write from byte `at` of the device on, and has `then` do what
-/// comes after with their number, unless there are none. Returns how many: fewer, or none, where
-/// [`write()`] has to find out why. They are durable after a fence.
+/// Stores at most `len` bytes of a write at byte `at` of the device, and then calls `then` with
+/// their number, unless it is 0. Returns the number of bytes stored. If it is less than `len`,
+/// [`write()`] has to find the reason. The bytes are durable after a fence.
 ///
-/// The bytes are of one extent, which the inode lock keeps in the file, or of nobody else.
+/// The bytes are of one extent, which the inode lock keeps in the file, or which no file has.
 ///
 /// # Errors
 ///
-/// Those of `then`; nothing has been taken from `from` then.
+/// Those of `then`; then no bytes have been taken from `from`.
 pub(crate) fn write_extent(
     _lock: &impl ExclusiveInode,
     device: &Device,
@@ -265,7 +265,7 @@ pub(crate) fn write_extent(
     let written = safe::pinfs_helper_dax_copy(device, device.offset() + at, len, &mut *from);
     if written > 0 {
         then(written).inspect_err(|_| {
-            // SAFETY: The helper has just advanced it by as much.
+            // SAFETY: The helper has just advanced it by as many bytes.
             unsafe { from.revert(written) };
         })?;
     }
@@ -276,7 +276,7 @@ pub(crate) fn write_extent(
 ///
 /// # Errors
 ///
-/// `EFBIG` beyond the largest offset; what the block map and the device say.
+/// `EFBIG` past the largest offset; the errors of the block map and of the device.
 pub(crate) fn zero_range<F: FileSystem>(
     lock: &impl ExclusiveInode<Fs = F>,
     range: Range<u64>,
@@ -299,7 +299,7 @@ pub(crate) fn zero_range<F: FileSystem>(
     })
 }
 
-/// Flushes what was stored through mappings into the pages that hold `range`
+/// Flushes stores through mappings to the pages that hold `range`
 /// (`filemap_write_and_wait_range()`).
 ///
 /// # Errors
@@ -314,7 +314,7 @@ pub(crate) fn write_and_wait(inode: &Inode, range: &Range<u64>) -> Result {
     ))
 }
 
-/// The last byte of a range, as the DAX core wants it: inclusive, `LLONG_MAX` for the largest
+/// Returns the last byte of a range, for the DAX core: inclusive, `LLONG_MAX` for the largest
 /// offset.
 fn last_byte(range: &Range<u64>) -> i64 {
     match i64::try_from(range.end) {
@@ -323,16 +323,16 @@ fn last_byte(range: &Range<u64>) -> i64 {
     }
 }
 
-/// A page of a file, of whatever size, that is in page tables or was.
+/// A page of a file, of any size, that is or was in page tables.
 pub(crate) struct Page {
-    /// Its bytes of the file.
+    /// Its bytes in the file.
     pub(crate) range: Range<u64>,
-    /// It may have been stored to since it was flushed.
+    /// It may have been stored to since the last flush.
     pub(crate) is_dirty: bool,
 }
 
-/// Returns the page that holds the byte at `pos`, if it was ever faulted in. It stays as it is
-/// while there are no faults, but that it may be flushed.
+/// Returns the page that holds the byte at `pos`, if it was ever faulted in. Without page faults it
+/// only changes by a flush.
 fn page_at(inode: &Inode, pos: u64) -> Option<Page> {
     let (mut first, mut is_dirty) = (0, false);
     let pages = safe::pinfs_helper_dax_entry(
@@ -349,8 +349,8 @@ fn page_at(inode: &Inode, pos: u64) -> Option<Page> {
     })
 }
 
-/// Returns the pages that reach out of a range (bytes, not empty; up to `u64::MAX` for all that
-/// follows) at its start and at its end. It may be the same one.
+/// Returns the pages that cross the start and the end of a range (bytes, not empty; up to
+/// `u64::MAX` for the rest of the file). Both may be the same page.
 pub(crate) fn pages_at_edges<F: FileSystem>(
     lock: &LayoutLock<'_, F>,
     range: &Range<u64>,
@@ -358,37 +358,37 @@ pub(crate) fn pages_at_edges<F: FileSystem>(
     edges(lock.inode(), range)
 }
 
-/// [`pages_at_edges`] of an inode whose invalidate lock is held.
+/// Does the same as [`pages_at_edges`], for an inode whose invalidate lock is held.
 fn edges(inode: &Inode, range: &Range<u64>) -> [Option<Page>; 2] {
     let first = page_at(inode, range.start).filter(|page| page.range.start < range.start);
     let last = page_at(inode, range.end - 1).filter(|page| page.range.end > range.end);
     [first, last]
 }
 
-/// [`layout_busy_page_range`] for an inode whose invalidate lock is held exclusively. Returns the
-/// range that was looked at, too.
+/// Does the same as [`layout_busy_page_range`], for an inode whose invalidate lock is held
+/// exclusively. Also returns the range that was checked.
 fn busy_page_range(inode: &Inode, range: &Range<u64>) -> (Range<u64>, *mut bindings::page) {
-    // A huge page that reaches out of the range is busy or idle as a whole, and leaves the mapping
-    // as a whole; so what of it lies outside is unmapped too.
+    // A huge page that crosses the end of the range is busy or idle as a whole, and leaves the
+    // mapping as a whole; so its part outside of the range is unmapped, too.
     let mut whole = range.clone();
     for page in edges(inode, range).into_iter().flatten() {
         whole = whole.start.min(page.range.start)..whole.end.max(page.range.end);
     }
     let page = match i64::try_from(whole.start) {
         Ok(start) => safe::dax_layout_busy_page_range(inode.mapping(), start, last_byte(&whole)),
-        // No file has bytes there.
+        // No file has bytes at such an offset.
         Err(_) => core::ptr::null_mut(),
     };
     (whole, page)
 }
 
-/// A page of a file that something other than a mapping references, or did.
+/// A page of a file that has, or had, references other than that of a mapping.
 ///
 /// # Invariants
 ///
-/// A page of the device that the file's superblock is on. The inode is referenced for `'a`, so the
-/// superblock is active and the device open, and has its `struct page`s: the DAX core itself relies
-/// on that for all pages of the file's mapping.
+/// The page is one of the device that the file's superblock is on. The inode is referenced for
+/// `'a`, so the superblock is active and the device open, and has its `struct page`s: the DAX core
+/// itself relies on that for all pages of the file's mapping.
 pub(crate) struct BusyPage<'a>(NonNull<bindings::page>, PhantomData<&'a Inode>);
 
 impl BusyPage<'_> {
@@ -399,26 +399,26 @@ impl BusyPage<'_> {
 
     /// Returns the range of the file, in bytes, that the page's folio holds.
     ///
-    /// The folio cannot change under the lock: its mapping entry stays while it is busy.
+    /// The folio cannot change under the lock: its mapping entry stays while the folio is busy.
     pub(crate) fn range<F: FileSystem>(&self, _lock: &LayoutLock<'_, F>) -> Range<u64> {
         let mut start = 0;
         let len = safe::pinfs_helper_dax_folio_range(self, &mut start);
         start..start.saturating_add(len)
     }
 
-    /// Says whether the page is in page tables.
+    /// Returns whether the page is in page tables.
     pub(crate) fn is_mapped(&self) -> bool {
         safe::pinfs_helper_page_mapped(self)
     }
 
-    /// Waits until the page's last reference is gone, until `stop` says that there is no point in
-    /// waiting, for `msecs` milliseconds, or for a fatal signal. `stop` is asked at the start and
-    /// after each call of [`wake_waiters`] for the page. Returns whether it has ended before the
-    /// time.
+    /// Waits until the page has no reference, until `stop` returns true, for `msecs` milliseconds,
+    /// or for a fatal signal. `stop` is called at the start and after each call of [`wake_waiters`]
+    /// for the page. Returns false after a timeout, else true.
     ///
     /// If no lock is held meanwhile (see [`LayoutLock::unlocked`]), the page may get new
-    /// references, of this file or another, as soon as it is idle, so that it is not seen idle:
-    /// hence the time. ZONE_DEVICE pages outlive every file, so that the page itself stays valid.
+    /// references, of this file or another, as soon as it is idle, so that the waiter does not see
+    /// it idle: hence the timeout. ZONE_DEVICE pages outlive every file, so the page itself stays
+    /// valid.
     ///
     /// # Errors
     ///
@@ -433,8 +433,8 @@ impl BusyPage<'_> {
         }
 
         WAITERS.fetch_add(1, Full);
-        // SAFETY: By the type's invariant the page is there. The helper passes `ask` the pointer
-        // that it gets beside it, and `stop` outlives the call.
+        // SAFETY: By the type's invariant the page exists. The helper passes `ask` the last
+        // argument, which points to `stop`, and `stop` outlives the call.
         let left = unsafe {
             bindings::pinfs_helper_wait_page_idle_killable(
                 self.0.as_ptr(),
@@ -458,11 +458,11 @@ static WAITERS: Atomic<usize> = Atomic::new(0);
 #[cfg(not(CONFIG_SPARSEMEM_VMEMMAP))]
 compile_error!("wake_waiters() relies on CONFIG_SPARSEMEM_VMEMMAP");
 
-/// Has tasks that wait for a folio ask again whether to go on waiting. To be called after whatever
-/// changes the answer.
+/// Wakes tasks that wait for a folio, so that they call `stop` again. Must be called after a change
+/// of the result of `stop`.
 ///
-/// Either the waiter has counted itself when this looks, and is woken; or it counts itself later,
-/// and then asks after the change. The barrier here and the one in the waiter's count see to it.
+/// Either this sees the waiter's count and wakes it, or the waiter counts itself later, and then
+/// calls `stop` after the change. The barrier here and the one in the waiter's count ensure that.
 pub(crate) fn wake_waiters(pfns: impl Iterator<Item = u64>) {
     smp_mb();
     if WAITERS.load(Relaxed) == 0 {
@@ -473,28 +473,28 @@ pub(crate) fn wake_waiters(pfns: impl Iterator<Item = u64>) {
     }
 }
 
-/// Unmaps a range of a file from all page tables, and looks for a page in it that something else
-/// references (`dax_layout_busy_page_range()`).
+/// Unmaps a range of a file from all page tables, and returns a page in it that has other
+/// references, if there is one (`dax_layout_busy_page_range()`).
 ///
 /// After it returned `None`, no new reference to a page of the range can come into being until the
-/// lock is dropped: `get_user_pages_fast()` finds the page table entries gone, and the slow path
-/// has to fault, which waits for the lock.
+/// lock is dropped: `get_user_pages_fast()` finds no page table entries, and the slow path has to
+/// fault, which waits for the lock.
 pub(crate) fn layout_busy_page_range<'a, F: FileSystem>(
     lock: &LayoutLock<'a, F>,
     range: &Range<u64>,
 ) -> Option<BusyPage<'a>> {
     let (whole, page) = busy_page_range(lock.inode(), range);
-    // SAFETY: What is idle now is out of page tables, so that it stays idle as long as both locks
-    // are held: see above.
+    // SAFETY: If there is no busy page, the range is idle and out of page tables, and stays idle as
+    // long as both locks are held: see this function's documentation.
     unsafe { lock.set_idle(if page.is_null() { &whole } else { &(0..0) }) };
-    // INVARIANT: The page is one of the mapping's of an inode that is referenced for `'a`.
+    // INVARIANT: The page is in the mapping of an inode that is referenced for `'a`.
     NonNull::new(page).map(|page| BusyPage(page, PhantomData))
 }
 
 /// Removes a range's pages from the file's mapping (`dax_delete_mapping_range()`).
 ///
 /// The range is one that [`layout_busy_page_range`] has found idle under the same lock. If it is
-/// not, it is looked at now, and nothing is removed if something references a page of it.
+/// not, this checks it, and removes nothing if a page of it is referenced.
 pub(crate) fn delete_mapping_range<F: FileSystem>(lock: &LayoutLock<'_, F>, range: &Range<u64>) {
     if !lock.is_idle(range) && layout_busy_page_range(lock, range).is_some() {
         return;
@@ -502,24 +502,23 @@ pub(crate) fn delete_mapping_range<F: FileSystem>(lock: &LayoutLock<'_, F>, rang
     let Ok(start) = i64::try_from(range.start) else {
         return;
     };
-    // SAFETY: Nothing but the mapping references a page of the range, and both locks are held, so
-    // that nothing will: the entries may go.
+    // SAFETY: Only the mapping references a page of the range, and both locks are held, so that
+    // this stays so: the entries may be removed.
     unsafe {
         bindings::dax_delete_mapping_range(lock.inode().mapping().as_ptr(), start, last_byte(range))
     };
 }
 
-/// Takes what page faults have shown of holes out of page tables and the mapping, after blocks were
-/// allocated for all of the holes in `range` (bytes) under the lock
+/// Removes the zero pages that page faults have mapped for holes from page tables and the mapping,
+/// after blocks were allocated for all of the holes in `range` (bytes) under the lock
 /// (`invalidate_inode_pages2_range()`).
 ///
-/// The range has been nothing but holes and unwritten blocks, so that no page of a device is mapped
-/// in it, or was.
+/// The range had only holes and unwritten blocks, so no page of a device is or was mapped in it.
 ///
 /// # Errors
 ///
-/// `EBUSY` if something stays, or references a page of a device, which would be a mistake of the
-/// caller's.
+/// `EBUSY` if an entry stays, or a page of a device is referenced, which would be an error of the
+/// caller.
 pub(crate) fn forget_holes(lock: &NoFaults<'_>, range: &Range<u64>) -> Result {
     if range.is_empty() {
         return Ok(());
@@ -527,8 +526,8 @@ pub(crate) fn forget_holes(lock: &NoFaults<'_>, range: &Range<u64>) -> Result {
     if !busy_page_range(lock.inode(), range).1.is_null() {
         return Err(EBUSY);
     }
-    // SAFETY: Nothing but the mapping references a page of the range, which is out of page tables.
-    // As faults are shut out, nothing will: the entries may go.
+    // SAFETY: Only the mapping references a page of the range, which is out of page tables. As
+    // faults are excluded, this stays so: the entries may be removed.
     to_result(unsafe {
         bindings::invalidate_inode_pages2_range(
             lock.inode().mapping().as_ptr(),

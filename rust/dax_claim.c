@@ -9,23 +9,23 @@
  * it is about to pass to the core.  The claim lasts from the iomap_next that fills
  * in their mapping to the one that ends it, under the lock of the mapping's entry:
  *
- * - If the mapping already has the page at this index, nothing is to be done: the
+ * - If the mapping already has the page at this index, there is nothing to do: the
  *   entry cannot change.
  * - Else the page must be in no mapping: it has no ->mapping and no references, and
- *   is no part of a folio.  If faults in two files want one page at the same time,
+ *   is not part of a folio.  If faults in two files want one page at the same time,
  *   the first to put its mark into ->index gets it; ->index is 0 while ->mapping is
  *   NULL.  The core overwrites the mark with the index.  The end of the fault removes
  *   a mark that is left.
  * - A claim of 2 MiB requires that all of the pages are in no mapping, and excludes
  *   every other fault in the same 2 MiB of the device.  A word for each 2 MiB counts
- *   the faults in progress that take single pages, or tells that one takes all.  A
- *   fault of a single page increments the count before it checks whether the page is
- *   part of a folio.  A fault of 2 MiB makes it a folio only after it has found no
- *   count.  So no fault writes into a page that becomes a tail page.
+ *   the faults in progress that take single pages, and has a bit for one that takes
+ *   all.  A fault of a single page increments the count before it checks whether the
+ *   page is part of a folio.  A fault of 2 MiB makes it a folio only if the count is
+ *   zero.  So no fault writes into a page that becomes a tail page.
  *
  * To check 512 pages in each huge fault would cost as much as the fault.  So the word
- * also tells whether a single page was ever taken since the pages were last checked.
- * No fault waits: in a consistent file system no claims conflict.
+ * also has a bit for "a single page was taken since the pages were last checked".  No
+ * fault waits: in a consistent file system no claims conflict.
  *
  * Claims are made and ended in page faults, in process context.
  */
@@ -76,7 +76,7 @@ int pinfs_helper_pages_init(struct pinfs_pages *pages, unsigned long pfn, unsign
 }
 
 /**
- * pinfs_helper_pages_free() - free what pinfs_helper_pages_init() allocated
+ * pinfs_helper_pages_free() - free the memory of pinfs_helper_pages_init()
  * @pages: of which no claim is left
  */
 void pinfs_helper_pages_free(struct pinfs_pages *pages)
@@ -96,7 +96,7 @@ static atomic_t *group_of(const struct pinfs_pages *pages, unsigned long nr)
 	return &pages->groups[((pages->pfn + nr) >> PMD_ORDER) - (pages->pfn >> PMD_ORDER)];
 }
 
-/* Returns the mark of a fault of the current task. No address is the index of a page. */
+/* Returns the mark of a fault of the current task.  No address is the index of a page. */
 static pgoff_t mark_of_fault(void)
 {
 	return (pgoff_t)current;
@@ -124,7 +124,7 @@ static __always_inline bool claim_single(atomic_t *group, struct folio *page)
 		atomic_or(GROUP_SINGLES, group);
 	if (likely(!(old & GROUP_HUGE) && is_spare(page) &&
 		   !cmpxchg(&page->index, 0, mark))) {
-		/* Another fault may have taken the page, and have ended, meanwhile. */
+		/* Another fault may have taken the page, and have ended, since is_spare(). */
 		if (likely(!READ_ONCE(page->mapping)))
 			return true;
 		cmpxchg(&page->index, mark, 0);
@@ -146,9 +146,9 @@ static bool has_page(struct address_space *mapping, pgoff_t index)
 }
 
 /*
- * As has_page(), for an index where an entry of 2 MiB begins that the caller has
- * locked: the entry is there, and in a slot of its own.  xa_load() costs four times
- * as much.
+ * Returns true if the mapping has a page of the device at an index where an entry of
+ * 2 MiB begins that the caller has locked.  The entry exists, and is in a slot of its
+ * own.  xa_load() costs four times as much.
  */
 static __always_inline bool has_huge_page(struct address_space *mapping, pgoff_t index)
 {
@@ -201,7 +201,7 @@ static __always_inline bool claim_huge(atomic_t *group, struct folio *first,
 }
 
 /**
- * pinfs_helper_claim() - claim what a page fault is about to map
+ * pinfs_helper_claim() - claim the pages that a page fault is about to map
  * @pages: pages of the device
  * @inode: the faulting file
  * @pos: position of the fault in the file
@@ -212,7 +212,7 @@ static __always_inline bool claim_huge(atomic_t *group, struct folio *first,
  *
  * Context: the fault holds the lock of the mapping's entry until
  * pinfs_helper_unclaim().
- * Return: 0, or -EUCLEAN if one of the pages is in use, or after the end of the
+ * Return: 0, or -EUCLEAN if one of the pages is in use, or past the end of the
  * device.
  */
 int pinfs_helper_claim(const struct pinfs_pages *pages, struct inode *inode, loff_t pos,
@@ -225,7 +225,7 @@ int pinfs_helper_claim(const struct pinfs_pages *pages, struct inode *inode, lof
 	struct folio *page;
 	atomic_t *group;
 
-	/* If the 2 MiB are not in one piece and aligned, the core falls back to a single page. */
+	/* If the 2 MiB are not contiguous and aligned, the core falls back to a single page. */
 	if (huge && (iomap->length - (pos - iomap->offset) < PMD_SIZE ||
 		     !IS_ALIGNED(pages->pfn + nr, HPAGE_PMD_NR)))
 		return 0;
@@ -249,8 +249,8 @@ int pinfs_helper_claim(const struct pinfs_pages *pages, struct inode *inode, lof
  * @pos: position of the fault in the file
  * @iomap: the mapping, with a claim
  *
- * Return: false if the mapping has another page of the device there, which the core
- * has left in place of the one that was claimed.
+ * Return: false if the mapping has another page of the device at @pos, which the core
+ * has kept in place of the claimed one.
  */
 bool pinfs_helper_unclaim(struct inode *inode, loff_t pos, const struct iomap *iomap)
 {
@@ -304,8 +304,8 @@ bool pinfs_helper_maybe_in_use(const struct pinfs_pages *pages, unsigned long nr
  * @count: number of pages
  * @but: a file whose mapping does not count, or NULL
  *
- * Context: any.  Without @but, the pages are free or belong to the caller alone: only
- * by mistake does a file fault in one of them meanwhile.
+ * Context: any.  Without @but, the pages are free or belong to the caller alone: a
+ * file faults in one of them during the call only by mistake.
  * Return: true if one of the pages is in a mapping that counts, or, without @but, if
  * a fault has claimed it.
  */
@@ -327,7 +327,7 @@ bool pinfs_helper_in_use(const struct pinfs_pages *pages, unsigned long nr, unsi
 		if ((state & GROUP_HUGE) && !but)
 			return true;
 		if ((state & GROUP_SINGLES) && !but && next - nr == HPAGE_PMD_NR) {
-			/* Check all of the 2 MiB, and note it for the next check. */
+			/* Check all of the 2 MiB, and record the result for the next check. */
 			if (!take_group(group, nth_page(pages, nr), 0))
 				return true;
 			smp_mb__before_atomic();
@@ -342,7 +342,7 @@ bool pinfs_helper_in_use(const struct pinfs_pages *pages, unsigned long nr, unsi
 			if (but ? mapping && mapping != but->i_mapping :
 				  mapping || READ_ONCE(folio->index))
 				return true;
-			/* All pages are one folio: they are like the first. */
+			/* All pages are one folio, so they have the state of the first page. */
 			if (!(state & (GROUP_SINGLES | GROUP_COUNT)))
 				nr = next - 1;
 		}
@@ -351,7 +351,7 @@ bool pinfs_helper_in_use(const struct pinfs_pages *pages, unsigned long nr, unsi
 }
 
 /**
- * pinfs_helper_vmf_has() - check what a fault is about to map
+ * pinfs_helper_vmf_has() - check whether a file has a page frame at a fault's index
  * @vmf: the fault
  * @order: 0 or PMD_ORDER
  * @pfn: a page frame of the device

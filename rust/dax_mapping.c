@@ -60,7 +60,7 @@ unsigned long pinfs_helper_dax_entry(struct inode *inode, pgoff_t index, pgoff_t
 }
 
 /**
- * pinfs_helper_dax_flush_range() - write the dirty pages in a range back
+ * pinfs_helper_dax_flush_range() - write back the dirty pages in a range
  * @inode: the file
  * @dax_dev: its device
  * @start: first byte

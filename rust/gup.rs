@@ -2,12 +2,12 @@
 
 //! Pinned user pages: long-term pins before they are taken, and unpins before they happen.
 //!
-//! * [`Longterm`] redirects `__gup_longterm_locked()`, which every long-term pin of a DAX page
-//!   comes through: `get_user_pages_fast()` leaves such pages to the slow path, and the slow path
-//!   has no other way. Its callers differ in whether they hold the mmap lock (`*locked`), and
-//!   whether it may be dropped; a call may span several mappings.
-//! * [`Unpinned`] observes the exported `unpin_*()` functions, and the end of open files, which
-//!   may own pins.
+//! * [`Longterm`] redirects `__gup_longterm_locked()`. Every long-term pin of a DAX page goes
+//!   through this function: `get_user_pages_fast()` leaves such pages to the slow path, and the
+//!   slow path has no other way. Its callers differ in whether they hold the mmap lock (`*locked`),
+//!   and whether it may be dropped. A call may span several mappings.
+//! * [`Unpinned`] observes the exported `unpin_*()` functions, and the end of open files, which may
+//!   own pins.
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
@@ -59,36 +59,37 @@ use kernel::{
     }, //
 };
 
-/// A mount and a dentry, both referenced: the file stays, and so does its mount.
+/// References to a mount and a dentry, which keep the file and its mount.
 ///
-/// A mount that can be written to stays so: what a device writes has to be flushed, which a file
-/// system that was made read-only does not do any more. Dropping it may sleep.
+/// A writable mount stays writable: the data that a device writes has to be flushed, and a file
+/// system that was made read-only does not flush any more. Dropping the value may sleep.
 ///
 /// # Invariants
 ///
 /// `path` is that of an open file, and the value owns a reference to it; so the dentry is positive
-/// and stays so. It owns the write access that `writes` and `writes_inode` say it has.
+/// and stays so. The value owns the write access that `writes` and `writes_inode` record.
 pub(crate) struct PathRef {
     path: bindings::path,
     /// Write access to the mount is held.
     writes: bool,
-    /// So is that to the inode.
+    /// Write access to the inode is held.
     writes_inode: Atomic<bool>,
 }
 
-// SAFETY: Mounts and dentries are reference-counted and shared by all tasks, and any may put them.
+// SAFETY: Mounts and dentries are reference-counted and shared by all tasks, and any task may
+// release them.
 unsafe impl Send for PathRef {}
-// SAFETY: What a shared reference changes, `writes_inode`, is atomic.
+// SAFETY: Only `writes_inode` changes through a shared reference, and it is atomic.
 unsafe impl Sync for PathRef {}
 
 impl PathRef {
     /// # Safety
     ///
-    /// `path` must be that of an open file, which somebody has referenced for the duration of the
-    /// call.
+    /// `path` must be that of an open file that is referenced for the duration of the call.
     unsafe fn get(path: *const bindings::path) -> Self {
         // SAFETY: The path is referenced, by this function's requirements.
-        // INVARIANT: It is the path of an open file, by the same, and what is owned is taken here.
+        // INVARIANT: It is the path of an open file, by the same requirements, and this takes what
+        // the value owns.
         unsafe {
             bindings::path_get(path);
             Self {
@@ -99,24 +100,25 @@ impl PathRef {
         }
     }
 
-    /// Says whether the other keeps nothing else than this one.
+    /// Returns whether the two keep the same mount and dentry, with the same access to the mount.
     pub(crate) fn is_same(&self, other: &PathRef) -> bool {
         self.path.mnt == other.path.mnt
             && self.path.dentry == other.path.dentry
             && self.writes == other.writes
     }
 
-    /// Keeps the file one that is open for writing (`get_write_access()`), as it is to whoever
-    /// executes it or wants a lease that says that nobody writes to it. Does nothing if somebody
-    /// executes it. May be called in any context.
+    /// Takes write access to the inode (`get_write_access()`), as an open for writing does: the
+    /// file can neither be executed nor get a lease that excludes writers. Does nothing if the file
+    /// is being executed. May be called in any context.
     ///
-    /// Not every path has that: who only tries to pin pages must not be in the way of such.
+    /// It is not taken for every path: a mere attempt to pin pages must not keep the file from
+    /// being executed.
     pub(crate) fn hold_write_access(&self) {
         if !self.writes_inode.load(Relaxed)
             && safe::pinfs_helper_get_write_access(self.inode())
             && self.writes_inode.xchg(true, Full)
         {
-            // SAFETY: Just taken, and the value has it from somebody else already.
+            // SAFETY: Just taken, and the value already has another one.
             unsafe { bindings::pinfs_helper_put_write_access(self.inode().as_ptr()) };
         }
     }
@@ -136,7 +138,7 @@ impl PathRef {
 
 impl Drop for PathRef {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant the write access and the references are ours to put.
+        // SAFETY: By the type's invariant the value owns the write access and the references.
         unsafe {
             if self.writes_inode.load(Relaxed) {
                 bindings::pinfs_helper_put_write_access(self.inode().as_ptr());
@@ -149,11 +151,11 @@ impl Drop for PathRef {
     }
 }
 
-/// Part of the memory that a call wants to pin.
+/// A part of the memory that a call pins.
 pub(crate) struct Segment {
-    /// Its first page and the one behind its last, counted from the start of the call's memory.
+    /// Its pages, counted from the start of the call's memory.
     pub(crate) pages: Range<usize>,
-    /// The file behind it, if it is one of those that were asked for.
+    /// The mapped file, if `wanted` is true for it.
     pub(crate) file: Option<FileSegment>,
 }
 
@@ -161,44 +163,44 @@ pub(crate) struct Segment {
 pub(crate) struct FileSegment {
     /// The file.
     pub(crate) path: Arc<PathRef>,
-    /// The page of the file that the segment begins with.
+    /// The page of the file at the start of the segment.
     pub(crate) index: u64,
-    /// The mapping shows what others write to the file, and they see what is written to it.
+    /// The mapping is shared: it shows writes of others, and they see its writes.
     pub(crate) is_shared: bool,
-    /// The mapping lies so that huge pages can be mapped in it.
+    /// The mapping is aligned so that huge pages can be mapped in it.
     pub(crate) can_be_huge: bool,
 }
 
-/// Where a page of a DAX file system lies.
+/// The place of a page of a DAX file system.
 ///
-/// The kernel counts references by folio, so that is what is said of the page.
+/// The kernel counts references by folio, so this is the place of the page's folio.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Folio {
     /// The inode.
     pub(crate) inode: InodeId,
-    /// Page of the file that the folio begins with.
+    /// The page of the file at the start of the folio.
     pub(crate) index: u64,
-    /// Number of the page frame of that.
+    /// The page frame at the start of the folio.
     pub(crate) pfn: u64,
-    /// Number of pages in the folio is 2 to the power of this.
+    /// Binary logarithm of the number of pages in the folio.
     pub(crate) order: u8,
 }
 
 impl Folio {
-    /// Returns the folio of a page, and the page's number in the file, if it is a page of a file
-    /// on a DAX device that passes `wanted`.
+    /// Returns the folio of a page, and the page's number in the file, if it is a page of a file on
+    /// a DAX device that passes `wanted`.
     ///
     /// # Safety
     ///
-    /// The page must be pinned by somebody, so that it stays a page of its file for the call.
+    /// The page must be pinned during the call, so that it stays a page of its file.
     unsafe fn of_page(
         page: *mut bindings::page,
         wanted: fn(&Inode) -> bool,
     ) -> Option<(Self, u64)> {
         let mut place = MaybeUninit::<bindings::pinfs_page_place>::uninit();
-        // SAFETY: The page is pinned, by this function's requirements, so that it is there, and
-        // stays in its mapping, if it is in one, and the mapping with its inode. The helper fills
-        // the place in if it returns true.
+        // SAFETY: The page is pinned, by this function's requirements, so that it exists, and stays
+        // in its mapping, if it is in one, and the mapping with its inode. If the helper returns
+        // true, it has filled in the place.
         let place = unsafe {
             if !bindings::pinfs_helper_page_place(page, place.as_mut_ptr()) {
                 return None;
@@ -218,28 +220,28 @@ impl Folio {
         Some((folio, folio.index + u64::from(place.page)))
     }
 
-    /// Returns the pages of the file that the folio holds.
+    /// Returns the pages of the file that are in the folio.
     pub(crate) fn pages(&self) -> Range<u64> {
         self.index..self.index + (1 << self.order)
     }
 }
 
-/// Folios in a row, in their file as well as in memory, that are given back alike.
+/// Consecutive folios, in their file as well as in memory, that are unpinned alike.
 ///
 /// # Invariants
 ///
-/// Each of the `count` folios from `first` on is pinned as long as the value lives, which is while
-/// the function that gives them back has yet to run.
+/// Each of the `count` folios from `first` on is pinned as long as the value lives, during which
+/// the function that unpins them has yet to run.
 pub(crate) struct Span {
     first: Folio,
     /// Number of folios.
     count: u64,
-    /// Number of references that are given back of each folio.
+    /// Number of references that are released of each folio.
     pub(crate) refs: u64,
 }
 
 impl Span {
-    /// Number of folios that are told of in one go, with interrupts disabled.
+    /// Largest number of folios that are reported at once, with interrupts disabled.
     const MAX: u64 = 128;
 
     /// # Safety
@@ -258,7 +260,7 @@ impl Span {
     ///
     /// # Safety
     ///
-    /// As for [`Span::new`].
+    /// The requirements of [`Span::new`].
     unsafe fn extend(&mut self, folio: &Folio, refs: u64) -> bool {
         let is_next =
             self.count < Self::MAX && self.refs == refs && self.folio(self.count) == *folio;
@@ -287,33 +289,34 @@ impl Span {
         }
     }
 
-    /// Returns how many pins there are on one of the folios, whoever took them, as [`pins`] does;
-    /// none beyond the last folio.
+    /// Returns how many pins there are on one of the folios, from all sources, as [`pins`] does.
+    /// Returns 0 past the last folio.
     pub(crate) fn pins(&self, n: u64) -> u64 {
         if n >= self.count {
             return 0;
         }
-        // SAFETY: By the type's invariant the folio is pinned, so that it is there.
+        // SAFETY: By the type's invariant the folio is pinned, so it exists.
         unsafe { bindings::pinfs_helper_pfn_pins(self.folio(n).pfn as usize) as u64 }
     }
 }
 
-/// Returns how many pins there are on the folio that holds a page frame, whoever took them. May be
+/// Returns how many pins there are on the folio that holds a page frame, from all sources. May be
 /// called in any context.
 ///
-/// Exact for folios of several pages. For a single page it is made out from the reference count,
-/// and more references of other kinds than half of what a pin counts (1,024) make it too high.
+/// The number is exact for folios of several pages. For a single page it is derived from the
+/// reference count, and is too high if there are more references of other kinds than half of a
+/// pin's weight (1,024).
 ///
-/// A frame without a page has no pins. Where it is known that the folio is pinned, [`Span::pins`]
-/// need not look for that.
+/// A frame without a page has no pins. If the folio is known to be pinned, [`Span::pins`] does the
+/// same without a check for that.
 pub(crate) fn pins(pfn: u64) -> u64 {
     safe::pinfs_helper_any_pfn_pins(pfn as usize) as u64
 }
 
 /// A call of `__gup_longterm_locked()` with FOLL_LONGTERM.
 ///
-/// Pages are pinned in order. Those that are to be the call's are kept ([`PinnedPages::keep`]);
-/// their number is what the call returns.
+/// Pages are pinned in order. Pages that the call returns as pinned are kept
+/// ([`PinnedPages::keep`]); the call returns their number.
 ///
 /// # Invariants
 ///
@@ -330,7 +333,7 @@ pub(crate) struct Request<'a> {
     flags: c_uint,
     /// Number of pages that are pinned and kept.
     kept: usize,
-    /// How often the mappings had been changed when they were looked at, if that is known.
+    /// Change count of the mappings when they were looked up, if it is known.
     mappings_seen: Option<c_uint>,
 }
 
@@ -340,7 +343,7 @@ impl Request<'_> {
         self.count
     }
 
-    /// Says whether the pages are pinned to be written to.
+    /// Returns whether the pages are pinned for writing.
     pub(crate) fn is_write(&self) -> bool {
         self.flags & bindings::FOLL_WRITE != 0
     }
@@ -350,10 +353,10 @@ impl Request<'_> {
         self.mm.into()
     }
 
-    /// Divides the memory into mappings of files that pass `wanted`, and the rest. Returns nothing
-    /// if it is all rest.
+    /// Divides the memory into mappings of files that pass `wanted`, and the rest. Returns an empty
+    /// vector if no file passes.
     ///
-    /// Without the mmap lock, this is outdated as soon as it is returned.
+    /// Without the mmap lock, the result may be outdated when this returns.
     ///
     /// # Errors
     ///
@@ -363,7 +366,7 @@ impl Request<'_> {
         if take && safe::pinfs_helper_mmap_read_lock_killable(self.mm) != 0 {
             return Err(EAGAIN);
         }
-        // SAFETY: The lock is held by the caller, or was taken just now.
+        // SAFETY: The caller holds the lock, or it was taken just now.
         let segments = unsafe { self.segments_locked(wanted) };
         let mut seq = 0;
         let is_known = safe::pinfs_helper_mmap_seq(self.mm, &mut seq);
@@ -375,7 +378,7 @@ impl Request<'_> {
         segments
     }
 
-    /// [`Request::segments`] under the mmap lock.
+    /// Does the same as [`Request::segments`] under the mmap lock.
     ///
     /// # Safety
     ///
@@ -388,11 +391,11 @@ impl Request<'_> {
         while at < self.count {
             let mut vma = bindings::pinfs_vma::default();
             let address = self.start + (at << PAGE_SHIFT);
-            // SAFETY: The mmap lock is held, by this function's requirements, which the helper
-            // wants. It keeps the mapping, and the mapping its file, with its inode and path.
+            // SAFETY: The mmap lock is held, by this function's requirements, and the helper
+            // requires it. It keeps the mapping, and the mapping its file, with its inode and path.
             let path = unsafe {
                 if !bindings::pinfs_helper_vma_lookup(self.mm.as_raw(), address, &mut vma) {
-                    // The original says what is wrong with memory that is not there.
+                    // The original returns the error for memory that is not mapped.
                     break;
                 }
                 NonNull::new(vma.file)
@@ -430,42 +433,42 @@ impl Request<'_> {
         Ok(segments)
     }
 
-    /// Pins the next `count` pages of memory, which is ordinary, as the caller wants it.
+    /// Pins the next `count` pages of ordinary memory with the caller's flags.
     ///
     /// # Errors
     ///
-    /// What the kernel says. Fewer pages than asked for may be pinned.
+    /// The error of the kernel's function. Fewer than `count` pages may be pinned.
     pub(crate) fn pin_ordinary(&mut self, count: usize) -> Result<PinnedPages<'_>> {
         self.pin(count, self.flags, false)
     }
 
-    /// Pins the next `count` pages of memory without FOLL_LONGTERM, which is how to get at pages of
-    /// a DAX file.
+    /// Pins the next `count` pages of memory without FOLL_LONGTERM, as the kernel refuses long-term
+    /// pins of pages of a DAX file.
     ///
-    /// Small pages are pinned without the mmap lock if the caller does not hold it and they are
-    /// mapped: the call has only come here because the kernel's fast path leaves long-term pins of
-    /// DAX pages alone. Of huge ones the slow path makes less.
+    /// Mapped small pages are pinned without the mmap lock if the caller does not hold it: they are
+    /// only here because the kernel's fast path does not take long-term pins of DAX pages. For huge
+    /// pages the slow path is cheaper.
     ///
     /// The kernel's own checks for long-term pins do not run: before the pages are kept, the caller
-    /// has to make sure that they are those of a DAX file ([`PinnedPages::folio`]).
+    /// has to check that they are pages of a DAX file ([`PinnedPages::folio`]).
     ///
     /// # Errors
     ///
-    /// As [`Request::pin_ordinary`].
+    /// Those of [`Request::pin_ordinary`].
     pub(crate) fn pin_dax(&mut self, count: usize, can_be_huge: bool) -> Result<PinnedPages<'_>> {
         self.pin(count, self.flags & !bindings::FOLL_LONGTERM, !can_be_huge)
     }
 
-    /// Pins the next pages, by the kernel's fast path if that is `fast` and possible.
+    /// Pins the next pages. Uses the kernel's fast path if `fast` is set and it is possible.
     fn pin(&mut self, count: usize, flags: c_uint, fast: bool) -> Result<PinnedPages<'_>> {
         let count = count.min(self.count - self.kept);
         let start = self.start + (self.kept << PAGE_SHIFT);
         let pages = self.pages.wrapping_add(self.kept);
         // SAFETY: By the type's invariant these are the caller's arguments, for a part of its
         // memory and of the array: `kept + count` is at most the caller's count. `locked` may have
-        // become 0 in an earlier call, which then means what it means at entry: the callee takes
-        // and drops the mmap lock. That is right for callers that allowed it to be dropped, and
-        // with others it does not become 0. Both functions return how many of the `count` pages
+        // become 0 in an earlier call, which then has the same meaning as at entry: the callee
+        // takes and drops the mmap lock. That is right for callers that allowed it to be dropped,
+        // and with others it does not become 0. Both functions return how many of the `count` pages
         // they have pinned, and have put these into the array, which is the caller's for the call.
         let pages = unsafe {
             let ret = if fast
@@ -486,7 +489,7 @@ impl Request<'_> {
             let pinned = usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))?;
             core::slice::from_raw_parts(pages, pinned)
         };
-        // INVARIANT: Just pinned. What comes next in the array is these pages.
+        // INVARIANT: These pages were just pinned, and are next in the array.
         Ok(PinnedPages {
             pages,
             mm: self.mm,
@@ -495,7 +498,7 @@ impl Request<'_> {
         })
     }
 
-    /// Unpins the pages that were kept, so that the call may begin anew.
+    /// Unpins the pages that were kept, so that the call can start over.
     pub(crate) fn unpin(&mut self) {
         let kept = core::mem::take(&mut self.kept);
         if kept != 0 {
@@ -529,26 +532,26 @@ impl PinnedPages<'_> {
     /// page of a file on a DAX device that passes `wanted`.
     pub(crate) fn folio(&self, page: usize, wanted: fn(&Inode) -> bool) -> Option<(Folio, u64)> {
         let page = *self.pages.get(page)?;
-        // SAFETY: By the type's invariant the page is pinned as long as `self` is there.
+        // SAFETY: By the type's invariant the page is pinned as long as `self` lives.
         unsafe { Folio::of_page(page, wanted) }
     }
 
-    /// Says whether no mapping of the address space was changed since [`Request::segments`] looked
-    /// at them.
+    /// Returns whether no mapping of the address space has changed since [`Request::segments`]
+    /// looked them up.
     fn has_same_mappings(&self) -> bool {
         self.mappings_seen
             .is_some_and(|seq| !safe::pinfs_helper_mmap_seq_changed(self.mm, seq))
     }
 
-    /// Returns how many of the pages lie in a row from one on, as those of a folio do. They are of
-    /// one segment, behind which there is a folio as large.
+    /// Returns how many of the pages are consecutive from the first one on, as those of a folio
+    /// are. All of `pages` are of one segment, and the file has a folio that holds them all.
     ///
-    /// If the mappings are those that were seen, there is nothing to look at. Each page of the
-    /// range is then the one that its file had at that place when it was pinned; pages are pinned
-    /// in order, and once the first one is, its folio stays where it is in the file.
+    /// If the mappings have not changed, no page is read. Each page of the range is then the one
+    /// that its file had at that place when it was pinned. Pages are pinned in order, and once the
+    /// first one is, its folio stays at its place in the file.
     ///
-    /// Else, pages of one DAX device have their `struct page`s in a row, so that within a folio the
-    /// addresses say it all, and no page but the first has to be looked at.
+    /// Otherwise this compares addresses: pages of one DAX device have consecutive `struct page`s,
+    /// so within a folio only the first page has to be read.
     pub(crate) fn in_a_row(&self, pages: Range<usize>) -> usize {
         if pages.len() == 1 || self.has_same_mappings() {
             return pages.len();
@@ -556,7 +559,7 @@ impl PinnedPages<'_> {
         let Some(row @ &[first, ..]) = self.pages.get(pages) else {
             return 0;
         };
-        // There may be very many of them: pieces of constant size, without a branch for each page,
+        // There may be very many pages: chunks of constant size, without a branch for each page,
         // take half as many instructions.
         let follows = |done: usize, piece: &[*mut bindings::page]| {
             let expected = first.wrapping_add(done);
@@ -578,17 +581,16 @@ impl PinnedPages<'_> {
         done
     }
 
-    /// Makes pages that lie in a row look like the ordinary memory that a pin makes of them.
+    /// Clears PG_reserved of consecutive pages, so that they look like pinned ordinary memory.
     ///
-    /// All memory of devices is marked as reserved when it is set up. VFIO takes what is marked so
-    /// for what it has found without a pin, and never gives a pin of it back; the kernel itself
-    /// does not come to that, because it does not let VFIO pin such pages. The mark stays away
-    /// until the device is set up again: it keeps pages from the page allocator's onlining and from
-    /// being written to swap or a hibernation image, where those of devices do not come in any
-    /// case.
+    /// All memory of devices is marked as reserved when it is set up. VFIO takes reserved pages for
+    /// pages that it has found without a pin, and never unpins them. The kernel itself has no such
+    /// pins, because it does not let VFIO pin pages of a DAX file. The mark stays cleared until the
+    /// device is set up again. It keeps pages from the page allocator's onlining and from being
+    /// written to swap or a hibernation image, which pages of devices never are.
     ///
-    /// Those around them lose the mark with them, so that it takes one look to know that there is
-    /// nothing to do. Does nothing for pages that are not of one device.
+    /// Pages around them lose the mark with them, so that one read shows that there is nothing to
+    /// do. Does nothing for pages that are not of one device.
     pub(crate) fn clear_reserved(&self, row: Range<usize>) {
         let Some((&first, &last)) = self
             .pages
@@ -598,11 +600,11 @@ impl PinnedPages<'_> {
             return;
         };
         // SAFETY: By the type's invariant both pages are pinned. The helper changes pages of one
-        // range of one device only, all of which are there, and their bits atomically.
+        // range of one device only, all of which exist, and changes their bits atomically.
         unsafe { bindings::pinfs_helper_clear_reserved(first, last) };
     }
 
-    /// Makes the pages the call's, which returns them as pinned. Returns their number.
+    /// Lets the call return the pages as pinned. Returns their number.
     pub(crate) fn keep(self) -> usize {
         let pinned = self.pages.len();
         // INVARIANT: The request has these pages now, and they follow those that it had before.
@@ -615,27 +617,28 @@ impl PinnedPages<'_> {
 impl Drop for PinnedPages<'_> {
     fn drop(&mut self) {
         if !self.pages.is_empty() {
-            // SAFETY: By the type's invariant the pins are ours. The function only reads the array.
+            // SAFETY: By the type's invariant the value owns the pins. The function only reads the
+            // array.
             unsafe { bindings::unpin_user_pages(self.pages.as_ptr().cast_mut(), self.pages.len()) };
         }
     }
 }
 
-/// What decides on long-term pins.
+/// Handles long-term pins.
 pub(crate) trait LongtermPins: 'static {
-    /// Says whether long-term pins are to come to [`LongtermPins::pin`] at all at present. Must
-    /// not sleep.
+    /// Returns whether long-term pins are redirected to [`LongtermPins::pin`] at present. Must not
+    /// sleep.
     fn wanted() -> bool;
 
-    /// Pins pages for `__gup_longterm_locked()`, which returns the number of those that are kept,
-    /// or an errno, and then none stays pinned.
+    /// Pins pages for `__gup_longterm_locked()`, which returns the number of kept pages. After an
+    /// error it returns the errno, and no page stays pinned.
     ///
     /// May sleep. The mmap lock may be held shared.
     fn pin(request: &mut Request<'_>) -> Result;
 }
 
 redirect! {
-    /// Lets [`LongtermPins`] decide on long-term pins.
+    /// Redirects long-term pins to [`LongtermPins`].
     pub(crate) struct Longterm<P: LongtermPins>;
 
     // SAFETY: It is `long __gup_longterm_locked(struct mm_struct *, unsigned long, unsigned long,
@@ -652,7 +655,7 @@ redirect! {
         // SAFETY: The kernel's function is called with an address space that its caller holds, and
         // with a pointer to a variable of its caller.
         let (mm, locked) = unsafe { (Mm::from_raw(mm), &mut *locked) };
-        // INVARIANT: These are the arguments of the call, of which nothing is pinned yet.
+        // INVARIANT: These are the arguments of the call, which has not pinned a page yet.
         let mut request = Request {
             call: &call,
             mm,
@@ -678,22 +681,22 @@ redirect! {
     }
 }
 
-/// What hears of unpins and of the ends of files.
+/// Handles unpins and the ends of files.
 pub(crate) trait Unpins: 'static {
-    /// Says whether a file is one whose pages count.
+    /// Returns whether unpins of the file's pages are reported.
     fn wanted(inode: &Inode) -> bool;
 
-    /// Is told that references of folios are about to be given back. In any context.
+    /// Called when references of folios are about to be released. In any context.
     fn unpinning(span: &Span);
 
-    /// Is told that an open file has been closed for the last time and is about to be released.
+    /// Called when an open file has been closed for the last time and is about to be released.
     fn closing(file: FileId);
 }
 
 /// The address of `locks_remove_file()`.
 static LOCKS_REMOVE_FILE: Atomic<usize> = Atomic::new(0);
 
-/// Finds the functions that [`Unpinned`] needs and the module cannot name.
+/// Finds the functions that [`Unpinned`] needs and that are not exported.
 ///
 /// # Errors
 ///
@@ -703,7 +706,7 @@ pub(crate) fn find_functions() -> Result {
     Ok(())
 }
 
-/// Lets [`Unpins`] hear of unpins.
+/// Reports unpins to [`Unpins`].
 pub(crate) struct Unpinned<U>(PhantomData<U>);
 
 impl<U: Unpins> Unpinned<U> {
@@ -711,12 +714,12 @@ impl<U: Unpins> Unpinned<U> {
     ///
     /// # Safety
     ///
-    /// For [`Point::entered`] of a function whose first argument is a file.
+    /// Must be called as [`Point::entered`] of a function whose first argument is a file.
     unsafe fn file(entry: &Entry<'_>) {
         U::closing(FileId::of_raw(entry.argument(0)));
     }
 
-    /// Reports one page or folio, whose first member is a page, `refs` times.
+    /// Reports one page, or a folio, whose first member is a page, with `refs` references.
     ///
     /// # Safety
     ///
@@ -734,7 +737,8 @@ impl<U: Unpins> Unpinned<U> {
     ///
     /// # Safety
     ///
-    /// For [`Point::entered`] of a function that unpins its first argument, a page or folio.
+    /// Must be called as [`Point::entered`] of a function that unpins its first argument, a page or
+    /// folio.
     unsafe fn page(entry: &Entry<'_>) {
         // SAFETY: The function has yet to unpin it.
         unsafe { Self::report(entry.argument(0), 1) };
@@ -744,19 +748,19 @@ impl<U: Unpins> Unpinned<U> {
     ///
     /// # Safety
     ///
-    /// For [`Point::entered`] of a function that unpins its first argument, a folio, as often as
-    /// its second one says.
+    /// Must be called as [`Point::entered`] of a function that unpins its first argument, a folio,
+    /// as often as its second argument says.
     unsafe fn folio(entry: &Entry<'_>) {
         // SAFETY: The function has yet to unpin it.
         unsafe { Self::report(entry.argument(0), entry.argument::<usize>(1) as u64) };
     }
 
-    /// Reports an array of pages, if they are to be marked dirty. Else it is another function that
-    /// unpins them, which is seen by itself.
+    /// Reports an array of pages, if they are to be marked dirty. Otherwise the kernel calls
+    /// another function to unpin them, which is observed itself.
     ///
     /// # Safety
     ///
-    /// As for [`Self::pages`], for a function whose third argument says that.
+    /// The requirements of [`Self::pages`], for a function whose third argument selects that.
     unsafe fn pages_dirty(entry: &Entry<'_>) {
         if entry.argument::<u8>(2) != 0 {
             // SAFETY: This function's requirements are those of the other.
@@ -764,25 +768,25 @@ impl<U: Unpins> Unpinned<U> {
         }
     }
 
-    /// Reports an array of pages or folios, those of one folio in a row at once, as they are given
-    /// back.
+    /// Reports an array of pages or folios. Consecutive places of one folio are reported at once.
     ///
     /// # Safety
     ///
-    /// For [`Point::entered`] of a function that unpins what is in an array, its first argument, of
-    /// as many pages or folios as its second one says, or null pointers.
+    /// Must be called as [`Point::entered`] of a function that unpins the pages or folios of an
+    /// array. Its first argument is the array, and the second the number of its places, which may
+    /// be null.
     unsafe fn pages(entry: &Entry<'_>) {
         let pages: *const *mut bindings::page = entry.argument(0);
         let count: usize = entry.argument(1);
-        // Some callers pass an errno on by mistake, which the kernel warns of.
+        // Some callers pass an errno by mistake, about which the kernel warns.
         if count > isize::MAX as usize / size_of::<usize>() {
             return;
         }
         let mut spans = Spans::<U>::new();
         let mut run: Option<(Folio, u64)> = None;
-        // SAFETY: By this function's requirements the array has `count` places, and what is there
-        // is null or pinned: the kernel's function has yet to run when this one returns and `spans`
-        // is gone. So are the folios that are added, each of which is that of a page of the array.
+        // SAFETY: By this function's requirements the array has `count` places, each of which is
+        // null or pinned: the kernel's function has yet to run when this one returns and `spans` is
+        // gone. So are the folios that are added, each of which is that of a page of the array.
         unsafe {
             for &page in core::slice::from_raw_parts(pages, count) {
                 let folio = NonNull::new(page)
@@ -804,12 +808,12 @@ impl<U: Unpins> Unpinned<U> {
         }
     }
 
-    /// Reports pages that follow one another in memory.
+    /// Reports pages that are consecutive in memory.
     ///
     /// # Safety
     ///
-    /// For [`Point::entered`] of a function that unpins as many pages as its second argument says,
-    /// from its first one on.
+    /// Must be called as [`Point::entered`] of a function that unpins as many pages as its second
+    /// argument says, from its first argument on.
     unsafe fn range(entry: &Entry<'_>) {
         let mut page: *mut bindings::page = entry.argument(0);
         let count: usize = entry.argument(1);
@@ -833,8 +837,8 @@ impl<U: Unpins> Unpinned<U> {
     }
 }
 
-/// Folios on their way to [`Unpins::unpinning`], of which they are all told before the first of
-/// them is given back.
+/// Collects folios into spans for [`Unpins::unpinning`]. All are reported before the first of them
+/// is unpinned.
 struct Spans<U: Unpins> {
     span: Option<Span>,
     _p: PhantomData<U>,
@@ -852,7 +856,8 @@ impl<U: Unpins> Spans<U> {
     ///
     /// The folio must be pinned as long as `self` lives.
     unsafe fn add(&mut self, folio: Folio, refs: u64) {
-        // SAFETY: By this function's requirements; the spans do not outlive `self`.
+        // SAFETY: By this function's requirements the folio stays pinned, and the spans do not
+        // outlive `self`.
         unsafe {
             let span = self.span.as_mut();
             if span.is_some_and(|span| span.extend(&folio, refs)) {
@@ -873,8 +878,8 @@ impl<U: Unpins> Drop for Spans<U> {
     }
 }
 
-// SAFETY: Each point's function is one that has the arguments that `entered` takes it to have. What
-// is unpinned is pinned by the caller, and the function has yet to run.
+// SAFETY: Each point's function has the arguments that `entered` requires. The caller has pinned
+// the pages that the function unpins, and the function has yet to run.
 unsafe impl<U: Unpins> Observe for Unpinned<U> {
     const POINTS: &'static [Point] = &[
         Point {
@@ -920,13 +925,13 @@ unsafe impl<U: Unpins> Observe for Unpinned<U> {
     ];
 }
 
-/// Returns the open file that a caller of `vaddr_pin_pages()` pins for, else the one that the
-/// system call in progress is about: that its first argument names, if it is a call whose argument
-/// is a descriptor, or an index of a registered ring.
+/// Returns the open file that a caller of `vaddr_pin_pages()` pins for. Outside of such a call,
+/// returns the file that the first argument of the system call in progress names, as a descriptor
+/// or as an index of a registered ring.
 pub(crate) fn caller_file() -> Option<(FileId, ARef<File>)> {
     let file = NonNull::new(safe::pinfs_helper_caller_file())?;
-    // SAFETY: The helper returns a reference. Of the calls in question, none that pins for long
-    // uses the file position meanwhile.
+    // SAFETY: The helper returns a reference. None of the system calls that pin for long uses the
+    // file position meanwhile.
     let file = unsafe { ARef::from_raw(file.cast::<File>()) };
     Some((FileId::of_raw(file.as_ptr()), file))
 }
@@ -934,21 +939,21 @@ pub(crate) fn caller_file() -> Option<(FileId, ARef<File>)> {
 /// Returns the address space that a caller of `vaddr_pin_pages()` pins for.
 pub(crate) fn caller_mm() -> Option<ARef<Mm>> {
     let mm = NonNull::new(safe::pinfs_helper_acting_mm())?;
-    // SAFETY: It is that of the owner that a caller of `vaddr_pin_pages()` has named, which it
-    // keeps until that returns. The current task is inside of it.
+    // SAFETY: It belongs to the owner that a caller of `vaddr_pin_pages()` has named, and that
+    // caller keeps it until the call returns. The current task is inside of the call.
     Some(unsafe { Mm::from_raw(mm.as_ptr()) }.into())
 }
 
-/// Returns which address space [`caller_mm`] would return, or that a caller of
-/// `vaddr_unpin_pages_dirty_lock()` gives pins back of. May be called in any context; in an
-/// interrupt there is none.
+/// Returns the identity of the address space that [`caller_mm`] would return, or whose pins a
+/// caller of `vaddr_unpin_pages_dirty_lock()` releases. May be called in any context; returns
+/// `None` in an interrupt.
 pub(crate) fn caller_mm_id() -> Option<MmId> {
     let mm = safe::pinfs_helper_acting_mm();
     (!mm.is_null()).then(|| MmId::of_raw(mm))
 }
 
-/// Returns which file [`caller_file`] would return. May be called in any context; in an interrupt
-/// there is none.
+/// Returns the identity of the file that [`caller_file`] would return. May be called in any
+/// context; returns `None` in an interrupt.
 pub(crate) fn caller_file_id() -> Option<FileId> {
     let file = safe::pinfs_helper_caller_file_id();
     (!file.is_null()).then(|| FileId::of_raw(file))

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * C functions, structures and constants that Rust uses, by the file that defines
- * them.  A function of helpers/ wraps an inline function or a macro of the kernel
- * and is named after it.  The other functions have their descriptions where they
- * are defined.
+ * them.  A function of helpers/ wraps an inline function or a macro of the kernel and
+ * is named after it.  The other functions are described where they are defined.
  */
 #ifndef _PINFS_HELPERS_H
 #define _PINFS_HELPERS_H
@@ -145,7 +144,7 @@ void pinfs_helper_down_write_nested(struct rw_semaphore *sem, int subclass);
  * @index: index of the address in the file, in pages
  * @pages: number of pages from the address to the end of the mapping
  * @shared: the mapping is shared
- * @can_be_huge: the mapping is so aligned, and so long, that huge pages fit into it
+ * @can_be_huge: the mapping is aligned so, and long enough, that huge pages fit
  */
 struct pinfs_vma {
 	struct file *file;
@@ -347,8 +346,8 @@ typedef int (*pinfs_pid_show_t)(struct seq_file *seq, struct pid_namespace *ns,
 				struct pid *pid, struct task_struct *task);
 
 /*
- * struct pid_entry of fs/proc/base.c.  The build compares the layout, as the file
- * shapes has it, with the kernel's.
+ * struct pid_entry of fs/proc/base.c.  The build compares the kernel's layout with
+ * the one in the file shapes.
  */
 struct pinfs_pid_entry {
 	const char *name;
@@ -361,7 +360,7 @@ struct pinfs_pid_entry {
 
 /**
  * struct pinfs_pid_file - the file of pinfs in /proc/PID and /proc/PID/task/TID
- * @entry: its entry, a table of one.  Without @entry.fop it is not complete.
+ * @entry: its entry, a table of one.  It is incomplete while @entry.fop is NULL.
  * @fop: the functions of the entry "status", owned by @owner
  * @owner: pinfs
  * @tables: the kernel's tables of /proc/PID and of /proc/PID/task/TID, once found

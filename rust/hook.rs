@@ -2,45 +2,47 @@
 
 //! Kernel functions that are redirected to this module, or observed, while a value lives.
 //!
-//! Two kinds, both made of ftrace and of exported functions only:
+//! There are two kinds, which use ftrace and exported functions only:
 //!
-//! * [`Hook`] redirects: at the entry of the kernel function a call-back asks [`Redirect::wanted`],
-//!   and if so lets the call continue in the replacement, which can sleep, and can let the
+//! * [`Hook`] redirects: at the entry of the kernel function a call-back calls
+//!   [`Redirect::wanted`], and if this returns true, continues the call in the replacement. The
+//!   replacement can sleep, and can run the original with arguments of its choice
+//!   ([`Call::resume`]).
 //!   original run with arguments of its choice ([`Call::resume`]).
-//! * [`Observer`] looks: [`Observe::entered`] runs before the function does, in whatever context
-//!   it was called in, hard interrupts included.
+//! * [`Observer`] observes: [`Point::entered`] runs before the function does, in the context of
+//!   the function's caller, hard interrupts included.
 //!
 //! # Why this module may use Rust in a call-back
 //!
-//! The kernel's Rust code has no `__fentry__` sites, so none of it is ever traced; the C helpers
-//! that call-backs use are compiled without them too. Should a call-back reach a traced function
-//! of the kernel (a spin lock, say), `FTRACE_OPS_FL_RECURSION` ends the recursion before it comes
-//! back here. `FTRACE_OPS_FL_RCU` keeps call-backs away from where RCU does not watch.
+//! The kernel's Rust code has no `__fentry__` sites, so none of it is ever traced. The C helpers
+//! that call-backs use are compiled without them, too. If a call-back reaches a traced function of
+//! the kernel (a spin lock, say), `FTRACE_OPS_FL_RECURSION` ends the recursion before it returns
+//! here. `FTRACE_OPS_FL_RCU` prevents call-backs where RCU does not watch.
 //!
 //! # How the original is called
 //!
-//! The address behind the function's `call __fentry__` is where ftrace itself lets a function go
-//! on. Entering there cannot come back to the call-back, so that no rule about callers is needed
-//! to tell a redirected call from the original one, tail calls included. It is entered by a
-//! return, see `hook_resume.S`.
+//! ftrace itself continues a function at the address past its `call __fentry__`. A call that enters
+//! there does not reach the call-back again, so no rule about callers is needed to tell a
+//! redirected call from the original one, tail calls included. It is entered by a return, see
+//! `hook_resume.S`.
 //!
-//! # Leaving again
+//! # Unloading
 //!
-//! A redirected call holds a reference to the module from before the instruction pointer is
-//! changed until the replacement is about to return. So the module cannot be unloaded while a
-//! task is, however long, inside a redirected function (`rmmod` says `EBUSY`), and once unloading
-//! has begun no further call is redirected, because there are no more references to be had. When
-//! a [`Hook`] is dropped, ftrace makes sure that no call-back runs any more, and waits for an
-//! RCU-tasks grace period, as it does for all `ftrace_ops` that are not the kernel's own: for tasks
-//! that were preempted in a trampoline, or in the few instructions between giving the reference
-//! back and returning. After that nothing of the kernel's can return into the hook. When loading
-//! fails half-way, calls may still be inside; they are waited for, and another grace period.
+//! A redirected call holds a reference to the module from before the instruction pointer is changed
+//! until the replacement is about to return. So the module cannot be unloaded while a task is
+//! inside a redirected function, for however long (`rmmod` fails with `EBUSY`). After unloading has
+//! begun, no call is redirected any more, because taking a reference fails. When a [`Hook`] is
+//! dropped, ftrace makes sure that no call-back runs any more, and waits for an RCU-tasks grace
+//! period, as it does for all `ftrace_ops` that are not the kernel's own: for tasks that were
+//! preempted in a trampoline, or in the few instructions between releasing the reference and
+//! returning. After that no function of the kernel can return into the hook. When loading fails
+//! half-way, calls may still be inside. The drop waits for these, and for another grace period.
 //!
 //! C header: [`include/linux/ftrace.h`](srctree/include/linux/ftrace.h)
 
 #![allow(
     private_bounds,
-    reason = "what is hooked is said in rust/ only, and unsafe to say"
+    reason = "hooks are declared in rust/ only, and declaring one is unsafe"
 )]
 
 use crate::rust::{
@@ -80,7 +82,7 @@ use kernel::{
 
 /// The type of an argument that a register holds.
 pub(super) trait Argument {
-    /// Returns what C takes the register's contents for.
+    /// Converts the contents of the register as C does.
     fn from_register(contents: usize) -> Self;
 }
 
@@ -128,17 +130,17 @@ impl Entry<'_> {
     }
 }
 
-/// What the call-back and the replacement of one hook have in common. A `static` for each hook,
-/// because a replacement gets nothing but the arguments of the function that it stands for.
+/// State that the call-back and the replacement of one hook share. It is a `static` for each hook,
+/// because a replacement gets no arguments but those of the function that it replaces.
 pub(super) struct State {
-    /// Where the original goes on: behind its call of `__fentry__`.
+    /// The address where the original continues: past its call of `__fentry__`.
     resume: Atomic<usize>,
-    /// Number of calls that are redirected at present.
+    /// Number of redirected calls in progress.
     inside: Atomic<usize>,
 }
 
 impl State {
-    /// Returns the state of a hook that nobody has come through yet.
+    /// Returns the state of a hook without calls.
     pub(super) const fn new() -> Self {
         Self {
             resume: Atomic::new(0),
@@ -147,7 +149,7 @@ impl State {
     }
 }
 
-/// A kernel function to redirect, and where to. [`redirect!`] implements it.
+/// A kernel function to redirect, and its replacement. [`redirect!`] implements it.
 ///
 /// # Safety
 ///
@@ -165,7 +167,7 @@ pub(super) unsafe trait Redirect: 'static {
     /// Returns the one state that belongs to this hook.
     fn state() -> &'static State;
 
-    /// Says whether this call is to be redirected.
+    /// Returns whether to redirect this call.
     ///
     /// Runs in the context of the caller, normally with preemption disabled: it must not sleep.
     fn wanted(entry: &Entry<'_>) -> bool;
@@ -175,10 +177,10 @@ pub(super) unsafe trait Redirect: 'static {
 ///
 /// ```ignore
 /// redirect! {
-///     /// What the type is for.
+///     /// The purpose of the type.
 ///     pub(crate) struct SetLease<L: Leases>;
 ///
-///     // SAFETY: That the kernel's function has this signature.
+///     // SAFETY: The kernel's function has this signature.
 ///     unsafe fn fcntl_setlease(call, fd: c_uint, file: *mut bindings::file, arg: c_int) -> c_int {
 ///         // Runs in place of the kernel's function. `call.resume()` runs that.
 ///     }
@@ -189,9 +191,9 @@ pub(super) unsafe trait Redirect: 'static {
 /// }
 /// ```
 ///
-/// The function is the kernel's one of that name. It must have the signature that is given, return
-/// an integer or a pointer, and take at most six arguments, all in registers. The arguments that
-/// its replacement gets are those that the kernel has called it with.
+/// The function is the kernel's one of that name. It must have the given signature, return an
+/// integer or a pointer, and take at most six arguments, all in registers. Its replacement gets the
+/// arguments that the kernel has passed.
 macro_rules! redirect {
     (
         $(#[$meta:meta])*
@@ -207,7 +209,8 @@ macro_rules! redirect {
         impl<$P: $Bound> $Name<$P> {
             /// # Safety
             ///
-            /// As a call of the kernel's function, that was redirected here.
+            /// The arguments must be as in a call of the kernel's function that was redirected
+            /// here.
             unsafe extern "C" fn stand_in($($arg: $Arg),*) -> $Ret {
                 use $crate::rust::hook::{Call, Redirect};
 
@@ -218,7 +221,8 @@ macro_rules! redirect {
         }
 
         // SAFETY: The replacement has the signature that was given for the kernel's function, and
-        // begins as it must. As the state is for all `$P`, it is that of this function alone.
+        // begins with `Call::begin`. As the state is for all `$P`, it is that of this function
+        // alone.
         unsafe impl<$P: $Bound> $crate::rust::hook::Redirect for $Name<$P> {
             const NAME: &'static ::kernel::str::CStr =
                 match ::kernel::str::CStr::from_bytes_with_nul(
@@ -245,7 +249,7 @@ macro_rules! redirect {
 
 pub(super) use redirect;
 
-/// A redirected call in progress; what keeps the module while it lasts.
+/// A redirected call in progress, which keeps the module loaded.
 ///
 /// # Invariants
 ///
@@ -256,11 +260,11 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Takes over what the call-back took for this call.
+    /// Takes over the reference and the count that the call-back took for this call.
     ///
     /// # Safety
     ///
-    /// Only as the first act of the replacement of the hook whose state this is.
+    /// Must be called only as the first act of the replacement of the hook that `state` belongs to.
     pub(super) unsafe fn begin(state: &'static State) -> Self {
         // INVARIANT: `redirect` has taken both before it let the call continue here.
         Self {
@@ -275,7 +279,7 @@ impl Call {
     ///
     /// The arguments must be right for the function; surplus ones are ignored.
     pub(super) unsafe fn resume(&self, arguments: [usize; 6]) -> usize {
-        // SAFETY: The address is where the function goes on behind its call of `__fentry__`: the
+        // SAFETY: The address is where the function continues past its call of `__fentry__`: the
         // call-back has stored it before it redirected this call. The arguments are right, by this
         // function's requirements.
         unsafe { Function(self.state.resume.load(Relaxed)).call(arguments) }
@@ -296,7 +300,7 @@ impl Function {
     ///
     /// # Safety
     ///
-    /// The address must be that of a function, or behind its ENDBR or its call of `__fentry__`. It
+    /// The address must be that of a function, or past its ENDBR or its call of `__fentry__`. It
     /// returns an integer or a pointer, and takes at most six arguments, all in registers, for
     /// which these must be right; surplus ones are ignored.
     pub(super) unsafe fn call(self, arguments: [usize; 6]) -> usize {
@@ -326,8 +330,8 @@ impl Function {
 impl Drop for Call {
     fn drop(&mut self) {
         self.state.inside.fetch_sub(1, Full);
-        // SAFETY: The reference is ours to give back, by the type's invariant. The code between
-        // here and the replacement's return stays, see the module's documentation.
+        // SAFETY: By the type's invariant the value owns the reference. The code between here and
+        // the replacement's return stays, see the module's documentation.
         unsafe { bindings::module_put(crate::rust::compat::this_module()) };
     }
 }
@@ -342,9 +346,9 @@ pub(crate) struct Hook<R: Redirect> {
     _p: PhantomData<R>,
 }
 
-// SAFETY: The value is only a registration; `ftrace_ops` is ftrace's to synchronise.
+// SAFETY: The value is only a registration, and ftrace synchronises `ftrace_ops`.
 unsafe impl<R: Redirect> Send for Hook<R> {}
-// SAFETY: There is nothing to be done with a shared reference.
+// SAFETY: No method takes a shared reference.
 unsafe impl<R: Redirect> Sync for Hook<R> {}
 
 impl<R: Redirect> Hook<R> {
@@ -352,8 +356,8 @@ impl<R: Redirect> Hook<R> {
     ///
     /// # Errors
     ///
-    /// `ENOENT` if the kernel has no such function that could be traced (or it is named in the
-    /// parameter `disable_hooks`), `EBUSY` if something else redirects it already.
+    /// `ENOENT` if the kernel has no such function that could be traced (or the parameter
+    /// `disable_hooks` names it), `EBUSY` if it is already redirected by other means.
     pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
         KBox::try_pin_init(
             try_pin_init!(Self {
@@ -379,8 +383,8 @@ impl<R: Redirect> Hook<R> {
 #[pinned_drop]
 impl<R: Redirect> PinnedDrop for Hook<R> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The ops were registered when the value was made, and their filter is freed when
-        // they are no more. Our own module is there as long as its code runs.
+        // SAFETY: The ops were registered when the value was made, and their filter is freed after
+        // they are unregistered. The module is loaded as long as its code runs.
         unsafe {
             bindings::unregister_ftrace_function(self.ops.get());
             if !bindings::pinfs_helper_module_is_going(crate::rust::compat::this_module()) {
@@ -400,23 +404,23 @@ pub(super) struct Point {
     pub(super) name: &'static CStr,
     /// Its address, to tell several functions of one observer apart.
     pub(super) address: fn() -> usize,
-    /// Is told that the function was entered, with these arguments, and has yet to run.
+    /// Called when the function was entered with these arguments and has yet to run.
     ///
     /// May run in hard interrupt context: it must not sleep.
     pub(super) entered: unsafe fn(entry: &Entry<'_>),
 }
 
-/// Kernel functions to look at when they are entered.
+/// Kernel functions to observe.
 ///
 /// # Safety
 ///
-/// It must be right to call [`Point::entered`] at the entry of the function at [`Point::address`].
+/// It must be sound to call [`Point::entered`] at the entry of the function at [`Point::address`].
 pub(super) unsafe trait Observe: 'static {
     /// The functions.
     const POINTS: &'static [Point];
 }
 
-/// Kernel functions that can be observed, and are while enabled.
+/// Kernel functions that are observed while the observer is enabled.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Observer {
     #[pin]
@@ -433,7 +437,7 @@ unsafe impl Send for Observer {}
 unsafe impl Sync for Observer {}
 
 impl Observer {
-    /// Looks the functions of `O` up; they are not observed yet.
+    /// Looks up the functions of `O`. It does not observe them yet.
     ///
     /// # Errors
     ///
@@ -458,7 +462,7 @@ impl Observer {
         }? Error)
     }
 
-    /// Starts to observe, if that has not happened. When this returns, every later entry is seen.
+    /// Starts observing, unless it has started. Every later entry is observed after this returns.
     ///
     /// # Errors
     ///
@@ -473,14 +477,14 @@ impl Observer {
         Ok(())
     }
 
-    /// Stops to observe if `condition` agrees, which is asked while nobody can start to. After
-    /// that no call of [`Point::entered`] runs any more.
+    /// Stops observing if `condition` returns true. The observer cannot be enabled while
+    /// `condition` runs. After that no call of [`Point::entered`] runs any more.
     ///
     /// Waits for RCU-tasks grace periods.
     pub(crate) fn disable_if(&self, condition: impl FnOnce() -> bool) {
         let mut enabled = self.enabled.lock();
         if *enabled && condition() {
-            // SAFETY: The ops are registered, as `enabled` says, which nobody changes meanwhile.
+            // SAFETY: The ops are registered, as `enabled` is true, and the mutex keeps it so.
             unsafe { bindings::unregister_ftrace_function(self.ops.get()) };
             *enabled = false;
         }
@@ -498,7 +502,7 @@ impl PinnedDrop for Observer {
 
 /// # Safety
 ///
-/// `slot` must be valid for writes and pinned, and `func` fit for the ops that lie there.
+/// `slot` must be valid for writes and pinned, and `func` must fit the ops in it.
 unsafe fn init_ops(
     slot: *mut bindings::ftrace_ops,
     func: unsafe extern "C" fn(
@@ -524,8 +528,8 @@ unsafe fn init_ops(
     unsafe { slot.write(ops) };
 }
 
-/// Adds a function to those that the ops are called for. By its address: to find one by its name
-/// ftrace goes through all functions of the kernel.
+/// Adds a function to the filter of the ops. It passes the address, as ftrace goes through all
+/// functions of the kernel to find one by its name.
 ///
 /// # Safety
 ///
@@ -534,8 +538,8 @@ unsafe fn add_function(ops: *mut bindings::ftrace_ops, name: &CStr, address: usi
     if safe::pinfs_helper_hook_disabled(name) {
         return Err(ENOENT);
     }
-    // A function that cannot be traced is EINVAL. It must not be ignored: ops without a filter are
-    // called for every function of the kernel.
+    // ftrace returns EINVAL for a function that cannot be traced. It must not be ignored: ops
+    // without a filter are called for every function of the kernel.
     // SAFETY: The ops are initialised and not registered, by this function's requirements. ftrace
     // looks for the address among those that it knows.
     to_result(unsafe { bindings::ftrace_set_filter_ip(ops, address as c_ulong, 0, 0) })
@@ -546,7 +550,7 @@ unsafe fn add_function(ops: *mut bindings::ftrace_ops, name: &CStr, address: usi
 ///
 /// # Safety
 ///
-/// As a call-back of ftrace, for the ops of a [`Hook<R>`].
+/// Must be called by ftrace, for the ops of a [`Hook<R>`].
 unsafe extern "C" fn redirect_entered<R: Redirect>(
     _ip: c_ulong,
     _parent_ip: c_ulong,
@@ -563,8 +567,8 @@ unsafe extern "C" fn redirect_entered<R: Redirect>(
         return;
     }
     let state = R::state();
-    // SAFETY: Our own module is there as long as its code runs. ftrace passes valid registers,
-    // whose instruction pointer is where the function goes on, and the replacement has its
+    // SAFETY: The module is loaded as long as its code runs. ftrace passes valid registers,
+    // whose instruction pointer is where the function continues, and the replacement has its
     // signature, by the trait's requirements.
     unsafe {
         if !bindings::try_module_get(crate::rust::compat::this_module()) {
@@ -583,14 +587,14 @@ unsafe extern "C" fn redirect_entered<R: Redirect>(
 ///
 /// # Safety
 ///
-/// As a call-back of ftrace, for the ops of an [`Observer`] of `O`.
+/// Must be called by ftrace, for the ops of an [`Observer`] of `O`.
 unsafe extern "C" fn observe<O: Observe>(
     ip: c_ulong,
     _parent_ip: c_ulong,
     _ops: *mut bindings::ftrace_ops,
     regs: *mut bindings::ftrace_regs,
 ) {
-    // ftrace's address is the function's, or lies behind its ENDBR.
+    // ftrace's address is the function's, or past its ENDBR.
     let is_at = |point: &&Point| ip.wrapping_sub((point.address)()) <= ENDBR_SIZE;
     if let Some(point) = O::POINTS.iter().find(is_at) {
         // INVARIANT: ftrace passes them to this call-back.
@@ -600,7 +604,7 @@ unsafe extern "C" fn observe<O: Observe>(
             _not_send: NotThreadSafe,
         };
         // SAFETY: ftrace calls this at the entry of the function at `ip`, which is the point's, and
-        // it is right to call `entered` there, by the trait's requirements.
+        // it is sound to call `entered` there, by the trait's requirements.
         unsafe { (point.entered)(&entry) };
     }
 }
@@ -608,7 +612,7 @@ unsafe extern "C" fn observe<O: Observe>(
 /// The size of the instruction ENDBR64.
 const ENDBR_SIZE: usize = 4;
 
-/// Finds a function of the kernel that is not exported, by its name.
+/// Returns the address of a kernel function that is not exported, by its name.
 ///
 /// # Errors
 ///
@@ -624,12 +628,12 @@ pub(crate) fn address_of(name: &CStr) -> Result<usize> {
     Ok(address)
 }
 
-/// Goes on without what hooks make, where the kernel does not have it.
+/// Turns missing hooks into `None`, with a warning that `what` is not available.
 ///
 /// # Errors
 ///
-/// `ENOMEM`, which says nothing about the kernel: a module that left something out because of it
-/// would lack it until it is loaded again.
+/// `ENOMEM`, which does not depend on the kernel: a module that did without the hooks because of it
+/// would lack them until it is loaded again.
 pub(crate) fn optional<T>(hooks: Result<T>, what: &str) -> Result<Option<T>> {
     match hooks {
         Ok(hooks) => Ok(Some(hooks)),

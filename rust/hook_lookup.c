@@ -13,7 +13,7 @@ module_param_string(disable_hooks, disable_hooks, sizeof(disable_hooks), 0444);
 MODULE_PARM_DESC(disable_hooks,
 		 "kernel functions to treat as missing, separated by commas");
 
-/* Returns true if a list, whose names commas separate, has a name. */
+/* Returns true if a comma-separated list has a name. */
 static bool names_hook(const char *p, const char *name)
 {
 	size_t len = strlen(name);
@@ -34,8 +34,8 @@ static bool names_hook(const char *p, const char *name)
  * pinfs_helper_hook_disabled() - check whether a function must not be hooked
  * @name: name of a kernel function
  *
- * Return: true if the parameter disable_hooks names it, or if its prototype or a
- * structure that its hook needs is not as the file shapes has it.
+ * Return: true if the parameter disable_hooks names it, or if its prototype, or a
+ * structure that its hook needs, differs from the one in the file shapes.
  */
 bool pinfs_helper_hook_disabled(const char *name)
 {
@@ -48,8 +48,8 @@ bool pinfs_helper_hook_disabled(const char *name)
  * @name: its name
  * @address: set to its address
  *
- * No exported function looks up a symbol.  A kprobe does when it is registered, and
- * changes no code as long as it is disabled.
+ * No exported function looks up a symbol.  Registering a kprobe does, and changes no
+ * code while the kprobe is disabled.
  *
  * Context: may sleep.
  * Return: 0, or the errno of register_kprobe().

@@ -6,7 +6,7 @@
 
 /*
  * Continues a redirected function where ftrace would continue it: at the address in
- * %rax, just after the call of __fentry__.  The caller has put the arguments where the
+ * %rax, just past the call of __fentry__.  The caller has put the arguments where the
  * function expects them.  The return address on the stack is the caller's.
  *
  * This is a return and not an indirect jump, because the target has no ENDBR: with

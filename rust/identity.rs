@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kernel objects by their identity: which one it is, without keeping it.
+//! Identities of kernel objects, which do not keep the objects.
 //!
-//! An identity is an address that is compared and ordered, and never followed. It is right as long
-//! as the object lives; whoever keeps one has to hear of the object's end, or keep the object by
-//! other means, because the next object may get the same address.
+//! An identity is an address that is compared and ordered, and never followed. It is right while
+//! the object lives. Code that stores an identity has to notice the object's end, or keep the
+//! object by other means, because the next object may get the same address.
 
 use crate::rust::{
     bindings,
@@ -18,15 +18,15 @@ use kernel::{
     task::Task, //
 };
 
-/// Which inode.
+/// The identity of an inode.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct InodeId(usize);
 
 impl InodeId {
-    /// Not above any inode's.
+    /// Sorts before or at the identity of every inode.
     pub(crate) const FIRST: Self = Self(0);
 
-    /// The identity of an inode.
+    /// Returns the identity of an inode.
     pub(crate) fn of(inode: &Inode) -> Self {
         Self(inode.as_ptr() as usize)
     }
@@ -36,17 +36,17 @@ impl InodeId {
     }
 }
 
-/// Which open file description (`struct file`).
+/// The identity of an open file description (`struct file`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileId(usize);
 
 impl FileId {
-    /// Not above any file's.
+    /// Sorts before or at the identity of every file.
     pub(crate) const FIRST: Self = Self(0);
 
     /// Returns a number that differs between most files.
     pub(crate) fn hash(self) -> u32 {
-        // The golden ratio, which spreads addresses that differ in a few middle bits.
+        // The golden ratio spreads addresses that differ in a few middle bits.
         ((self.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
 
@@ -55,12 +55,12 @@ impl FileId {
     }
 }
 
-/// Which address space.
+/// The identity of an address space.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MmId(usize);
 
 impl MmId {
-    /// The identity of an address space.
+    /// Returns the identity of an address space.
     pub(crate) fn of(mm: &Mm) -> Self {
         Self(mm.as_raw() as usize)
     }
@@ -70,18 +70,18 @@ impl MmId {
     }
 }
 
-/// Which task.
+/// The identity of a task.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TaskId(usize);
 
 impl TaskId {
-    /// The identity of the current task.
+    /// Returns the identity of the current task.
     pub(crate) fn current() -> Self {
         Self(Task::current_raw() as usize)
     }
 }
 
-/// A process, remembered beyond its end: no other process is ever equal to it.
+/// A process. The value stays valid after the process has ended: no other process is equal to it.
 ///
 /// # Invariants
 ///
@@ -90,20 +90,20 @@ pub(crate) struct ThreadGroup(NonNull<bindings::pid>);
 
 // SAFETY: `struct pid` is reference-counted, and the functions used on it may be called anywhere.
 unsafe impl Send for ThreadGroup {}
-// SAFETY: With a shared reference the address is compared, and no more.
+// SAFETY: A shared reference allows only to compare the address.
 unsafe impl Sync for ThreadGroup {}
 
 impl ThreadGroup {
     /// Returns the process that the current task belongs to, or `None` while it is being reaped.
     pub(crate) fn current() -> Option<Self> {
-        // SAFETY: The current task is there as long as it runs this, and the function takes the
-        // locks that it needs.
+        // SAFETY: The current task exists as long as it runs this, and the function takes the locks
+        // that it needs.
         let pid = unsafe { bindings::get_task_pid(Task::current_raw(), pid_type_PIDTYPE_TGID) };
         // INVARIANT: `get_task_pid` returns a reference.
         NonNull::new(pid).map(Self)
     }
 
-    /// Says whether the current task belongs to this process. May be called in any context; an
+    /// Returns whether the current task belongs to this process. May be called in any context; an
     /// interrupt belongs to no process.
     pub(crate) fn is_current(&self) -> bool {
         safe::pinfs_helper_current_tgid() == self.0.as_ptr()
@@ -118,7 +118,7 @@ impl PartialEq for ThreadGroup {
 
 impl Drop for ThreadGroup {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant the reference is ours to put.
+        // SAFETY: By the type's invariant the value owns the reference.
         unsafe { bindings::put_pid(self.0.as_ptr()) };
     }
 }

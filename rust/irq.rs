@@ -2,8 +2,8 @@
 
 //! A lock that interrupt handlers may take, for data that lives as long as the module.
 //!
-//! The kernel crate's `SpinLock` leaves interrupts as they are, and has to be pinned and
-//! initialised before its first use, which a `static` in safe code cannot arrange.
+//! The kernel crate's `SpinLock` does not disable interrupts, and has to be pinned and initialised
+//! before its first use, which safe code cannot do for a `static`.
 //!
 //! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
 
@@ -29,7 +29,7 @@ use kernel::{
     }, //
 };
 
-/// Data behind a spin lock that is held with interrupts disabled.
+/// Data under a spin lock that is held with interrupts disabled.
 ///
 /// # Invariants
 ///
@@ -41,13 +41,13 @@ pub(crate) struct IrqLock<T> {
     data: UnsafeCell<T>,
 }
 
-// SAFETY: The lock hands the data from one holder to the next.
+// SAFETY: The lock passes the data from one holder to the next.
 unsafe impl<T: Send> Send for IrqLock<T> {}
-// SAFETY: There is one holder at a time, to which alone the data is shown.
+// SAFETY: There is one holder at a time, and only the holder can access the data.
 unsafe impl<T: Send> Sync for IrqLock<T> {}
 
 impl<T> IrqLock<T> {
-    /// Returns a lock, to be the value of a `static`. Lockdep calls it by its name.
+    /// Returns a lock for use as a `static`. `name` is its class in lockdep.
     pub(crate) const fn new(name: &'static CStr, data: T) -> Self {
         // INVARIANT: Not ready.
         Self {
@@ -60,7 +60,7 @@ impl<T> IrqLock<T> {
 
     /// Disables interrupts and takes the lock (`spin_lock_irqsave()`).
     ///
-    /// `'static`, because the lock must not move once somebody may wait for it.
+    /// `self` is `'static`, because the lock must not move while a task may wait for it.
     pub(crate) fn lock(&'static self) -> IrqGuard<T> {
         if !self.ready.load(Acquire) {
             // SAFETY: The pointers are valid for as long as the module is loaded, and the function
@@ -74,7 +74,8 @@ impl<T> IrqLock<T> {
                 )
             };
         }
-        // SAFETY: The lock is initialised, by the invariant and the load above.
+        // SAFETY: The lock is initialised, by the invariant: `ready` was read as true, or set in
+        // the call.
         let flags = unsafe { bindings::pinfs_helper_spin_lock_irqsave(self.lock.get()) };
         IrqGuard {
             lock: self,
@@ -84,7 +85,7 @@ impl<T> IrqLock<T> {
     }
 }
 
-/// An [`IrqLock`] held, until the value is dropped.
+/// A held [`IrqLock`], released when the value is dropped.
 #[must_use = "the lock unlocks when the guard is dropped"]
 pub(crate) struct IrqGuard<T: 'static> {
     lock: &'static IrqLock<T>,

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Layout leases: `struct file_lease` with `FL_LAYOUT`, and the way of `fcntl(2)` to them.
+//! Layout leases: `struct file_lease` with `FL_LAYOUT`, and their interface by `fcntl(2)`.
 //!
-//! The kernel keeps such leases (they show in `/proc/locks` and in `fdinfo`, and go when the file
-//! is closed for the last time), but `fcntl(F_SETLEASE)` cannot ask for one: it takes F_RDLCK,
-//! F_WRLCK and F_UNLCK only, before any file system has a say. [`SetLease`] and [`GetLease`] stand
-//! in front of it.
+//! The kernel keeps such leases (they show in `/proc/locks` and in `fdinfo`, and end when the file
+//! is closed for the last time), but `fcntl(F_SETLEASE)` cannot request one: it takes F_RDLCK,
+//! F_WRLCK and F_UNLCK only, before it calls any file system. [`SetLease`] and [`GetLease`]
+//! redirect it.
 //!
-//! The kernel's lease is of the whole file; which ranges the holder has, and of which kind, is only
-//! known to [`Leases`]. So the kernel's lease is there as long as the file has any range, its code
-//! tells holders, keeps the time and lets those wait who want a lease gone, and [`Leases`] is asked
-//! whom that concerns.
+//! The kernel's lease is of the whole file. Only [`Leases`] knows the ranges of the holder and
+//! their kinds. So the kernel's lease exists as long as the file has any range. The kernel's code
+//! notifies holders, keeps the time and makes tasks wait for the end of a lease. It calls
+//! [`Leases`] to find which leases are affected.
 //!
 //! A lease is a real one, taken through `vfs_setlease()`: permission, security modules and the
 //! kernel's own conflict rules apply. Like a classic lease it is owned by its file, or `fdinfo`
 //! would not show it; therefore a file has one or the other. [`Manager::open_conflict`] refuses a
-//! layout lease beside a classic one, [`Leases::set`] and [`Manager::change`] the reverse.
+//! layout lease if the file has a classic one, [`Leases::set`] and [`Manager::change`] the reverse.
 //!
-//! Locks: the functions of [`Leases`] that say so run under the inode's `flc_lock`, a spin lock.
+//! Locks: functions of [`Leases`] run under the inode's `flc_lock`, a spin lock, if their comment
+//! says so.
 //!
 //! C header: [`include/linux/filelock.h`](srctree/include/linux/filelock.h)
 
@@ -55,11 +56,11 @@ pub(crate) const F_WRLCK: c_int = bindings::F_WRLCK as c_int;
 /// `F_UNLCK`: no lease.
 pub(crate) const F_UNLCK: c_int = bindings::F_UNLCK as c_int;
 
-/// An open file that a lease is about.
+/// An open file with or without a lease.
 ///
 /// # Invariants
 ///
-/// The file is referenced by whoever lent it.
+/// The file is referenced for `'a`.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct OpenFile<'a>(*mut bindings::file, PhantomData<&'a ()>);
@@ -90,77 +91,75 @@ impl<'a> OpenFile<'a> {
         unsafe { Inode::from_raw((*self.0).f_inode) }
     }
 
-    /// Returns the descriptor that the current system call names, by which signals about the lease
-    /// name the file; -1 if there is none.
+    /// Returns the descriptor that the current system call names, which signals about the lease
+    /// carry; -1 if there is none.
     pub(crate) fn descriptor(self) -> c_int {
         safe::pinfs_helper_syscall_fd()
     }
 
-    /// Says whether the current task may have leases on the file: it acts for the file's owner, or
-    /// has CAP_LEASE. Does not sleep.
+    /// Returns whether the current task may have leases on the file: it acts for the file's owner,
+    /// or has CAP_LEASE. Does not sleep.
     ///
-    /// The kernel asks this and the security modules in `vfs_setlease()`; what they say is not
-    /// known here.
+    /// `vfs_setlease()` checks this and asks the security modules, whose decision is not known
+    /// here.
     pub(crate) fn may_lease(self) -> bool {
         safe::pinfs_helper_may_lease(self)
     }
 
-    /// Says whether the file is open for writing.
+    /// Returns whether the file is open for writing.
     pub(crate) fn is_writable(self) -> bool {
         safe::pinfs_helper_file_is_writable(self)
     }
 }
 
-/// What a lease looks like to the kernel.
+/// The state of a lease that the kernel sees.
 #[derive(Clone, Copy)]
 pub(crate) struct LeaseView {
     /// It shows as WRITE, else as READ.
     pub(crate) is_exclusive: bool,
-    /// There is still something to wait for.
+    /// Tasks still have to wait for the lease.
     pub(crate) is_breaking: bool,
     /// The current process is the holder.
     pub(crate) is_own: bool,
 }
 
-/// What answers `fcntl()` and the kernel's lease code.
+/// Implements `fcntl()` for layout leases, and makes decisions for the kernel's lease code.
 pub(crate) trait Leases: 'static {
-    /// Says whether `fcntl(F_SETLEASE, arg)` on a file is for [`Leases::set`] to answer. Must not
-    /// sleep.
+    /// Returns whether [`Leases::set`] handles `fcntl(F_SETLEASE, arg)` on a file. Must not sleep.
     fn wants_set(file: OpenFile<'_>, arg: c_int) -> bool;
 
-    /// Answers `fcntl(F_SETLEASE, arg)`.
+    /// Handles `fcntl(F_SETLEASE, arg)`.
     fn set(file: OpenFile<'_>, fd: c_uint, arg: c_int) -> Result;
 
-    /// Says whether `fcntl(F_GETLEASE)` on a file is for [`Leases::get`] to answer. Must not
-    /// sleep.
+    /// Returns whether [`Leases::get`] handles `fcntl(F_GETLEASE)` on a file. Must not sleep.
     fn wants_get(file: OpenFile<'_>) -> bool;
 
-    /// Answers `fcntl(F_GETLEASE)`.
+    /// Handles `fcntl(F_GETLEASE)`.
     fn get(file: OpenFile<'_>) -> c_int;
 
-    /// Says whether the file's lease lets the current task go on: it is the holder's own, or one
-    /// that cannot be broken. Under `flc_lock`.
+    /// Returns whether the current task need not wait for the file's lease: the lease is its own,
+    /// or cannot be broken. Under `flc_lock`.
     fn is_exempt(file: OpenFile<'_>) -> bool;
 
-    /// Is told that the current task waits for the file's lease to go, and says whether it still
-    /// must. Under `flc_lock`.
+    /// Called when the current task waits for the end of the file's lease. Returns whether it still
+    /// has to wait. Under `flc_lock`.
     fn breaking(file: OpenFile<'_>) -> bool;
 
-    /// Is told that the holder did not let go in time. Takes away what can be broken of the lease,
-    /// and says whether that was all. Under `flc_lock`.
+    /// Called when the holder did not release the lease in time. Removes the breakable part of the
+    /// lease, and returns whether that was all. Under `flc_lock`.
     fn timed_out(file: OpenFile<'_>) -> bool;
 
-    /// Asks whether the lease that the current task wants by [`install`] is possible. Under
-    /// `flc_lock`, which is held until it is there or refused.
+    /// Checks whether the current task can have the lease that it requests by [`install`]. Under
+    /// `flc_lock`, which is held until the lease is set or refused.
     fn admit(file: OpenFile<'_>) -> Result;
 
-    /// Has the change made that the current task wants by [`install`] or [`update`], and returns
-    /// what the file's lease is to look like with it. May be asked again. Fails when somebody asks
-    /// for another kind of lease on the file, but not for the file's first lease after
+    /// Makes the change that the current task requests by [`install`] or [`update`], and returns
+    /// the resulting state of the file's lease. May be called again. Fails if the task requests
+    /// another kind of lease on the file, but not for the file's first lease after
     /// [`Leases::admit`]. Under `flc_lock`.
     fn commit(file: OpenFile<'_>) -> Result<LeaseView>;
 
-    /// Asks whether the file's lease may be released, and if so forgets it. Under `flc_lock`.
+    /// Releases the file's lease, or returns an error if it must stay. Under `flc_lock`.
     fn release(file: OpenFile<'_>) -> Result;
 }
 
@@ -190,14 +189,14 @@ impl<L: Leases> Manager<L> {
         unsafe { OpenFile::from_raw(bindings::pinfs_helper_lease_file(lease)) }
     }
 
-    /// Tells the holder by a signal. The lease stays until it lets go or the time is up.
+    /// Signals the holder. The lease stays until the holder releases it or the time is up.
     ///
     /// # Safety
     ///
-    /// As `lm_break`.
+    /// The argument must be as in the kernel's call of `lm_break`.
     unsafe extern "C" fn breaking(lease: *mut bindings::file_lease) -> bool {
         // SAFETY: `__break_lease()` calls this for a lease in its list, under `flc_lock`, which the
-        // helpers want.
+        // helpers require.
         unsafe {
             if L::breaking(Self::file(lease)) {
                 bindings::pinfs_helper_lease_signal(lease);
@@ -210,7 +209,7 @@ impl<L: Leases> Manager<L> {
 
     /// # Safety
     ///
-    /// As `lm_change`.
+    /// The arguments must be as in the kernel's call of `lm_change`.
     unsafe extern "C" fn change(
         lease: *mut bindings::file_lease,
         arg: c_int,
@@ -218,7 +217,7 @@ impl<L: Leases> Manager<L> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The kernel's lease code calls this for a lease in its list, under `flc_lock`,
-            // which `lease_modify()` and the helpers want, with a list for what is disposed of.
+            // which `lease_modify()` and the helpers require, with a list for disposed leases.
             unsafe {
                 let file = Self::file(lease);
                 if arg == F_UNLCK {
@@ -233,24 +232,25 @@ impl<L: Leases> Manager<L> {
                 if view.is_own {
                     bindings::pinfs_helper_lease_own(lease);
                 }
-                // Wakes those up who wait for it, to look again.
+                // Wakes tasks that wait for the lease, to check it again.
                 to_result(bindings::lease_modify(lease, type_of(view), dispose))?;
             }
             Ok(0)
         })
     }
 
-    /// The last that the kernel does for a lease that it has not refused: from now on it is there.
+    /// Completes a lease that the kernel has added.
     ///
-    /// Makes the process the one that signals go to, unless the file has another already, and
-    /// gives the lease its type: the kernel would refuse to add one of type F_WRLCK beside another.
+    /// Makes the process the one that signals go to, unless the file already has another, and sets
+    /// the type of the lease: the kernel would refuse to add a lease of type F_WRLCK while there is
+    /// another.
     ///
     /// # Safety
     ///
-    /// As `lm_setup`.
+    /// The arguments must be as in the kernel's call of `lm_setup`.
     unsafe extern "C" fn setup(lease: *mut bindings::file_lease, _private: *mut *mut c_void) {
         // SAFETY: `generic_add_lease()` calls this for a lease that it has put into the list, under
-        // `flc_lock`, which the helper wants.
+        // `flc_lock`, which the helper requires.
         unsafe {
             let arg = L::commit(Self::file(lease)).map_or(F_RDLCK, type_of);
             bindings::pinfs_helper_lease_setup(lease, arg);
@@ -259,19 +259,20 @@ impl<L: Leases> Manager<L> {
 
     /// # Safety
     ///
-    /// As `lm_breaker_owns_lease`.
+    /// The argument must be as in the kernel's call of `lm_breaker_owns_lease`.
     unsafe extern "C" fn breaker_owns_lease(lease: *mut bindings::file_lease) -> bool {
         // SAFETY: `leases_conflict()` calls this for a lease in its list, under `flc_lock`.
         L::is_exempt(unsafe { Self::file(lease) })
     }
 
-    /// Opens do not conflict with a layout lease; a lease of another kind that the file holds does,
-    /// and so may the layout leases of others. The kernel asks under the lock under which it then
-    /// calls `change` or `setup`.
+    /// Refuses a layout lease that conflicts with another lease. Opens do not conflict with a
+    /// layout lease. A lease of another kind that the file holds does, and so may the layout leases
+    /// of others. The kernel calls this under the lock under which it then calls `change` or
+    /// `setup`.
     ///
     /// # Safety
     ///
-    /// As `lm_open_conflict`.
+    /// The arguments must be as in the kernel's call of `lm_open_conflict`.
     unsafe extern "C" fn open_conflict(file: *mut bindings::file, _arg: c_int) -> c_int {
         from_result(|| {
             // SAFETY: `generic_add_lease()` calls this under `flc_lock`, for a file that its caller
@@ -288,10 +289,10 @@ impl<L: Leases> Manager<L> {
 
     /// # Safety
     ///
-    /// As `lm_breaker_timedout`.
+    /// The argument must be as in the kernel's call of `lm_breaker_timedout`.
     unsafe extern "C" fn breaker_timedout(lease: *mut bindings::file_lease) -> bool {
         // SAFETY: `time_out_leases()` calls this for a lease in its list, under `flc_lock`, which
-        // the helper wants.
+        // the helper requires.
         unsafe {
             let is_gone = L::timed_out(Self::file(lease));
             if !is_gone {
@@ -302,7 +303,7 @@ impl<L: Leases> Manager<L> {
     }
 }
 
-/// The type of the kernel's lease.
+/// Returns the type of the kernel's lease.
 fn type_of(view: LeaseView) -> c_int {
     if view.is_exclusive {
         F_WRLCK
@@ -313,43 +314,45 @@ fn type_of(view: LeaseView) -> c_int {
 
 /// Takes a layout lease on a file, or changes the one it has.
 ///
-/// Signals name the descriptor `fd`, if it is the first lease of the file.
+/// Signals carry the descriptor `fd`, if it is the first lease of the file.
 ///
 /// # Errors
 ///
-/// `EACCES` for who is neither the file's owner nor has CAP_LEASE; `EAGAIN` if another lease is in
-/// the way; `EINVAL` if leases are disabled (`fs.leases-enable`); `ENOMEM`.
+/// `EACCES` if the task is neither the file's owner nor has CAP_LEASE; `EAGAIN` if another lease
+/// conflicts; `EINVAL` if leases are disabled (`fs.leases-enable`); `ENOMEM`.
 pub(crate) fn install<L: Leases>(file: OpenFile<'_>, fd: c_int) -> Result {
-    // SAFETY: By the type's invariant the file is referenced. The table is one of this module,
-    // which a lease on one of its files keeps.
+    // SAFETY: By the type's invariant the file is referenced. The table is one of this module, and
+    // a lease on one of its files keeps the module.
     to_result(unsafe {
         bindings::pinfs_helper_layout_lease_install(file.0, fd, Manager::<L>::table())
     })
 }
 
-/// Makes the change that the current task has prepared of the layout lease of a file, and has those
-/// look again who wait for it to go.
+/// Makes the change of a file's layout lease that the current task has prepared, and wakes tasks
+/// that wait for the lease.
 ///
 /// # Errors
 ///
-/// What [`Leases::admit`] says; `EAGAIN` if there is none.
+/// Those of [`Leases::commit`]; `EAGAIN` if there is no layout lease.
 pub(crate) fn update<L: Leases>(file: OpenFile<'_>) -> Result {
-    // SAFETY: By the type's invariant the file is referenced; the table is looked for.
+    // SAFETY: By the type's invariant the file is referenced. The helper only compares the table's
+    // address.
     to_result(unsafe { bindings::pinfs_helper_layout_lease_update(file.0, Manager::<L>::table()) })
 }
 
-/// Says whether a file has a layout lease. Takes `flc_lock` if any file has a lease on the inode;
-/// does not sleep.
+/// Returns whether a file has a layout lease. Takes `flc_lock` if any file has a lease on the
+/// inode; does not sleep.
 pub(crate) fn is_leased<L: Leases>(file: OpenFile<'_>) -> bool {
-    // SAFETY: By the type's invariant the file is referenced; the table is looked for.
+    // SAFETY: By the type's invariant the file is referenced. The helper only compares the table's
+    // address.
     unsafe { bindings::pinfs_helper_file_has_layout_lease(file.0, Manager::<L>::table()) }
 }
 
-/// Releases the layout lease of a file, if [`Leases::release`] agrees.
+/// Releases the layout lease of a file, if [`Leases::release`] permits it.
 ///
 /// # Errors
 ///
-/// What [`Leases::release`] says; `EACCES` as [`install`]; `EAGAIN` if there is none.
+/// Those of [`Leases::release`]; `EACCES` as for [`install`]; `EAGAIN` if there is no layout lease.
 pub(crate) fn remove(file: OpenFile<'_>) -> Result {
     let mut owner: *mut c_void = file.0.cast();
     // SAFETY: By the type's invariant the file is referenced. For F_UNLCK the last argument is the
@@ -357,18 +360,18 @@ pub(crate) fn remove(file: OpenFile<'_>) -> Result {
     to_result(unsafe { bindings::vfs_setlease(file.0, F_UNLCK, core::ptr::null_mut(), &mut owner) })
 }
 
-/// Tells the holders of breakable layout leases on an inode to let go, and waits until they have
-/// or their time is up.
+/// Notifies the holders of breakable layout leases on an inode, and waits until they have released
+/// them or their time is up.
 ///
 /// # Errors
 ///
-/// `EAGAIN` if `wait` is false and one has to be waited for; `ERESTARTSYS` after a signal.
+/// `EAGAIN` if `wait` is false and a holder has to be waited for; `ERESTARTSYS` after a signal.
 pub(crate) fn break_layout(inode: &Inode, wait: bool) -> Result {
     to_result(safe::pinfs_helper_break_layout(inode, wait))
 }
 
 redirect! {
-    /// Lets [`Leases`] answer `fcntl(F_SETLEASE)`.
+    /// Redirects `fcntl(F_SETLEASE)` to [`Leases`].
     pub(crate) struct SetLease<L: Leases>;
 
     // SAFETY: It is `int fcntl_setlease(unsigned int, struct file *, int)`. The system call holds
@@ -388,7 +391,7 @@ redirect! {
 }
 
 redirect! {
-    /// Lets [`Leases`] answer `fcntl(F_GETLEASE)`.
+    /// Redirects `fcntl(F_GETLEASE)` to [`Leases`].
     pub(crate) struct GetLease<L: Leases>;
 
     // SAFETY: It is `int fcntl_getlease(struct file *)`. The system call holds the file for the

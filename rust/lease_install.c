@@ -17,10 +17,10 @@
  * @fd: its descriptor, for signals
  * @ops: functions of the lease
  *
- * Allocates the fasync entry before the lease is visible.  The kernel puts the entry
- * of its own leases into place under flc_lock, with memory that modules cannot
- * allocate in advance.  If the file already has a layout lease, that is changed
- * instead, and the new one is freed.
+ * Allocates the fasync entry before the lease is visible.  The kernel inserts the
+ * entry of its own leases under flc_lock, with memory that modules cannot allocate in
+ * advance.  If the file already has a layout lease, this changes that lease and frees
+ * the new one.
  *
  * Context: process context, may sleep.  vfs_setlease() takes flc_lock.
  * Return: 0 or a negative errno.
@@ -90,8 +90,7 @@ bool pinfs_helper_file_has_layout_lease(const struct file *file,
  * @file: the file
  * @ops: functions of the lease
  *
- * Does what vfs_setlease() does to an existing lease, and no more: it calls
- * ->lm_change().
+ * Only calls ->lm_change(), as vfs_setlease() does for an existing lease.
  *
  * Context: process context.  Takes flc_lock.
  * Return: what ->lm_change() returns, or -EAGAIN if there is no layout lease.
@@ -115,7 +114,7 @@ int pinfs_helper_layout_lease_update(struct file *file,
 }
 
 /**
- * pinfs_helper_file_has_other_lease() - check for a lease that is no layout lease
+ * pinfs_helper_file_has_other_lease() - check for a lease that is not a layout lease
  * @file: an open file
  * @ops: functions of layout leases
  *

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The locks of an inode as values, so that "lock held" is an argument and not a comment.
+//! The locks of an inode as values, so that a held lock is an argument and not a comment.
 //!
 //! # Lock order
 //!
-//! All locks that pinfs takes, or that it is called under, outermost first. A task that holds one
-//! takes only locks with a higher number. The name is the class that lockdep reports.
+//! The table has all locks that pinfs takes, or that it is called under, outermost first. A task
+//! that holds one takes only locks with a higher number. The name is the class that lockdep
+//! reports.
 //!
 //! |  # | Lock | Class | Taken by |
 //! |---:|------|-------|----------|
@@ -16,12 +17,12 @@
 //! |  5 | `invalidate_lock` of the mapping | the kernel's | exclusive: [`LayoutLock`], [`NoFaults`]; shared: [`FaultLock`] |
 //! |  6 | the map lock of an inode, by ascending inode number | `pinfs_map` | `src/fs` ([`RwSemaphore`]) |
 //! |  7 | the journal, with the free space | `pinfs_journal` | `src/fs` |
-//! |  8 | the observer of unpins | `pinfs_observer` | a pin, after 4 or without it; ftrace's locks are taken under it, and RCU-tasks grace periods awaited |
+//! |  8 | the observer of unpins | `pinfs_observer` | a pin, after 4 or without it; ftrace's locks are taken, and RCU-tasks grace periods waited for, under it |
 //! |  9 | `flc_lock` of an inode | the kernel's | lease code. Spin lock |
-//! | 10 | the registry of leases and pins | `pinfs_registry` | `src/layout`, in any context, under whatever a caller of `unpin_user_page()` holds. Spin lock, interrupts disabled |
+//! | 10 | the registry of leases and pins | `pinfs_registry` | `src/layout`, in any context, under any lock that a caller of `unpin_user_page()` holds. Spin lock, interrupts disabled |
 //! | 11 | `i_pages` of a mapping | the kernel's | marking pinned pages dirty, under 10. Spin lock, interrupts disabled |
 //!
-//! Leaves, under which no other lock of pinfs is taken: `pinfs_map_last` and `pinfs_untracked` of an
+//! No other lock of pinfs is taken under the leaves: `pinfs_map_last` and `pinfs_untracked` of an
 //! inode (spin locks, in process context); `owner_scopes_lock` of `caller.c`, `pid_table_lock` of
 //! `proc_pid_table.c` and `init_lock` of `helpers/notrace/spinlock.c` (raw spin locks, interrupts
 //! disabled; `init_lock` only until the registry's lock is initialised); the wait queue of a folio,
@@ -56,8 +57,8 @@ use kernel::{
 ///
 /// # Safety
 ///
-/// The lock of the inode that [`ExclusiveInode::inode`] returns, always the same, must be held by
-/// the current task as long as the value is borrowed.
+/// [`ExclusiveInode::inode`] must always return the same inode. The current task must hold the lock
+/// of this inode as long as the value is borrowed.
 pub(crate) unsafe trait ExclusiveInode {
     /// The file system of the inode.
     type Fs: FileSystem;
@@ -66,12 +67,13 @@ pub(crate) unsafe trait ExclusiveInode {
     fn inode(&self) -> &FsInode<Self::Fs>;
 }
 
-/// Evidence that the current task holds an inode's `i_rwsem`, or its `mapping->invalidate_lock`, if
-/// only shared: none of its written blocks is freed or moved, for which both are held exclusively.
+/// Evidence that the current task holds an inode's `i_rwsem`, or its `mapping->invalidate_lock`, at
+/// least shared. None of the inode's written blocks is freed or moved meanwhile: that needs both
+/// locks exclusively.
 ///
 /// # Safety
 ///
-/// One of the locks must be held by the current task as long as the value lives.
+/// The current task must hold one of the locks as long as the value lives.
 pub(crate) unsafe trait HeldInode {}
 
 // SAFETY: The `i_rwsem` is held, by the requirements of the other trait.
@@ -79,7 +81,8 @@ unsafe impl<L: ExclusiveInode> HeldInode for L {}
 // SAFETY: The `i_rwsem` is held shared, by the type's invariant.
 unsafe impl<F: FileSystem> HeldInode for SharedInodeLock<'_, F> {}
 
-/// The VFS holds the inode's `i_rwsem` exclusively during the call that got this value.
+/// Evidence that the VFS holds the inode's `i_rwsem` exclusively during the call that got this
+/// value.
 ///
 /// # Invariants
 ///
@@ -93,7 +96,7 @@ impl<F: FileSystem> VfsLocked<'_, F> {
     /// current task holds exclusively, as long as the returned value lives.
     pub(crate) unsafe fn from_raw(inode: *mut bindings::inode) -> Self {
         // SAFETY: The inode is one of `F` that stays referenced, by this function's requirements.
-        // INVARIANT: The lock is held, by the same.
+        // INVARIANT: The lock is held, by the same requirements.
         Self(unsafe { FsInode::from_raw(inode) }, NotThreadSafe)
     }
 }
@@ -123,7 +126,7 @@ impl<'a, F: FileSystem> InodeLock<'a, F> {
         Self(inode, NotThreadSafe)
     }
 
-    /// Takes the lock if nobody has it (`inode_trylock()`).
+    /// Takes the lock, or returns `None` if it is held (`inode_trylock()`).
     pub(crate) fn try_new(inode: &'a FsInode<F>) -> Option<Self> {
         let taken = safe::pinfs_helper_inode_trylock(inode);
         // INVARIANT: Just taken.
@@ -163,7 +166,7 @@ impl<'a, F: FileSystem> SharedInodeLock<'a, F> {
         Self(inode, NotThreadSafe)
     }
 
-    /// Takes the lock if no writer has it (`inode_trylock_shared()`).
+    /// Takes the lock, or returns `None` if it is held exclusively (`inode_trylock_shared()`).
     pub(crate) fn try_new(inode: &'a FsInode<F>) -> Option<Self> {
         let taken = safe::pinfs_helper_inode_trylock_shared(inode);
         // INVARIANT: Just taken.
@@ -178,24 +181,25 @@ impl<F: FileSystem> Drop for SharedInodeLock<'_, F> {
     }
 }
 
-/// What was found to be so before an operation began, by the VFS and by the file system, and has to
-/// be so still whenever the operation has had its locks dropped: who may change the file, and
-/// whether the file may change.
+/// Conditions that the VFS and the file system have checked before an operation began: that the
+/// caller may change the file, and that the file may change. They have to be checked again whenever
+/// the operation has dropped its locks.
 ///
-/// An operation whose arguments depend on the file (its size, say) looks at those itself; see
+/// An operation whose arguments depend on the file (its size, say) checks these itself; see
 /// `crate::layout::Broken`.
 pub(crate) trait Recheck<F: FileSystem> {
-    /// Fails if the operation must not go on. The inode's `i_rwsem` is held exclusively.
+    /// Returns an error if the operation must not continue. The inode's `i_rwsem` is held
+    /// exclusively.
     fn recheck(&self, inode: &FsInode<F>) -> Result;
 }
 
-/// Both locks that keep a file's layout still: `i_rwsem` and `mapping->invalidate_lock`, each
-/// exclusive. Reads, writes and page faults of the file are locked out.
+/// Both locks that keep a file's layout stable: `i_rwsem` and `mapping->invalidate_lock`, each
+/// exclusive. They exclude reads, writes and page faults of the file.
 ///
 /// # Invariants
 ///
-/// Both locks are held by the current task. The pages of the bytes from `idle.0` to before `idle.1`
-/// are out of page tables, and nothing but the mapping references them.
+/// Both locks are held by the current task. The pages of the bytes in `idle.0..idle.1` are out of
+/// page tables, and only the mapping references them.
 #[must_use = "the lock unlocks when the guard is dropped"]
 pub(crate) struct LayoutLock<'a, F: FileSystem> {
     inode: &'a FsInode<F>,
@@ -207,14 +211,14 @@ pub(crate) struct LayoutLock<'a, F: FileSystem> {
 impl<'a, F: FileSystem> LayoutLock<'a, F> {
     /// Waits for direct I/O in flight, then for the invalidate lock.
     ///
-    /// The callers are `setattr` and `fallocate`, and `checks` is what they and the VFS have
-    /// checked until now.
+    /// The callers are `setattr` and `fallocate`. `checks` repeats the checks that they and the VFS
+    /// have made before.
     pub(crate) fn new(
         locked: &'a mut impl ExclusiveInode<Fs = F>,
         checks: &'a dyn Recheck<F>,
     ) -> Self {
         let inode = locked.inode();
-        // The i_rwsem is held, so that no new direct I/O starts.
+        // The i_rwsem is held, so no new direct I/O starts.
         safe::inode_dio_wait(inode);
         safe::pinfs_helper_invalidate_lock(inode);
         // INVARIANT: The mutable borrow of the evidence keeps the i_rwsem held.
@@ -226,41 +230,41 @@ impl<'a, F: FileSystem> LayoutLock<'a, F> {
         }
     }
 
-    /// Notes which bytes have pages that are out of page tables and idle, instead of what was noted
-    /// before.
+    /// Records the bytes whose pages are out of page tables and idle, in place of those that were
+    /// recorded before.
     ///
     /// # Safety
     ///
-    /// They must be, until the locks are given up.
+    /// The pages must be idle and out of page tables until the locks are released.
     pub(super) unsafe fn set_idle(&self, bytes: &Range<u64>) {
         // INVARIANT: By this function's requirements.
         self.idle.set((bytes.start, bytes.end));
     }
 
-    /// Says whether bytes are all among those that were noted last.
+    /// Returns whether all of the bytes are among those that were recorded last.
     pub(super) fn is_idle(&self, bytes: &Range<u64>) -> bool {
         let (start, end) = self.idle.get();
         start <= bytes.start && bytes.end <= end
     }
 
-    /// Runs `wait` with both locks given up and takes them again, so that reads, writes and faults
-    /// go on meanwhile. A freeze of the file system does too, if it is certain that the caller of
-    /// the file system holds the write access that a freeze waits for; else that is kept, as there
-    /// may be none to give up.
+    /// Releases both locks, runs `wait` and takes the locks again, so that reads, writes and faults
+    /// continue meanwhile. A freeze of the file system can continue, too, if the caller of the file
+    /// system is known to hold the write access that a freeze waits for. Else the write access is
+    /// not released, as the caller may hold none.
     ///
-    /// What the operation's checks found is checked again. Whatever else was known about the file
-    /// before the call has to be looked at again after it.
+    /// The operation's checks are repeated. The caller has to repeat all other checks of the file
+    /// that it made before the call.
     ///
     /// # Errors
     ///
-    /// What `wait` says, or [`Recheck::recheck`]; the locks are held in any case.
+    /// The error of `wait` or of [`Recheck::recheck`]; the locks are held in any case.
     pub(crate) fn unlocked<R>(&mut self, wait: impl FnOnce() -> Result<R>) -> Result<R> {
         let inode = self.inode;
         let write_access = safe::pinfs_helper_holds_write_access();
-        // INVARIANT: What may be referenced without the locks is no longer noted.
+        // INVARIANT: Pages may get references without the locks, so none is recorded any more.
         self.idle.set((0, 0));
-        // SAFETY: Both locks are held, by the type's invariant, and so is the write access where
-        // the helper has found that out. They are taken back below.
+        // SAFETY: Both locks are held, by the type's invariant, and so is the write access if the
+        // helper has returned true. They are taken again below.
         unsafe {
             bindings::pinfs_helper_invalidate_unlock(inode.as_ptr());
             bindings::pinfs_helper_inode_unlock(inode.as_ptr());
@@ -269,7 +273,7 @@ impl<'a, F: FileSystem> LayoutLock<'a, F> {
             }
         }
         let result = wait();
-        // In the lock order.
+        // Takes them in the lock order.
         // INVARIANT: Both locks are held again.
         if write_access {
             safe::pinfs_helper_sb_start_write(inode);
@@ -299,8 +303,8 @@ impl<F: FileSystem> Drop for LayoutLock<'_, F> {
     }
 }
 
-/// Write access to a superblock below the mmap lock, which a freeze waits for, until the value is
-/// dropped.
+/// Write access to a superblock for a page fault, released when the value is dropped. A freeze
+/// waits for it. It comes after the mmap lock in the lock order.
 ///
 /// # Invariants
 ///
@@ -319,13 +323,13 @@ impl<'a> FaultWriteAccess<'a> {
 
 impl Drop for FaultWriteAccess<'_> {
     fn drop(&mut self) {
-        // SAFETY: The access was taken, by the type's invariant, and is given up once.
+        // SAFETY: The access was taken, by the type's invariant, and is released once.
         unsafe { bindings::pinfs_helper_sb_end_pagefault(self.0.as_ptr()) };
     }
 }
 
-/// `mapping->invalidate_lock` held shared, which keeps the layout from changing under a page
-/// fault or an allocation that does not hold `i_rwsem`.
+/// A shared `mapping->invalidate_lock`, which keeps the layout from changing under a page fault or
+/// an allocation that does not hold `i_rwsem`.
 ///
 /// # Invariants
 ///
@@ -349,8 +353,8 @@ impl Drop for FaultLock<'_> {
     }
 }
 
-/// `mapping->invalidate_lock` held exclusively without the rest of [`LayoutLock`]: no page fault of
-/// the file is in progress.
+/// An exclusive `mapping->invalidate_lock` without the rest of [`LayoutLock`]: no page fault of the
+/// file is in progress.
 ///
 /// # Invariants
 ///
@@ -379,8 +383,8 @@ impl Drop for NoFaults<'_> {
     }
 }
 
-/// A reader-writer lock that sleeps (`struct rw_semaphore`), guarding nothing in memory: what it
-/// protects lies on the device.
+/// A reader-writer lock that sleeps (`struct rw_semaphore`). It protects data on the device, and
+/// none in memory.
 #[pin_data]
 pub(crate) struct RwSemaphore {
     #[pin]
@@ -389,7 +393,7 @@ pub(crate) struct RwSemaphore {
 
 // SAFETY: The lock does not depend on the task that has initialised it.
 unsafe impl Send for RwSemaphore {}
-// SAFETY: All that is done with a shared reference is to take the lock, which any task may.
+// SAFETY: A shared reference allows only to take the lock, which any task may.
 unsafe impl Sync for RwSemaphore {}
 
 impl RwSemaphore {
@@ -411,26 +415,26 @@ impl RwSemaphore {
         self.inner.get()
     }
 
-    /// Waits for the lock with other readers (`down_read()`).
+    /// Takes the lock shared (`down_read()`).
     pub(crate) fn read(&self) -> ReadGuard<'_> {
         safe::down_read(self);
         // INVARIANT: Just taken.
         ReadGuard(self, NotThreadSafe)
     }
 
-    /// Takes the lock with other readers, if nobody has it alone (`down_read_trylock()`).
+    /// Takes the lock shared, or returns `None` if it is held exclusively (`down_read_trylock()`).
     pub(crate) fn try_read(&self) -> Option<ReadGuard<'_>> {
         let taken = safe::down_read_trylock(self) != 0;
         // INVARIANT: Just taken.
         taken.then(|| ReadGuard(self, NotThreadSafe))
     }
 
-    /// Waits for the lock alone (`down_write()`).
+    /// Takes the lock exclusively (`down_write()`).
     pub(crate) fn write(&self) -> WriteGuard<'_> {
         self.write_nested(0)
     }
 
-    /// Waits for the lock alone, while `depth` others of its kind are held that come before it.
+    /// Takes the lock exclusively while `depth` others of its class are held that come before it.
     pub(crate) fn write_nested(&self, depth: i32) -> WriteGuard<'_> {
         safe::pinfs_helper_down_write_nested(self, depth);
         // INVARIANT: Just taken.

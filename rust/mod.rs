@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Safe abstractions of what the kernel crate lacks, and all unsafe code of the module.
+//! Safe abstractions that the kernel crate lacks, and all unsafe code of the module.
 //!
 //! * [`vfs`]: superblocks, inodes, files, extended attributes, iomap; [`dax`] and [`pmem`]: the
 //!   memory.
 //! * [`hook`]: redirecting and observing functions of the kernel; [`lease`], [`gup`], [`uring`] and
-//!   [`proc`] are what is hooked.
+//!   [`proc`]: the hooked functions.
 //! * [`lock`]: the VFS's locks and the lock order; [`irq`] and [`work`]: locks for, and work
 //!   deferred from, interrupt handlers.
-//! * [`identity`] and [`task`]: whose a call is.
-//! * [`trace`] and [`sysfs`]: what is shown; [`uapi`]: what user space passes in.
+//! * [`identity`] and [`task`]: the caller.
+//! * [`trace`] and [`sysfs`]: output for administrators; [`uapi`]: the interface to user space.
 //!
-//! What differs between kernels is in `compat`. C declarations (`bindings`) do not leave this
-//! module; `safe` has those of them that need no more than arguments of the right types.
+//! Differences between kernels are in `compat`. C declarations (`bindings`) do not leave this
+//! module. `safe` has the C functions that need no more than arguments of the right types.
 
 mod bindings;
 mod compat;

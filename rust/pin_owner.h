@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The owner of the pins that the current task takes and releases, where a caller
- * within the kernel has named it.
+ * The owner that a caller in the kernel has named for the pins that the current task
+ * takes and releases.
  */
 #ifndef _PINFS_PIN_OWNER_H
 #define _PINFS_PIN_OWNER_H
@@ -15,7 +15,7 @@ struct vaddr_pin;
  * struct pin_owner_scope - a part of a task's execution with a named owner
  * @list: in the list of all scopes
  * @task: the task
- * @owner: whose pins the task takes and releases until the scope ends
+ * @owner: the owner of the pins that the task takes and releases in the scope
  *
  * It is on the stack of @task.
  */

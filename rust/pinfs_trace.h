@@ -31,7 +31,7 @@
 	MAJOR(__entry->dev), MINOR(__entry->dev), __entry->ino,		\
 	__entry->start, __entry->end
 
-/* A range has been put under a lease. */
+/* A range was put under a lease. */
 TRACE_EVENT(lease_set,
 	TP_PROTO(const struct inode *inode, u64 start, u64 end, int lease),
 	TP_ARGS(inode, start, end, lease),
@@ -50,7 +50,7 @@ TRACE_EVENT(lease_set,
 				{ 64, "UNBREAK" }))
 );
 
-/* Ranges of a lease have ended, or those that are left of it are orphaned. */
+/* Ranges of a lease have ended, or its remaining ranges are orphaned. */
 TRACE_EVENT(lease_release,
 	TP_PROTO(const struct inode *inode, u64 start, u64 end, int reason),
 	TP_ARGS(inode, start, end, reason),
@@ -82,13 +82,13 @@ DECLARE_EVENT_CLASS(pinfs_range,
 	TP_printk(PINFS_TRACE_FORMAT, PINFS_TRACE_VALUES)
 );
 
-/* The current task wants the range, and the holder of a lease is told. */
+/* The current task wants the range, and the holder of a lease is notified. */
 DEFINE_EVENT(pinfs_range, lease_break,
 	TP_PROTO(const struct inode *inode, u64 start, u64 end),
 	TP_ARGS(inode, start, end)
 );
 
-/* The range has been pinned for long. */
+/* The range was pinned for long. */
 DEFINE_EVENT(pinfs_range, pin,
 	TP_PROTO(const struct inode *inode, u64 start, u64 end),
 	TP_ARGS(inode, start, end)
@@ -100,7 +100,7 @@ DEFINE_EVENT(pinfs_range, busy_wait,
 	TP_ARGS(inode, start, end)
 );
 
-/* Long-term references to a page, or a huge page, have gone off the record. */
+/* Long-term references to a page, or a huge page, were removed from the record. */
 TRACE_EVENT(unpin,
 	TP_PROTO(const struct inode *inode, u64 start, u64 end, u64 refs),
 	TP_ARGS(inode, start, end, refs),
@@ -116,7 +116,7 @@ TRACE_EVENT(unpin,
 		  __entry->refs)
 );
 
-/* A closed file with referenced pages comes into quarantine, or leaves it. */
+/* A closed file with referenced pages enters quarantine, or leaves it. */
 TRACE_EVENT(quarantine,
 	TP_PROTO(const struct inode *inode, bool enter),
 	TP_ARGS(inode, enter),

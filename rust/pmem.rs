@@ -23,9 +23,9 @@ use kernel::{
 
 /// The bytes of a DAX device.
 ///
-/// Every access copies: the memory is shared with user space, devices and other processors, so no
-/// reference into it is ever made. The DAX read lock is held around each ([`Access`]), so that a
-/// device that is taken away turns into `EIO` and not into a stray access.
+/// Every access copies: user space, devices and other processors share the memory, so no reference
+/// into it is ever made. The DAX read lock is held around each access ([`Access`]), so that an
+/// access to a device that was removed fails with `EIO`.
 ///
 /// # Invariants
 ///
@@ -59,8 +59,8 @@ impl Region {
         let count = pages.try_into().map_err(|_| EOVERFLOW)?;
         let mut base: *mut c_void = core::ptr::null_mut();
         let mut pfn = 0;
-        // SAFETY: The device is referenced, by its type, and the lock is held meanwhile. If there
-        // are as many pages as it has, the frame that was given is that of the first of them.
+        // SAFETY: The device is referenced, by its type, and the lock is held meanwhile. If the
+        // device returns as many pages as it has, the returned frame is that of the first of them.
         unsafe {
             let id = bindings::dax_read_lock();
             let mapped = bindings::dax_direct_access(
@@ -93,7 +93,7 @@ impl Region {
         self.len
     }
 
-    /// Keeps the device from being taken away until the value is dropped (`dax_read_lock()`).
+    /// Prevents the removal of the device until the value is dropped (`dax_read_lock()`).
     ///
     /// # Errors
     ///
@@ -113,18 +113,18 @@ impl Region {
         }
     }
 
-    /// Orders what was flushed before against every later store (`pmem_wmb()`).
+    /// Orders earlier flushes before every later store (`pmem_wmb()`).
     pub(crate) fn fence(&self) {
         safe::pinfs_helper_pmem_wmb();
     }
 }
 
-/// Access to the bytes of a device that is there.
+/// Access to the bytes of a live device.
 ///
 /// # Invariants
 ///
-/// The DAX read lock `id` is held by the current task, and the device was alive under it: until it
-/// is dropped, the region can be accessed.
+/// The DAX read lock `id` is held by the current task, and the device was alive under it: until the
+/// lock is dropped, the region can be accessed.
 pub(crate) struct Access<'a> {
     region: &'a Region,
     id: c_int,
@@ -139,22 +139,22 @@ impl Drop for Access<'_> {
 }
 
 impl Access<'_> {
-    /// Says whether a page of a range of the device (bytes) is in the mapping of a file: one that
-    /// was mapped, in whatever process, and has not been taken out of the mapping since. A page
-    /// fault may be about to put it there.
+    /// Returns whether a page of a range of the device (bytes) is in the mapping of a file: a
+    /// process has mapped it, and it was not removed from the mapping since. A page fault may be
+    /// about to add it.
     pub(crate) fn is_mapped(&self, start: u64, len: u64) -> bool {
         // SAFETY: By the type's invariant the device is alive.
         unsafe { self.region.device.is_mapped(start, len, None) }
     }
 
-    /// Says whether a page of a range of the device (bytes) is in the mapping of a file other than
-    /// `inode`.
+    /// Returns whether a page of a range of the device (bytes) is in the mapping of a file other
+    /// than `inode`.
     pub(crate) fn is_mapped_elsewhere(&self, start: u64, len: u64, inode: &Inode) -> bool {
         // SAFETY: By the type's invariant the device is alive.
         unsafe { self.region.device.is_mapped(start, len, Some(inode)) }
     }
 
-    /// Returns the address of `len` bytes at `offset`, good as long as `self`.
+    /// Returns the address of `len` bytes at `offset`, valid as long as `self`.
     ///
     /// # Errors
     ///
@@ -164,8 +164,8 @@ impl Access<'_> {
         if end > self.region.len {
             return Err(EINVAL);
         }
-        // SAFETY: The offset was just checked against the length, so that the address is one of the
-        // region's bytes, or the one behind its last.
+        // SAFETY: The offset was just checked against the length, so the address is in the region,
+        // or just past its end.
         Ok(unsafe { self.region.base.as_ptr().add(offset as usize) })
     }
 
@@ -176,9 +176,9 @@ impl Access<'_> {
     /// `EINVAL` outside of the device, `EIO` for memory that is poisoned.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result {
         let src = self.at(offset, out.len() as u64)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
-        // device is kept from going away. The helper survives a machine check, and tells how many
-        // bytes it did not copy.
+        // SAFETY: `at` returns an address of as many bytes as requested, which exist while the
+        // device cannot be removed. The helper survives a machine check, and returns how many bytes
+        // it did not copy.
         let left = unsafe {
             bindings::pinfs_helper_pmem_read(out.as_mut_ptr().cast(), src.cast(), out.len())
         };
@@ -197,8 +197,8 @@ impl Access<'_> {
     /// `EINVAL` outside of the device.
     pub(crate) fn write(&self, offset: u64, data: &[u8]) -> Result {
         let dst = self.at(offset, data.len() as u64)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
-        // device is kept from going away.
+        // SAFETY: `at` returns an address of as many bytes as requested, which exist while the
+        // device cannot be removed.
         unsafe { bindings::pinfs_helper_pmem_write(dst.cast(), data.as_ptr().cast(), data.len()) };
         Ok(())
     }
@@ -213,16 +213,16 @@ impl Access<'_> {
         self.flush(offset, data.len() as u64)
     }
 
-    /// Stores bytes in the device past the cache, for what will not be read soon. They are durable
-    /// after [`Region::fence`].
+    /// Stores bytes in the device without the cache, for data that will not be read soon. They are
+    /// durable after [`Region::fence`].
     ///
     /// # Errors
     ///
     /// `EINVAL` outside of the device.
     pub(crate) fn stream(&self, offset: u64, data: &[u8]) -> Result {
         let dst = self.at(offset, data.len() as u64)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
-        // device is kept from going away.
+        // SAFETY: `at` returns an address of as many bytes as requested, which exist while the
+        // device cannot be removed.
         unsafe { bindings::pinfs_helper_pmem_stream(dst.cast(), data.as_ptr().cast(), data.len()) };
         Ok(())
     }
@@ -235,23 +235,23 @@ impl Access<'_> {
     /// `EINVAL` outside of the device.
     pub(crate) fn zero(&self, offset: u64, len: u64) -> Result {
         let dst = self.at(offset, len)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
-        // device is kept from going away.
+        // SAFETY: `at` returns an address of as many bytes as requested, which exist while the
+        // device cannot be removed.
         unsafe { bindings::pinfs_helper_pmem_zero(dst.cast(), len as usize) };
         Ok(())
     }
 
     /// Copies bytes from one place of the device to another, which does not overlap the first, and
-    /// writes the cache lines there back.
+    /// writes back the cache lines of the copy.
     ///
     /// # Errors
     ///
     /// `EINVAL` outside of the device, `EIO` for memory that is poisoned.
     pub(crate) fn copy(&self, from: u64, to: u64, len: u64) -> Result {
         let (src, dst) = (self.at(from, len)?, self.at(to, len)?);
-        // SAFETY: `at` gives addresses of as many bytes as asked for, which are there while the
-        // device is kept from going away. The helper survives a machine check, and tells how many
-        // bytes it did not copy.
+        // SAFETY: `at` returns addresses of as many bytes as requested, which exist while the
+        // device cannot be removed. The helper survives a machine check, and returns how many bytes
+        // it did not copy.
         let left =
             unsafe { bindings::pinfs_helper_pmem_read(dst.cast(), src.cast(), len as usize) };
         self.flush(to, len)?;
@@ -262,15 +262,15 @@ impl Access<'_> {
         }
     }
 
-    /// Writes the cache lines of a range back to the device (`arch_wb_cache_pmem()`).
+    /// Writes back the cache lines of a range to the device (`arch_wb_cache_pmem()`).
     ///
     /// # Errors
     ///
     /// `EINVAL` outside of the device.
     pub(crate) fn flush(&self, offset: u64, len: u64) -> Result {
         let addr = self.at(offset, len)?;
-        // SAFETY: `at` gives an address of as many bytes as asked for, which are there while the
-        // device is kept from going away.
+        // SAFETY: `at` returns an address of as many bytes as requested, which exist while the
+        // device cannot be removed.
         unsafe { bindings::arch_wb_cache_pmem(addr.cast(), len as usize) };
         Ok(())
     }

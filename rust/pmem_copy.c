@@ -14,7 +14,7 @@
 /*
  * Copies whole words.  Returns the number of bytes that are left, which is zero
  * unless the memory is poisoned.  copy_mc_to_kernel() copies byte by byte, which is
- * slow for the small structures of a file system on a processor whose microcode does
+ * slow for the small structures of a file system if the processor's microcode does
  * not speed it up.
  */
 static __always_inline size_t pmem_read_words(void *dst, const void *src,
@@ -30,18 +30,18 @@ static __always_inline size_t pmem_read_words(void *dst, const void *src,
 }
 
 /**
- * pinfs_helper_dax_copy() - copy between a range of a device and the memory of a read or write
+ * pinfs_helper_dax_copy() - copy between a range of a device and a read's or write's memory
  * @dax_dev: the device
  * @at: address of the range in the device
  * @len: number of bytes
  * @iter: the memory, and the direction
  *
- * Does what dax_iomap_rw() does once it has a mapping.
+ * Does the same as dax_iomap_rw() after it has got a mapping.
  *
  * Context: may sleep, in a fault of the memory.
  * Return: number of bytes copied.  It is smaller than @len after a fault or a machine
- * check, or at the end of what the device maps at once.  It is 0 if the device does not
- * give an address, which dax_iomap_rw() can deal with.
+ * check, or at the end of what the device maps at once.  It is 0 if the device does
+ * not return an address, which dax_iomap_rw() can handle.
  */
 size_t pinfs_helper_dax_copy(struct dax_device *dax_dev, u64 at, size_t len,
 			     struct iov_iter *iter)
@@ -97,8 +97,8 @@ static __always_inline void pmem_write_word(void **dst, const void **src)
  * @src: source
  * @len: number of bytes
  *
- * Stores each aligned word at once, on which the commit of a journal relies: memcpy()
- * does not promise that.  The caller writes the cache lines back.
+ * Stores each aligned word at once.  The commit of a journal relies on that, and
+ * memcpy() does not promise it.  The caller writes back the cache lines.
  *
  * Context: any.  The device is alive, as under dax_read_lock().
  */
@@ -123,7 +123,7 @@ void pinfs_helper_pmem_write(void *dst, const void *src, size_t len)
  * @dst: the memory
  * @len: number of bytes
  *
- * The caller writes the cache lines back.
+ * The caller writes back the cache lines.
  *
  * Context: any.  The device is alive, as under dax_read_lock().
  */

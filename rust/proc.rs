@@ -1,46 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files in `/proc`: one in every process's directory, and ordinary ones.
+//! Files in `/proc`: one in the directory of every process, and ordinary ones.
 //!
-//! # A file in every process's directory
+//! # A file in the directory of every process
 //!
-//! What is in `/proc/PID` and `/proc/PID/task/TID` comes from two tables in the kernel, which
-//! nothing can be added to. But `proc_pident_lookup()`, which takes a table as an argument, can be
+//! The contents of `/proc/PID` and `/proc/PID/task/TID` come from two tables in the kernel, to
+//! which nothing can be added. But `proc_pident_lookup()` takes a table as an argument, and can be
 //! called with another one: a look-up of our name gets a table of our single entry. After
 //! `proc_pident_readdir()` has listed the kernel's table, our name is added.
 //!
-//! `struct pid_entry` is private to procfs. A table is only trusted after everything that can be
-//! known of it has been found in it: names, their lengths, types, and the entry "status" with the
+//! `struct pid_entry` is private to procfs. A table is only trusted after everything that is known
+//! of it has been found in it: names, their lengths, types, and the entry "status" with the
 //! functions that such a file has. A trial look-up, through a mount of our own, then shows whether
 //! it works ([`PidDirectory::new`]).
 //!
-//! # Leaving again
+//! # Unloading
 //!
-//! An inode of procfs holds no module. Of ours, an inode has two pointers: `i_fop`, and the
+//! An inode of procfs holds no module. An inode has two pointers into the module: `i_fop`, and the
 //! function that prints. The table `i_fop` is the kernel's own for files of this kind, with the
-//! module as its owner: so an open file keeps the module, and what prints is only called through an
-//! open file. What is left is the pointer `i_fop` in inodes that nobody has open.
+//! module as its owner. So an open file keeps the module loaded, and the function that prints is
+//! only called through an open file. This leaves the pointer `i_fop` in inodes of files that are
+//! not open.
 //!
-//! The dentry is taken out of the cache as soon as it has been looked up ([`Lookup`]):
-//! every open looks it up again, which fails when the module is about to go, and otherwise keeps
-//! the module until the system call returns. So the module does not begin to go between a look-up
-//! and the open that it is for. An inode lives on only if something keeps it that is not an open
-//! file, for as long as it likes: an O_PATH descriptor. Through one it may be opened at any time.
-//! So when the module goes,
+//! The dentry is removed from the cache as soon as it has been looked up ([`Lookup`]). Every open
+//! looks it up again, which fails when the module is about to be unloaded, and otherwise keeps the
+//! module until the system call returns. So the module does not begin to unload between a look-up
+//! and its open. An inode stays only if it has a reference other than an open file: an O_PATH
+//! descriptor, for an unlimited time. Through one it may be opened at any time. So when the module
+//! is unloaded,
 //!
-//! 1. all inodes of all instances of procfs are searched for our `i_fop`, and made bad inodes,
-//!    with functions of the kernel ([`forget`]). No more come into being: no call is redirected
-//!    while the module goes, and none is inside;
+//! 1. all inodes of all instances of procfs with our `i_fop` are made bad inodes, with functions of
+//!    the kernel ([`forget`]). No more come into being: no call is redirected while the module is
+//!    unloading, and none is inside;
 //! 2. the hooks are removed, which waits for an RCU-tasks grace period. A task that has read
-//!    `i_fop` before 1 is between that and `try_module_get()`, which fails from now on, and does
-//!    not sleep there; so it has come to the end of that when the grace period ends.
+//!    `i_fop` before step 1 is between that and `try_module_get()`, which fails from now on, and
+//!    does not sleep there; so it is past that when the grace period ends.
 //!
-//! After that nothing in the kernel points at the module.
+//! After that no pointer in the kernel points to the module.
 //!
-//! A load that fails after the hooks are there is another matter: the module goes at once, whatever
-//! references it has, be they those of an open file or of a task that is about to open one. So
-//! until the module is live our name is not found, except by the task that tries it
-//! ([`PidDirectory::new`]), which opens nothing and takes no reference that outlives the trial.
+//! A load that fails after the hooks are set is different: the module goes at once, even if an open
+//! file has references to it, or a task that is about to open one. So our name is not found until
+//! the module is live, except by the task that tries it ([`PidDirectory::new`]). That task opens no
+//! file and takes no reference that outlives the trial.
 //!
 //! C headers: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h),
 //! [`include/linux/seq_file.h`](srctree/include/linux/seq_file.h)
@@ -97,12 +98,12 @@ use kernel::{
     }, //
 };
 
-/// The text of a file that is being read.
+/// The output of a file that is being read.
 ///
 /// # Invariants
 ///
-/// `inner` is the `seq_file` that the current task prints to, as long as the value lives. It is
-/// that of an open file.
+/// `inner` is the `seq_file` of an open file, to which the current task prints as long as the value
+/// lives.
 pub(crate) struct Seq<'a> {
     inner: *mut bindings::seq_file,
     _p: PhantomData<&'a ()>,
@@ -129,7 +130,7 @@ impl Seq<'_> {
 
     /// Adds text.
     pub(crate) fn print(&self, args: fmt::Arguments<'_>) {
-        // SAFETY: By the type's invariant the file is there, and the current task's to print to.
+        // SAFETY: By the type's invariant the file is valid, and the current task may print to it.
         unsafe { SeqFile::from_raw(self.inner) }.call_printf(args);
     }
 
@@ -138,7 +139,7 @@ impl Seq<'_> {
         safe::seq_path(self, path, c"\n");
     }
 
-    /// Adds the path of an open file, likewise.
+    /// Adds the path of an open file as the reader sees it, with line feeds escaped.
     pub(crate) fn file_path(&self, file: &File) {
         safe::seq_file_path(self, file, c"\n");
     }
@@ -150,13 +151,13 @@ impl Seq<'_> {
         unsafe { PidNamespace::from_ptr(bindings::pinfs_helper_seq_pid_ns(self.inner)) }
     }
 
-    /// Says whether there is no room for more, so that all of it will be printed again.
+    /// Returns whether the buffer is full, so that the file will be printed again.
     pub(crate) fn is_full(&self) -> bool {
         safe::pinfs_helper_seq_has_overflowed(self)
     }
 }
 
-/// A process (or one thread of it) that is being looked at.
+/// A process (or one thread of it), referenced.
 pub(crate) struct Process(ARef<Task>);
 
 impl Process {
@@ -167,7 +168,7 @@ impl Process {
             let Some(file) = NonNull::new(safe::fget_task_next(&self.0, &mut fd)) else {
                 return;
             };
-            // SAFETY: The function returns a reference. Nobody uses the position through it.
+            // SAFETY: The function returns a reference. Its holder does not use the file position.
             let file: ARef<File> = unsafe { ARef::from_raw(file.cast()) };
             each(fd, FileId::of_raw(file.as_ptr()), &file);
             fd += 1;
@@ -180,7 +181,7 @@ impl Process {
     }
 }
 
-/// Calls a function for each process of a namespace, with its number there.
+/// Calls a function for each process of a namespace, with its number in the namespace.
 pub(crate) fn for_each_process(ns: &PidNamespace, mut each: impl FnMut(i32, &Process)) {
     let mut nr: c_int = 1;
     loop {
@@ -198,16 +199,16 @@ pub(crate) trait PidFile: 'static {
     /// Its name.
     const NAME: &'static CStr;
 
-    /// Prints it. The reader may look at the process (`PTRACE_MODE_READ_FSCREDS`), and the process
-    /// does not get other credentials meanwhile.
+    /// Prints the file. The reader has access to the process (`PTRACE_MODE_READ_FSCREDS`), and the
+    /// credentials of the process do not change meanwhile.
     fn show(seq: &Seq<'_>, process: &Process) -> Result;
 }
 
-/// Our entry, and the tables that it goes with. There is one, because its address is kept in
-/// inodes, and one [`PidDirectory`] at a time that has it.
+/// Our entry, and the kernel's tables that it is for. There is one, because inodes keep its
+/// address. One [`PidDirectory`] at a time owns it.
 struct Table {
     entry: Opaque<bindings::pinfs_pid_file>,
-    /// A [`PidDirectory`] has it.
+    /// A [`PidDirectory`] owns it.
     is_taken: Atomic<bool>,
 }
 
@@ -221,7 +222,7 @@ static TABLE: Table = Table {
 
 static PTRACE_MAY_ACCESS: Atomic<usize> = Atomic::new(0);
 
-/// Whoever has [`TABLE`].
+/// The owner of [`TABLE`].
 ///
 /// # Invariants
 ///
@@ -233,12 +234,12 @@ impl TableOwner {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if somebody has it.
+    /// `EBUSY` if it has an owner.
     fn new() -> Result<Self> {
         if TABLE.is_taken.xchg(true, Full) {
             return Err(EBUSY);
         }
-        // INVARIANT: The flag was not set, and is until this value is dropped.
+        // INVARIANT: The flag was not set, and stays set until this value is dropped.
         Ok(Self)
     }
 }
@@ -249,10 +250,10 @@ impl Drop for TableOwner {
     }
 }
 
-/// A [`PidFile`] in each process's directory, as long as the value lives.
+/// A [`PidFile`] in the directory of each process, as long as the value lives.
 pub(crate) struct PidDirectory<F: PidFile> {
     hooks: Option<DirectoryHooks<F>>,
-    // Dropped last, when nothing of the kernel's points at the table.
+    // Dropped last, when the kernel has no pointer to the table any more.
     _table: TableOwner,
 }
 
@@ -263,14 +264,14 @@ impl<F: PidFile> PidDirectory<F> {
     ///
     /// # Errors
     ///
-    /// `ENOENT` if the kernel lacks a hook point, or its tables are not what we know; `EBUSY` if
-    /// there is such a file already.
+    /// `ENOENT` if the kernel lacks a hook point, or its tables are not the known ones; `EBUSY` if
+    /// such a file already exists.
     pub(crate) fn new() -> Result<Self> {
         let ptrace_may_access = hook::address_of(c"ptrace_may_access")?;
         PTRACE_MAY_ACCESS.store(ptrace_may_access, Relaxed);
         let table = TableOwner::new()?;
-        // SAFETY: Nobody else has the entry, by the type's invariant, and none of the kernel's uses
-        // it before the hooks are there. `show` is a function for an entry.
+        // SAFETY: By the type's invariant there is no other owner of the entry, and the kernel does
+        // not use it before the hooks are set. `show` is a function for an entry.
         unsafe {
             bindings::pinfs_helper_pid_file_init(
                 TABLE.entry.get(),
@@ -289,7 +290,8 @@ impl<F: PidFile> PidDirectory<F> {
 
     /// # Safety
     ///
-    /// As the function of a `struct pid_entry` that prints.
+    /// The arguments must be as in procfs's call of the function of a `struct pid_entry` that
+    /// prints.
     unsafe extern "C" fn show(
         seq: *mut bindings::seq_file,
         _ns: *mut bindings::pid_namespace,
@@ -297,7 +299,7 @@ impl<F: PidFile> PidDirectory<F> {
         task: *mut bindings::task_struct,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The caller has referenced the task for the duration of the call, and has the
+            // SAFETY: The caller has referenced the task for the duration of the call, and lets the
             // current task print to the file.
             let (process, seq) =
                 unsafe { (Process((&*task.cast::<Task>()).into()), Seq::from_raw(seq)) };
@@ -305,8 +307,8 @@ impl<F: PidFile> PidDirectory<F> {
             let may_access = Function::at(PTRACE_MAY_ACCESS.load(Relaxed));
             let mode = bindings::pinfs_ptrace_mode_read_fscreds;
             // SAFETY: The function is `bool ptrace_may_access(struct task_struct *, unsigned int)`,
-            // whose address was stored before the hooks were made that lead here. The task is
-            // there.
+            // whose address was stored before the hooks that lead here were set. The task is
+            // referenced.
             let allowed =
                 unsafe { may_access.call([task as usize, mode as usize, 0, 0, 0, 0]) as u8 != 0 };
             let shown = if allowed {
@@ -329,21 +331,21 @@ impl<F: PidFile> Drop for PidDirectory<F> {
     }
 }
 
-/// Makes procfs forget our entry, see the module's documentation.
+/// Removes our entry from procfs, see the module's documentation.
 fn forget() {
     // SAFETY: The table is static, and the helper takes the locks that it needs.
     unsafe { bindings::pinfs_helper_pid_file_forget(TABLE.entry.get()) };
 }
 
-/// Says whether a table is one of the two that our entry goes with.
+/// Returns whether a table is one of the two that our entry is for.
 fn is_ours(table: *const bindings::pinfs_pid_entry, count: usize) -> bool {
     // SAFETY: The helper reads the kernel's table with the care that an unknown pointer needs.
     unsafe { bindings::pinfs_helper_pid_table(TABLE.entry.get(), table, count) }
 }
 
-/// Says whether the module has been loaded and is not about to go.
+/// Returns whether the module has been loaded and is not about to be unloaded.
 fn is_live() -> bool {
-    // SAFETY: Our own module is there as long as its code runs.
+    // SAFETY: The module is loaded as long as its code runs.
     unsafe { bindings::pinfs_helper_module_is_live(crate::rust::compat::this_module()) }
 }
 
@@ -363,9 +365,9 @@ redirect! {
         _end: *const bindings::pinfs_pid_entry,
     ) -> *mut bindings::dentry {
         let entry = TABLE.entry.get() as usize;
-        // SAFETY: These are the arguments of the call, with a table of one entry, the first member
-        // of ours. It is complete, as `PidDirectory::new` makes the hook after that. The helper
-        // wants the result of a look-up of the dentry.
+        // SAFETY: These are the arguments of the call, with a table of one entry, which is the
+        // first member of `TABLE.entry`. It is complete, as `is_ours` has completed it before. The
+        // helper requires the result of a look-up of the dentry.
         let (found, is_there) = unsafe {
             let found = call.resume([
                 dir as usize,
@@ -377,7 +379,7 @@ redirect! {
             ]) as *mut bindings::dentry;
             (found, bindings::pinfs_helper_pid_file_uncache(dentry, found))
         };
-        // The trial look-up is a part of loading, and nothing is opened after it.
+        // The trial look-up is a part of loading, and no open follows it.
         if is_there && is_live() {
             work::hold_module();
         }
@@ -398,8 +400,8 @@ redirect! {
 }
 
 redirect! {
-    /// The hook of `proc_pident_readdir()`: lists the kernel's entries, and then ours, which comes
-    /// at the position behind them.
+    /// The hook of `proc_pident_readdir()`. It lists the kernel's entries, and then ours at the
+    /// position after them.
     struct Readdir<F: PidFile>;
 
     // SAFETY: It is `int proc_pident_readdir(struct file *, struct dir_context *,
@@ -411,8 +413,8 @@ redirect! {
         table: *const bindings::pinfs_pid_entry,
         count: c_uint,
     ) -> c_int {
-        // SAFETY: These are the arguments of the call. The directory's position is the current
-        // task's to use, and the name ends in NUL.
+        // SAFETY: These are the arguments of the call. The current task may use the directory's
+        // position, and the name ends in NUL.
         unsafe {
             let ret = call.resume([
                 file as usize,
@@ -434,18 +436,18 @@ redirect! {
     }
 }
 
-/// An ordinary file in `/proc` that is printed as a whole.
+/// An ordinary file in `/proc` that is printed at once.
 pub(crate) trait SingleFile: 'static {
-    /// Prints it.
+    /// Prints the file.
     fn show(seq: &Seq<'_>) -> Result;
 }
 
-/// A directory in `/proc`, as long as the value lives. With it go the files in it; reads that are
-/// in progress are waited for.
+/// A directory in `/proc`, which is removed when the value is dropped, with the files in it. That
+/// waits for reads in progress.
 ///
 /// # Invariants
 ///
-/// The value owns the entry, which is there until it is dropped.
+/// The value owns the entry, which exists until the value is dropped.
 pub(crate) struct Directory(NonNull<bindings::proc_dir_entry>);
 
 // SAFETY: Any task may remove an entry of procfs.
@@ -454,25 +456,25 @@ unsafe impl Send for Directory {}
 unsafe impl Sync for Directory {}
 
 impl Directory {
-    /// Makes a directory.
+    /// Creates a directory.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, also if it is there already.
+    /// `ENOMEM`, also if it already exists.
     pub(crate) fn new(path: &CStr) -> Result<Self> {
         // SAFETY: The name ends in NUL and is copied; null stands for the root of procfs.
-        // INVARIANT: What was made is ours.
+        // INVARIANT: The value owns the new entry.
         let entry = unsafe { bindings::proc_mkdir(path.as_char_ptr(), core::ptr::null_mut()) };
         NonNull::new(entry).map(Self).ok_or(ENOMEM)
     }
 
-    /// Makes a file in the directory.
+    /// Creates a file in the directory.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, also if it is there already.
+    /// `ENOMEM`, also if it already exists.
     pub(crate) fn file<F: SingleFile>(&self, name: &CStr, mode: u16) -> Result {
-        // SAFETY: By the type's invariant the directory is there, and removes the file with it. The
+        // SAFETY: By the type's invariant the directory exists, and removes the file with it. The
         // name is copied, and `show_single` is a function that prints a file.
         let entry = unsafe {
             bindings::proc_create_single_data(
@@ -492,7 +494,8 @@ impl Directory {
 
 /// # Safety
 ///
-/// As the function of a `struct proc_dir_entry` that prints.
+/// The arguments must be as in procfs's call of the function of a `struct proc_dir_entry` that
+/// prints.
 unsafe extern "C" fn show_single<F: SingleFile>(
     seq: *mut bindings::seq_file,
     _data: *mut c_void,
@@ -506,7 +509,8 @@ unsafe extern "C" fn show_single<F: SingleFile>(
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant the directory is ours, and so is all that is in it.
+        // SAFETY: By the type's invariant the value owns the directory, and with it the entries in
+        // it.
         unsafe { bindings::proc_remove(self.0.as_ptr()) };
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The file of pinfs in /proc/PID and /proc/PID/task/TID: its entry, a trial look-up
- * while the module is loaded, and its end.  proc_pid_table.c has what runs in
- * callbacks of ftrace.
+ * while the module is loaded, and its removal.  proc_pid_table.c has the functions
+ * that run in callbacks of ftrace.
  */
 
 #include <linux/dcache.h>
@@ -22,8 +22,8 @@
  * @name: name of the file
  * @show: prints the file
  *
- * The entry is complete when a table of the kernel has been recognised, see
- * pinfs_helper_pid_table().
+ * pinfs_helper_pid_table() completes the entry when it has recognised a table of the
+ * kernel.
  */
 void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
 				struct module *owner, const char *name,
@@ -37,9 +37,9 @@ void pinfs_helper_pid_file_init(struct pinfs_pid_file *file,
 }
 
 /*
- * Looks a path up in an instance of procfs.  Returns 0 or a negative errno.  procfs
- * returns ENOENT also if it cannot allocate an inode, so ENOENT is tried again: a file
- * that really does not exist does not exist the next time either.
+ * Looks up a path in an instance of procfs.  Returns 0 or a negative errno.  procfs
+ * returns ENOENT also if it cannot allocate an inode, so this retries after ENOENT: a
+ * file that does not exist does not exist the next time either.
  */
 static int pid_file_lookup(struct vfsmount *mnt, const char *name)
 {
@@ -58,12 +58,12 @@ static int pid_file_lookup(struct vfsmount *mnt, const char *name)
 }
 
 /**
- * pinfs_helper_pid_file_probe() - try whether the file is there
+ * pinfs_helper_pid_file_probe() - check by a look-up whether the file exists
  * @name: name of the file
  *
- * Looks the file up in /proc/self and /proc/thread-self, in an internal mount of
- * procfs: the caller may not have one.  During the look-ups pinfs_pid_file_prober is
- * the current task.
+ * Looks up the file in /proc/self and /proc/thread-self, in an internal mount of
+ * procfs: the caller may not have one.  pinfs_pid_file_prober is the current task
+ * during the look-ups.
  *
  * Context: process context, may sleep.
  * Return: 0 or a negative errno.
@@ -113,7 +113,7 @@ bool pinfs_helper_pid_file_uncache(struct dentry *dentry, struct dentry *found)
  * @ctx: the listing, at the position after the last entry of the kernel
  * @name: name of the file
  *
- * The inode number has no meaning, as each look-up makes a new inode.
+ * The inode number has no meaning, as each look-up creates a new inode.
  */
 void pinfs_helper_pid_file_emit(struct dir_context *ctx, const char *name)
 {
@@ -121,7 +121,7 @@ void pinfs_helper_pid_file_emit(struct dir_context *ctx, const char *name)
 		ctx->pos++;
 }
 
-/* Makes all inodes of one procfs bad that have given functions, and drops their dentries. */
+/* Makes all inodes bad in one procfs that have given functions, and drops their dentries. */
 static void pid_file_forget_in(struct super_block *sb, void *fop)
 {
 	struct dentry *dentry;
@@ -149,7 +149,7 @@ again:
 }
 
 /**
- * pinfs_helper_pid_file_forget() - take the file out of all instances of procfs
+ * pinfs_helper_pid_file_forget() - remove the file from all instances of procfs
  * @file: the file, which no later look-up finds
  *
  * Context: process context, may sleep.  Takes s_umount of each instance of procfs

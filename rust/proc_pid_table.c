@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Recognises look-ups and listings of /proc/PID and /proc/PID/task/TID, in callbacks
- * of ftrace at the entry of proc_pident_lookup() and proc_pident_readdir(): with
- * preemption disabled.  proc_pid.c has the rest of the file of pinfs there.
+ * Recognises look-ups and listings of /proc/PID and /proc/PID/task/TID.  Runs with
+ * preemption disabled, in callbacks of ftrace at the entry of proc_pident_lookup()
+ * and proc_pident_readdir().  proc_pid.c has the rest of the file of pinfs there.
  */
 
 #include <linux/dcache.h>
@@ -26,7 +26,7 @@ bool pinfs_helper_dentry_is(const struct dentry *dentry, const char *name)
 	       !memcmp(dentry->d_name.name, name, dentry->d_name.len);
 }
 
-/* The task that tries the file while the module is loaded, or NULL. */
+/* The task that looks up the file while the module is loaded, or NULL. */
 struct task_struct *pinfs_pid_file_prober;
 
 bool pinfs_helper_pid_file_is_probed(void)
@@ -39,12 +39,12 @@ static DEFINE_RAW_SPINLOCK(pid_table_lock);
 
 /*
  * Returns true if a table is that of /proc/PID (which begins with "task") or of
- * /proc/PID/task/TID (which begins with "fd"), and has the expected layout.  Then it
- * is kept in @file.  The functions of the entry "status" are those of any file that
- * one function prints.  The first table completes the entry of @file with a copy of
- * them, which the module owns.
+ * /proc/PID/task/TID (which begins with "fd"), and has the expected layout.  Then
+ * @file keeps the table.  The entry "status" has the functions of any file that one
+ * function prints.  The first table completes the entry of @file with a copy of them,
+ * which the module owns.
  *
- * Reads the table without trust: it is of a private structure of the kernel.
+ * Does not trust the table, which is of a private structure of the kernel.
  */
 static bool pid_table_inspect(struct pinfs_pid_file *file,
 			      const struct pinfs_pid_entry *table,

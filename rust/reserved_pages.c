@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Clears PG_reserved of pages of a device. */
+/* Clearing of PG_reserved on pages of a device. */
 
 #include <linux/memremap.h>
 #include <linux/mm.h>
@@ -9,13 +9,13 @@
 #include "helpers.h"
 
 /*
- * Clears PG_reserved of all pages of a subsection, the unit in which device memory is
- * added and removed, in order, and of the last page last: if that page is not marked,
- * no page is.  The first page would not do for it, as a device may keep its memmap
+ * Clears PG_reserved of all pages of a subsection, in order.  Device memory is added
+ * and removed in subsections.  The last page is cleared last: if it is not marked, no
+ * page is.  The first page would not tell this, as a device may keep its memmap
  * there, in pages without the mark.
  *
- * Each page of a huge one has its own mark.  ClearPageReserved() does not accept tail
- * pages.
+ * Each page of a huge page has its own mark.  ClearPageReserved() does not accept
+ * tail pages.
  */
 static void clear_reserved_subsection(struct page *last)
 {
@@ -34,9 +34,9 @@ static void clear_reserved_subsection(struct page *last)
  * @first: the first page
  * @last: the last page
  *
- * Clears it of all pages of the subsections that the range touches.  Does nothing
- * unless both are pages of one range of a device: such a range has its struct pages
- * for whole subsections, and so has all that lies between two of its pages.
+ * Clears it on all pages of the subsections that the range touches.  Does nothing
+ * unless both pages are in one range of a device: such a range has struct pages for
+ * whole subsections, also between two of its pages.
  *
  * Context: any.  The caller has pinned both pages.
  */

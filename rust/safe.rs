@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Functions of C that anybody may call, with any arguments of the types that are given here.
+//! Functions of C that are safe to call with any arguments of the types that are given here.
 //!
-//! bindgen declares all of C to be unsafe, as the types of C do not tell what a function wants. For
-//! many functions the types of Rust do, and each of these is listed once, below the argument for
-//! it. The bindings are what calls are checked against. Sleeping where that is not possible, and
-//! waiting for oneself, are not safe things to do in the kernel, but they break no memory.
+//! bindgen declares all of C to be unsafe, as the types of C do not tell what a function requires.
+//! For many functions the types of Rust do, and each of these is listed once, below the argument
+//! for it. Calls are checked against the bindings. To sleep where that is not allowed, and to wait
+//! for oneself, are errors in the kernel, but they break no memory safety.
 
 use crate::rust::{
     bindings,
@@ -48,21 +48,20 @@ use kernel::{
 ///
 /// # Safety
 ///
-/// A pointer that [`Pass::pass`] returns must be one to an initialised object of its type, which is
-/// there as long as the value, and which the functions of C that are listed in this file may
-/// change.
+/// If [`Pass::pass`] returns a pointer, it must be to an initialised object of its type that lives
+/// as long as the value. The functions of C that are listed in this file may change the object.
 pub(super) unsafe trait Pass {
-    /// The type that C has for it.
+    /// The type of the value in C.
     type C;
 
-    /// Returns what C takes for the value.
+    /// Returns the value for C.
     fn pass(self) -> Self::C;
 }
 
 macro_rules! pass {
     ($($(@$F:ident)? $Value:ty => $C:ty: |$value:ident| $pass:expr;)*) => {$(
-        // SAFETY: An integer, or a pointer to what the type of the value says is there as long as
-        // it is lent.
+        // SAFETY: An integer, or a pointer to an object that lives, by the type of the value, as
+        // long as the value is borrowed.
         unsafe impl$(<$F: FileSystem>)? Pass for $Value {
             type C = $C;
 
@@ -107,7 +106,7 @@ pass! {
     @F &Iocb<'_, F> => *mut bindings::kiocb: |iocb| iocb.as_ptr();
 }
 
-// SAFETY: A reference is valid, and nobody else's.
+// SAFETY: A mutable reference is valid and exclusive.
 unsafe impl<T> Pass for &mut T
 where
     T: Answer,
@@ -120,7 +119,7 @@ where
     }
 }
 
-/// What C may put any value into.
+/// A type whose every value C may store.
 pub(super) trait Answer {}
 
 impl Answer for bool {}
@@ -130,19 +129,19 @@ impl Answer for u64 {}
 impl Answer for usize {}
 impl Answer for bindings::timespec64 {}
 
-/// Makes functions of C safe ones. The caller of the macro has to give the reason for each.
+/// Declares safe wrappers of C functions. The user of the macro has to give the argument for each.
 macro_rules! safe {
     ($(fn $name:ident($($arg:ident: $Arg:ty),*) $(-> $Ret:ty)?;)*) => {$(
         #[inline(always)]
         pub(super) fn $name($($arg: $Arg),*) $(-> $Ret)? {
-            // SAFETY: The arguments are valid by their types, as `Pass` says, and the function
-            // wants no more: see where it is listed.
+            // SAFETY: The arguments are valid by their types, as `Pass` requires. The function
+            // requires no more: see the argument where it is listed.
             unsafe { bindings::$name($($arg.pass()),*) }
         }
     )*};
 }
 
-// SAFETY: These look at the current task, or at nothing that is not atomic, in any context.
+// SAFETY: These access the current task, or only atomic data, in any context.
 safe! {
     fn get_random_u32() -> u32;
     fn pinfs_helper_acting_mm() -> *mut bindings::mm_struct;
@@ -160,8 +159,8 @@ safe! {
 }
 
 // SAFETY: An `Inode` is initialised and referenced. These read or change single fields of it as the
-// VFS does without a lock, or take the locks that they need. A count of links that is changed by
-// two tasks at once is wrong, but nothing else.
+// VFS does without a lock, or take the locks that they need. If two tasks change a link count at
+// once, the count becomes wrong, but that is all.
 safe! {
     fn clear_nlink(inode: &Inode);
     fn current_time(inode: &Inode) -> bindings::timespec64;
@@ -202,9 +201,8 @@ safe! {
     fn write_inode_now(inode: &Inode, sync: i32) -> i32;
 }
 
-// SAFETY: An `Inode` is initialised, and with it its locks, its mapping and its superblock; an
-// `RwSemaphore` is, too. To take a lock needs no more. The guards see to it that each is released
-// once.
+// SAFETY: An `Inode` is initialised, and with it its locks, its mapping and its superblock. So is
+// an `RwSemaphore`. Taking a lock requires no more. The guards release each lock once.
 safe! {
     fn down_read(lock: &RwSemaphore);
     fn down_read_trylock(lock: &RwSemaphore) -> i32;
@@ -219,7 +217,7 @@ safe! {
     fn pinfs_helper_sb_start_write(inode: &Inode);
 }
 
-// SAFETY: A mapping is there as its inode or device is. These take its lock, and those of page
+// SAFETY: A mapping lives as long as its inode or device. These take its lock, and those of page
 // tables, and leave its entries in their places.
 safe! {
     fn dax_layout_busy_page_range(mapping: Mapping<'_>, start: i64, end: i64) -> *mut bindings::page;
@@ -237,8 +235,8 @@ safe! {
     fn pinfs_helper_trace_unpin(inode: &Inode, start: u64, end: u64, refs: u64);
 }
 
-// SAFETY: An open file is referenced, and so are its mount and its inode. A `kiocb` is one of a
-// read or write in progress, and lent to one task.
+// SAFETY: An open file is referenced, and so are its mount and its inode. A `kiocb` is that of a
+// read or write in progress, and only one task borrows it.
 safe! {
     fn file_check_and_advance_wb_err(file: impl Pass<C = *mut bindings::file>) -> i32;
     fn file_modified(file: impl Pass<C = *mut bindings::file>) -> i32;
@@ -257,7 +255,7 @@ safe! {
     fn pinfs_helper_may_lease(file: lease::OpenFile<'_>) -> bool;
 }
 
-// SAFETY: A superblock is active and a block device open as long as they are lent.
+// SAFETY: A superblock is active and a block device open as long as they are borrowed.
 safe! {
     fn bdev_freeze(bdev: BlockDevice<'_>) -> i32;
     fn blkdev_issue_flush(bdev: BlockDevice<'_>) -> i32;
@@ -270,9 +268,9 @@ safe! {
     fn sync_blockdev(bdev: BlockDevice<'_>) -> i32;
 }
 
-// SAFETY: A DAX device is referenced. These ask whether it is alive, and whether it has the range.
-// Of a page frame the last two only compute, or look for, the `struct page`. That of a busy page is
-// there.
+// SAFETY: A DAX device is referenced. These check whether it is alive, and whether it has the
+// range. For a page frame, the helpers only compute, or look up, the `struct page`. That of a busy
+// page exists.
 safe! {
     fn dax_alive(device: &Device) -> bool;
     fn dax_read_lock() -> i32;
@@ -289,8 +287,8 @@ safe! {
     fn pinfs_helper_wake_page(pfn: usize);
 }
 
-// SAFETY: An address space, a task or a namespace is referenced, and these lock what they look at,
-// or say what was so a moment ago.
+// SAFETY: An address space, a task or a namespace is referenced. These lock the data that they
+// read, or return a snapshot.
 safe! {
     fn fget_task_next(task: &Task, fd: &mut u32) -> *mut bindings::file;
     fn pinfs_helper_lock_exec_update(task: &Task) -> i32;
@@ -301,8 +299,8 @@ safe! {
     fn pinfs_helper_task_mm_id(task: &Task) -> *const bindings::mm_struct;
 }
 
-// SAFETY: A string ends in NUL, and is read during the call only, or copied. A `Seq` is the current
-// task's to print to, and a kobject is referenced.
+// SAFETY: A string ends in NUL, and is read during the call only, or copied. The current task may
+// print to a `Seq`, and a kobject is referenced.
 safe! {
     fn kobject_create_and_add(name: &CStr, parent: &sysfs::Directory) -> *mut bindings::kobject;
     fn pinfs_helper_alloc_workqueue(name: &CStr) -> *mut bindings::workqueue_struct;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Vectors that mostly have one element, and take memory for more only.
+//! Vectors that mostly have one element, and allocate memory only for more.
 
 use kernel::prelude::*;
 
-/// Some elements, in order.
+/// A vector whose first element needs no allocation.
 pub(crate) struct SmallVec<T> {
     first: Option<T>,
-    /// Missing if there are none. An empty vector would be no memory either, but the kernel would
-    /// be called to free it.
+    /// `None` while empty. An empty vector would have no memory either, but dropping it would call
+    /// the kernel.
     rest: Option<KVec<T>>,
 }
 
@@ -37,7 +37,7 @@ impl<T> SmallVec<T> {
         Ok(())
     }
 
-    /// Says whether there are no elements.
+    /// Returns whether there are no elements.
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
@@ -50,19 +50,19 @@ impl<T> SmallVec<T> {
             .or(self.first.as_mut())
     }
 
-    /// Returns the elements in two parts, the second of which is empty if the first one is.
+    /// Returns the elements in two slices. The second is empty if the first one is.
     pub(crate) fn as_slices(&self) -> [&[T]; 2] {
         [self.first.as_slice(), self.rest.as_deref().unwrap_or(&[])]
     }
 
-    /// Returns the elements, one after the other.
+    /// Returns an iterator over the elements.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let [first, rest] = self.as_slices();
         // `PinInit` has a method of this name, too.
         Iterator::chain(first.iter(), rest)
     }
 
-    /// Returns the elements, to be changed.
+    /// Returns an iterator over the elements that can change them.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         Iterator::chain(self.first.iter_mut(), self.rest.iter_mut().flatten())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Directories in `/sys/fs`, and files in them that say yes or no, or a number.
+//! Directories in `/sys/fs`, and files in them that show a flag or a number.
 //!
 //! C headers: [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
@@ -29,28 +29,29 @@ use kernel::{
     types::Opaque, //
 };
 
-/// A directory, as long as the value lives.
+/// A directory that is removed when the value is dropped.
 ///
 /// # Invariants
 ///
 /// The value owns a reference to the kobject, which is in sysfs.
 pub(crate) struct Directory(NonNull<bindings::kobject>);
 
-// SAFETY: kobjects are reference-counted, and any task may put one.
+// SAFETY: kobjects are reference-counted, and any task may release one.
 unsafe impl Send for Directory {}
 // SAFETY: A shared reference adds files and directories, for which sysfs has locks.
 unsafe impl Sync for Directory {}
 
 impl Directory {
-    /// Makes a directory in `/sys/fs`.
+    /// Creates a directory in `/sys/fs`.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, also if it is there already.
+    /// `ENOMEM`, also if it already exists.
     pub(crate) fn new(name: &CStr) -> Result<Self> {
-        // SAFETY: It is set when the kernel boots, and does not change.
+        // SAFETY: The variable is set when the kernel boots, and does not change.
         let root = NonNull::new(unsafe { bindings::fs_kobj }).ok_or(ENOENT)?;
-        // INVARIANT: The kernel's own directory is there for ever, and its reference is not put.
+        // INVARIANT: The kernel's own directory is never removed, and its reference is not
+        // released.
         ManuallyDrop::new(Self(root)).directory(name)
     }
 
@@ -59,11 +60,11 @@ impl Directory {
         self.0.as_ptr()
     }
 
-    /// Makes a directory in this one. It keeps this one.
+    /// Creates a subdirectory, which keeps this directory.
     ///
     /// # Errors
     ///
-    /// As [`Directory::new`].
+    /// Those of [`Directory::new`].
     pub(crate) fn directory(&self, name: &CStr) -> Result<Self> {
         // INVARIANT: A reference is returned.
         NonNull::new(safe::kobject_create_and_add(name, self))
@@ -71,16 +72,16 @@ impl Directory {
             .ok_or(ENOMEM)
     }
 
-    /// Makes a file in the directory that says `1` or `0`, which are static, as files in sysfs are
-    /// described by static data.
+    /// Creates a file that shows `1` or `0`. The flag is static, as sysfs needs static data for a
+    /// file.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; `EEXIST`.
     pub(crate) fn flag(&self, flag: &'static Flag, value: bool) -> Result {
         let attribute = if value { &flag.yes } else { &flag.no };
-        // SAFETY: The attribute is static. The file is gone when the directory is, after readers
-        // that are inside have been waited for.
+        // SAFETY: The attribute is static. The file is removed with the directory, after its
+        // readers have been waited for.
         to_result(unsafe {
             bindings::sysfs_create_file_ns(self.0.as_ptr(), &attribute.attr, core::ptr::null_mut())
         })
@@ -89,7 +90,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant the reference is ours to put, and the kobject is in
+        // SAFETY: By the type's invariant the value owns the reference, and the kobject is in
         // sysfs, from where it is removed once. That waits for readers.
         unsafe {
             bindings::kobject_del(self.0.as_ptr());
@@ -98,7 +99,7 @@ impl Drop for Directory {
     }
 }
 
-/// What sysfs wants to know of a file that everybody may read.
+/// Returns the attribute of a file that every user may read.
 const fn attribute(name: &'static CStr) -> bindings::attribute {
     // With lock debugging there are more members.
     #[allow(clippy::needless_update)]
@@ -109,7 +110,7 @@ const fn attribute(name: &'static CStr) -> bindings::attribute {
     }
 }
 
-/// A file that says yes or no, before it is known which.
+/// A file that shows a flag, before the flag is known.
 pub(crate) struct Flag {
     yes: bindings::kobj_attribute,
     no: bindings::kobj_attribute,
@@ -119,7 +120,7 @@ pub(crate) struct Flag {
 unsafe impl Sync for Flag {}
 
 impl Flag {
-    /// Returns a file of this name.
+    /// Returns a file with this name.
     pub(crate) const fn new(name: &'static CStr) -> Self {
         let attr = attribute(name);
         Self {
@@ -131,7 +132,7 @@ impl Flag {
 
 /// # Safety
 ///
-/// As `show` of a `struct kobj_attribute`.
+/// The arguments must be as in sysfs's call of `show` of a `struct kobj_attribute`.
 unsafe extern "C" fn show_flag<const VALUE: bool>(
     _kobject: *mut bindings::kobject,
     _attribute: *mut bindings::kobj_attribute,
@@ -144,17 +145,17 @@ unsafe extern "C" fn show_flag<const VALUE: bool>(
 
 /// A directory of files that each show a number.
 pub(crate) struct Counters<const N: usize> {
-    // Dropped first, which waits for those who read the files.
+    // Dropped first, which waits for readers of the files.
     _directory: Directory,
     counters: Pin<KBox<[Counter; N]>>,
 }
 
 impl<const N: usize> Counters<N> {
-    /// Makes the directory in `parent`, with files that say `0`.
+    /// Creates the directory in `parent`, with files that show `0`.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, also if the directory is there already.
+    /// `ENOMEM`, also if the directory already exists.
     pub(crate) fn new(parent: &Directory, name: &CStr, files: [&'static CStr; N]) -> Result<Self> {
         let counters = KBox::pin(files.map(Counter::new), GFP_KERNEL)?;
         let directory = parent.directory(name)?;
@@ -176,7 +177,7 @@ impl<const N: usize> Counters<N> {
         })
     }
 
-    /// Returns the number that a file shows, by the file's place in the list that [`Self::new`]
+    /// Returns the number that a file shows. `I` is the file's index in the list that [`Self::new`]
     /// got.
     pub(crate) fn value<const I: usize>(&self) -> &Atomic<i64> {
         const { assert!(I < N) };
@@ -190,9 +191,9 @@ struct Counter {
     value: Atomic<i64>,
 }
 
-// SAFETY: It is plain memory.
+// SAFETY: The memory is not tied to a task.
 unsafe impl Send for Counter {}
-// SAFETY: The attribute is not written to once it is in sysfs, and the value is atomic.
+// SAFETY: The attribute is not written to after it is in sysfs, and the value is atomic.
 unsafe impl Sync for Counter {}
 
 impl Counter {
@@ -206,7 +207,7 @@ impl Counter {
 
 /// # Safety
 ///
-/// As `show` of a `struct kobj_attribute`, one of a [`Counter`].
+/// The arguments must be as in sysfs's call of `show` for the attribute of a [`Counter`].
 unsafe extern "C" fn show_value(
     _kobject: *mut bindings::kobject,
     attribute: *mut bindings::kobj_attribute,

@@ -6,18 +6,18 @@
 
 use crate::rust::safe;
 
-/// Says whether a signal waits that will end the current task, so that long work should stop.
+/// Returns whether a fatal signal is pending for the current task, so that long work should stop.
 pub(crate) fn fatal_signal_pending() -> bool {
     safe::pinfs_helper_fatal_signal_pending()
 }
 
-/// Says whether the current task is a kernel thread that serves others, as nfsd does: it must not
-/// wait for what may last, and has errnos of its own.
+/// Returns whether the current task is a kernel thread that serves others, as nfsd does: it must
+/// not wait for an unlimited time, and has errnos of its own.
 pub(crate) fn is_server() -> bool {
     safe::pinfs_helper_is_server()
 }
 
-/// Says whether the current task may administer file systems (`CAP_SYS_ADMIN`).
+/// Returns whether the current task may administer file systems (`CAP_SYS_ADMIN`).
 pub(crate) fn is_admin() -> bool {
     safe::pinfs_helper_is_admin()
 }

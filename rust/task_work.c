@@ -12,8 +12,8 @@
 #include "helpers.h"
 
 /*
- * Kept from the last task work for the next one, so that most need no allocation.
- * xchg() passes it on: no lock is needed.
+ * The last task work's head, kept for the next one, so that most need no allocation.
+ * xchg() passes it on without a lock.
  */
 static struct callback_head *spare_head;
 
@@ -30,9 +30,9 @@ static void put_head(struct callback_head *head)
 }
 
 /**
- * pinfs_helper_task_work_exit() - free the memory that is kept
+ * pinfs_helper_task_work_exit() - free the spare head
  *
- * Context: the end of the module.  No task work is pending.
+ * Context: module exit.  No task work is pending.
  */
 void pinfs_helper_task_work_exit(void)
 {
@@ -40,14 +40,14 @@ void pinfs_helper_task_work_exit(void)
 }
 
 /**
- * pinfs_helper_task_work() - let the current task run a function before it returns to user space
- * @module: the module that has the function, which a reference keeps until
+ * pinfs_helper_task_work() - run a function before the current task returns to user space
+ * @module: the module that has the function; a reference keeps it until
  *	pinfs_helper_task_work_done()
  * @func: the function, which ends with pinfs_helper_task_work_done()
  *
  * Context: any.
- * Return: false if the current context is of no task that returns to user space, if
- * there is no memory, or if the module is about to be unloaded.
+ * Return: false if the current context belongs to no task that returns to user space,
+ * if there is no memory, or if the module is about to be unloaded.
  */
 bool pinfs_helper_task_work(struct module *module, task_work_func_t func)
 {

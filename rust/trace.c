@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tracepoints, and functions by which Rust calls them: the kernel crate's own way to
- * tracepoints requires that its bindings have them.
+ * Tracepoints, and the functions by which Rust calls them.  The tracepoints of the
+ * kernel crate would have to be in its own bindings.
  */
 
 #include "helpers.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Checks the permission for a truncate again. */
+/* The second permission check of a truncate. */
 
 #include <linux/cred.h>
 #include <linux/fs.h>
@@ -13,16 +13,16 @@
  * @dentry: the file
  * @attr: attributes to be set; ATTR_KILL_PRIV is cleared
  *
- * Repeats the checks of vfs_truncate(), do_ftruncate(), may_open() and nfsd before they
- * call notify_change(), and those that notify_change() makes of the file and the
- * caller when the size changes.  A truncate by name, or one that is part of an open,
- * needs permission.  A file that is open for writing has it for good.  nfsd has no
- * files that stay open, and lets the owner do what a descriptor would allow.
+ * Repeats the checks of vfs_truncate(), do_ftruncate(), may_open() and nfsd before
+ * they call notify_change(), and the checks of the file and the caller that
+ * notify_change() makes when the size changes.  A truncate by name, or one that is
+ * part of an open, needs permission.  A file that is open for writing keeps it.  nfsd
+ * has no files that stay open, and permits the owner what a descriptor would permit.
  *
  * Then removes set-user-ID and set-group-ID bits and capabilities that the file may
- * have got meanwhile.  That is separate, because the caller's request depends on what
- * the file had before.  Security modules and fanotify are not asked again: a module
- * has no way to do that.
+ * have got since.  This is a call of its own, because the caller's request depends on
+ * what the file had before.  Security modules and fanotify are not asked again: a
+ * module has no way to do that.
  *
  * Context: process context, may sleep.  The caller holds i_rwsem of the file
  * exclusively, and write access to the superblock.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What user space includes: `include/uapi/linux/pinfs.h`, so that Rust and C cannot drift.
+//! The interface to user space: `include/uapi/linux/pinfs.h`, so that Rust and C cannot differ.
 
 use kernel::transmute::{
     AsBytes,

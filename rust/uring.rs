@@ -20,19 +20,19 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// What hears of buffers that are cloned.
+/// Handles the cloning of buffers.
 pub(crate) trait Clones: 'static {
-    /// Says whether such calls are to come to [`Clones::clone`] at present. Must not sleep.
+    /// Returns whether such calls are redirected to [`Clones::clone`] at present. Must not sleep.
     fn wanted() -> bool;
 
-    /// Has the buffers of the ring `from` cloned into the ring `to` by `original`, which returns 0
-    /// or an errno, as this function does. Both rings are open during the call. May sleep; a lock
-    /// of io_uring's is held.
+    /// Runs `original`, which clones the buffers of the ring `from` into the ring `to`. Both
+    /// functions return 0 or an errno. Both rings are open during the call. May sleep; a lock of
+    /// io_uring is held.
     fn clone(to: FileId, from: FileId, original: impl FnOnce() -> c_int) -> c_int;
 }
 
 redirect! {
-    /// Lets [`Clones`] hear of buffers that are cloned.
+    /// Redirects the cloning of buffers to [`Clones`].
     pub(crate) struct Cloned<C: Clones>;
 
     // SAFETY: It is `int io_register_clone_buffers(struct io_ring_ctx *, void __user *)`.
@@ -41,7 +41,7 @@ redirect! {
         let original = || unsafe { call.resume([ctx as usize, arg as usize, 0, 0, 0, 0]) as c_int };
         match (caller_file(), source(arg)) {
             (Some((to, _to)), Some((from, _from))) => C::clone(to, from, original),
-            // The original says what is wrong.
+            // The original returns the error.
             _ => original(),
         }
     }
@@ -51,8 +51,8 @@ redirect! {
     }
 }
 
-/// Returns the ring that buffers are to be cloned from. A process that has another thread change
-/// the argument meanwhile is told nothing wrong but about itself.
+/// Returns the ring whose buffers are cloned. User space can change the argument meanwhile: the
+/// process then misleads only itself.
 fn source(arg: *const c_void) -> Option<(FileId, ARef<File>)> {
     // SAFETY: The helper takes any pointer to user space, and returns a reference to a ring, which
     // has no file position, or null.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pins by other kernel modules.  They pass through the same hooks as all others.  The
- * functions here add the owner.  include/linux/vaddr_pin.h describes them.
+ * Pins by other kernel modules.  They pass through the same hooks as all other pins.
+ * The functions here add the owner.  include/linux/vaddr_pin.h describes them.
  */
 
 #include <linux/export.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that is put off from where it must not be done: interrupts, and under spin locks.
+//! Work that is deferred from where it is not allowed: interrupts, and under spin locks.
 //!
 //! C headers: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h),
 //! [`include/linux/task_work.h`](srctree/include/linux/task_work.h)
@@ -19,19 +19,20 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Something to be done later.
+/// A function to run later.
 pub(crate) trait Job: 'static {
-    /// Does it. May sleep.
+    /// Runs the job. May sleep.
     fn run();
 }
 
-/// A job that can be asked for from any context while it is [armed].
+/// A job that can be queued from any context while it is [armed].
 ///
 /// [armed]: Deferred::arm
 ///
 /// # Invariants
 ///
-/// `work` is initialised while `armed` is true, and only initialised once: by who sets `taken`.
+/// `work` is initialised while `armed` is true, and only initialised once: by the task that sets
+/// `taken`.
 pub(crate) struct Deferred<J: Job> {
     work: Opaque<bindings::delayed_work>,
     taken: Atomic<bool>,
@@ -43,7 +44,7 @@ pub(crate) struct Deferred<J: Job> {
 unsafe impl<J: Job> Sync for Deferred<J> {}
 
 impl<J: Job> Deferred<J> {
-    /// Returns a job, to be the value of a `static`.
+    /// Returns a job for use as a `static`.
     pub(crate) const fn new() -> Self {
         // INVARIANT: Not armed.
         Self {
@@ -54,7 +55,7 @@ impl<J: Job> Deferred<J> {
         }
     }
 
-    /// Lets the job be queued, as long as the returned value lives.
+    /// Allows queueing the job as long as the returned value lives.
     ///
     /// # Errors
     ///
@@ -63,15 +64,15 @@ impl<J: Job> Deferred<J> {
         if self.taken.xchg(true, Full) {
             return Err(EBUSY);
         }
-        // SAFETY: The memory is static, and nobody uses it before it is armed, which happens once:
-        // only one caller has seen `taken` false.
+        // SAFETY: The memory is static and is not used before it is armed. That happens once: only
+        // one caller has seen `taken` false.
         unsafe { bindings::pinfs_helper_init_delayed_work(self.work.get(), Some(Self::work)) };
         // INVARIANT: Just initialised.
         self.armed.store(true, Release);
         Ok(Armed(self))
     }
 
-    /// Has the job done by a kernel thread in `msecs` milliseconds, or earlier if it is pending.
+    /// Queues the job for a kernel thread in `msecs` milliseconds. A pending job keeps its time.
     pub(crate) fn run_after(&'static self, msecs: u32) {
         if self.armed.load(Acquire) {
             // SAFETY: The work is initialised while `armed` is true, by the type's invariant.
@@ -81,15 +82,16 @@ impl<J: Job> Deferred<J> {
         }
     }
 
-    /// Has the job done as soon as possible: by the current task before it returns to user space,
-    /// so that the program sees what it has caused, or by a kernel thread if the current context
-    /// is of no task that does.
+    /// Runs the job as soon as possible. The current task runs it before it returns to user space,
+    /// so that the program sees the effect of its call. If the current context belongs to no such
+    /// task, a kernel thread runs it.
     pub(crate) fn run_soon(&'static self) {
         if !self.armed.load(Acquire) {
             return;
         }
         // SAFETY: The work is initialised while `armed` is true, by the type's invariant.
-        // `on_return` is a function for a task work, and releases what the helper takes for one.
+        // `on_return` is a function for a task work, and releases the memory and the reference that
+        // the helper takes for one.
         unsafe {
             if !bindings::pinfs_helper_task_work(
                 crate::rust::compat::this_module(),
@@ -102,19 +104,19 @@ impl<J: Job> Deferred<J> {
 
     /// # Safety
     ///
-    /// As the function of a work item.
+    /// Must be called as the function of a work item.
     unsafe extern "C" fn work(_work: *mut bindings::work_struct) {
         J::run();
     }
 
     /// # Safety
     ///
-    /// As the function of a task work that the helper has allocated.
+    /// Must be called as the function of a task work that the helper has allocated.
     unsafe extern "C" fn on_return(head: *mut bindings::callback_head) {
         J::run();
         // SAFETY: The helper has allocated it, and taken a reference to the module. The code
-        // between giving that back and the return stays: unloading waits for an RCU-tasks grace
-        // period (see `hook.rs`).
+        // between releasing the reference and the return stays: unloading waits for an RCU-tasks
+        // grace period (see `hook.rs`).
         unsafe { bindings::pinfs_helper_task_work_done(crate::rust::compat::this_module(), head) };
     }
 }
@@ -124,11 +126,11 @@ pub(crate) struct Armed<J: Job>(&'static Deferred<J>);
 
 impl<J: Job> Drop for Armed<J> {
     fn drop(&mut self) {
-        // Whoever could ask for the job is gone by now; this is for what was asked before, and
-        // for jobs that ask for themselves.
+        // All code that could queue the job has ended. This stops jobs that were queued before, and
+        // those that queue themselves.
         self.0.armed.store(false, Release);
         // SAFETY: `arm` has initialised the work. The head that is freed after it is a spare one,
-        // which nobody uses.
+        // which is not in use.
         unsafe {
             bindings::cancel_delayed_work_sync(self.0.work.get());
             bindings::pinfs_helper_task_work_exit();
@@ -136,18 +138,18 @@ impl<J: Job> Drop for Armed<J> {
     }
 }
 
-/// Keeps the module until the current system call returns. Where there is none, it does nothing.
+/// Keeps the module loaded until the current system call returns. Outside of one it does nothing.
 pub(crate) fn hold_module() {
     /// # Safety
     ///
-    /// As the function of a task work that the helper has allocated.
+    /// Must be called as the function of a task work that the helper has allocated.
     unsafe extern "C" fn release(head: *mut bindings::callback_head) {
         // SAFETY: The helper has allocated it, and taken a reference to the module, which unloads
         // only after this has returned: see `Deferred::on_return`.
         unsafe { bindings::pinfs_helper_task_work_done(crate::rust::compat::this_module(), head) };
     }
 
-    // SAFETY: `release` is a function for a task work, and releases what the helper takes for one.
-    // If this fails there is nobody to release anything.
+    // SAFETY: `release` is a function for a task work, and releases the memory and the reference
+    // that the helper takes for one. If the helper fails, it has taken neither.
     unsafe { bindings::pinfs_helper_task_work(crate::rust::compat::this_module(), Some(release)) };
 }

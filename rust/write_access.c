@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Finds out whether the caller holds write access to the superblock. */
+/* Checks whether the caller holds write access to the superblock. */
 
 #include <linux/kallsyms.h>
 #include <linux/sched.h>
@@ -9,7 +9,7 @@
 #include "helpers.h"
 
 /*
- * Returns true if an address is in the kernel proper, in pinfs, or in overlayfs.
+ * Returns true if an address is in the kernel image, in pinfs, or in overlayfs.
  * Trampolines of BPF and kprobes count as modules.
  */
 static bool is_known_caller(unsigned long addr)
@@ -27,14 +27,14 @@ static bool is_known_caller(unsigned long addr)
  * pinfs_helper_holds_write_access() - check whether setattr or fallocate has write access
  *
  * The VFS calls ->setattr() and ->fallocate() with write access to the superblock.
- * Other callers do not take it: the core dumper, which PF_DUMPCORE tells; loop and
+ * Other callers do not take it: the core dumper (PF_DUMPCORE); loop and
  * target_core_file, which call ->fallocate() in kernel threads; ecryptfs and
  * cachefiles, which call notify_change() in system calls.  The counter of the
- * superblock does not tell who holds it.
+ * superblock does not tell which task holds it.
  *
- * So the stack decides: if it has only the kernel proper, pinfs, and overlayfs, which
- * takes write access as the VFS does, then it is held.  Any other module may be a
- * caller that has not taken it.
+ * So this looks at the stack: the access is held if the stack has only the kernel
+ * image, pinfs, and overlayfs, which takes write access as the VFS does.  Any other
+ * module may be a caller that has not taken it.
  *
  * Context: process context, in a call of ->setattr() or ->fallocate().
  * Return: true if the current task is known to hold write access.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The headers that bindings.rs is generated from.  What is taken from them is
- * listed in the file allowlist.
+ * The headers that bindings.rs is generated from.  The file allowlist selects what is
+ * generated.
  */
 #include <linux/backing-dev.h>
 #include <linux/blkdev.h>

@@ -33,8 +33,8 @@ bool pinfs_helper_page_mapped(struct page *page)
 }
 
 /*
- * Waits until a page is idle, until @stop returns true, or for at most @msecs.  @stop is
- * called after each wake-up, and must not sleep.  Returns 0 after the time is over,
+ * Waits until a page is idle, until @stop returns true, or for at most @msecs.  @stop
+ * is called after each wake-up, and must not sleep.  Returns 0 after a timeout,
  * -ERESTARTSYS after a fatal signal, and a positive number otherwise.
  */
 long pinfs_helper_wait_page_idle_killable(struct page *page,

@@ -4,7 +4,7 @@
 #include <linux/compat.h>
 #include <linux/fs.h>
 
-/* Tells which positions a reader can take: nfsd sets a mode, others show by their system call. */
+/* nfsd sets a mode.  Other readers are recognised by their system call. */
 bool pinfs_helper_dir_pos_is_31bit(const struct file *file)
 {
 	if (file->f_mode & FMODE_32BITHASH)

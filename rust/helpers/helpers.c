@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Inline functions and macros of the kernel, as functions that Rust can call.  The
- * files are by subject, and make up one translation unit.  A function has the locking
- * and the context of what it wraps, unless its comment says otherwise.
+ * Inline functions and macros of the kernel, as functions that Rust can call.  There
+ * is a file for each subject; all are one translation unit.  A function has the
+ * locking and the context of the wrapped one, unless its comment states otherwise.
  */
 
 #include "helpers.h"

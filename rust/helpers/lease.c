@@ -32,7 +32,7 @@ void pinfs_helper_lease_own(struct file_lease *lease)
 	lease->c.flc_pid = current->tgid;
 }
 
-/* Ends the breaking of a lease, which stays.  The caller holds flc_lock. */
+/* Ends the breaking of a lease, but not the lease.  The caller holds flc_lock. */
 void pinfs_helper_lease_spare(struct file_lease *lease)
 {
 	lease->c.flc_flags &= ~FL_UNLOCK_PENDING;

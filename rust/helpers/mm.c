@@ -59,8 +59,8 @@ struct file *pinfs_helper_vmf_file(const struct vm_fault *vmf)
 }
 
 /*
- * Returns true if a fault is a write to the file.  vmf->cow_page tells that only for
- * single pages, so the VMA has to.
+ * Returns true if a fault is a write to the file.  vmf->cow_page shows that for
+ * single pages only, so this looks at the VMA.
  */
 bool pinfs_helper_vmf_is_shared_write(const struct vm_fault *vmf)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * As helpers/helpers.c, for the functions that callbacks of ftrace call.  src/Kbuild
+ * The wrappers that callbacks of ftrace call, as in helpers/helpers.c.  src/Kbuild
  * excludes them from ftrace.
  */
 

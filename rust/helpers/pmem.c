@@ -4,7 +4,7 @@
 #include <linux/libnvdimm.h>
 #include <linux/string.h>
 
-/* Bypasses the cache: needs no write-back, but a fence. */
+/* Bypasses the cache: needs a fence, but no write-back. */
 void pinfs_helper_pmem_stream(void *dst, const void *src, size_t len)
 {
 	memcpy_flushcache(dst, src, len);

@@ -30,7 +30,7 @@ const struct mm_struct *pinfs_helper_task_mm_id(struct task_struct *task)
 
 /*
  * Returns the process with the lowest number that is at least *@nr, with a reference,
- * and sets *@nr to that number; NULL if there is none.
+ * and sets *@nr to that number.  Returns NULL if there is none.
  */
 struct task_struct *pinfs_helper_next_process(struct pid_namespace *ns, int *nr)
 {

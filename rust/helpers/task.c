@@ -11,7 +11,7 @@ bool pinfs_helper_fatal_signal_pending(void)
 
 /*
  * Returns true if the current task is a thread of nfsd.  Of the kernel threads that
- * are no workers of a workqueue, only those call file systems for others.
+ * are not workers of a workqueue, only those call file systems for others.
  */
 bool pinfs_helper_is_server(void)
 {

@@ -7,7 +7,7 @@
 
 /*
  * Waits until a counter is 0 or the superblock is being frozen.  Returns 0 or
- * -ERESTARTSYS.  Who changes the counter to 0 calls wake_up_var().
+ * -ERESTARTSYS.  The task that sets the counter to 0 calls wake_up_var().
  */
 int pinfs_helper_wait_zero_or_frozen(int *counter, const struct super_block *sb)
 {

@@ -14,7 +14,7 @@ use kernel::types::Opaque;
 ///
 /// # Invariants
 ///
-/// The wrapped dentry is referenced by whoever lent it.
+/// The wrapped dentry is referenced as long as the reference lives.
 #[repr(transparent)]
 pub(crate) struct Dentry(Opaque<bindings::dentry>);
 
@@ -54,7 +54,7 @@ impl Dentry {
 ///
 /// # Invariants
 ///
-/// Both are referenced by whoever lent the path.
+/// Both are referenced as long as the reference lives.
 #[repr(transparent)]
 pub(crate) struct Path(Opaque<bindings::path>);
 
@@ -75,7 +75,7 @@ impl Path {
 
     /// Returns the dentry.
     pub(crate) fn dentry(&self) -> &Dentry {
-        // SAFETY: By the type's invariant the dentry is referenced as long as the path is lent.
+        // SAFETY: By the type's invariant the dentry is referenced as long as the path is borrowed.
         unsafe { Dentry::from_raw((*self.as_ptr()).dentry) }
     }
 }

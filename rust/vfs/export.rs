@@ -2,8 +2,8 @@
 
 //! File handles: `open_by_handle_at()` and the NFS server.
 //!
-//! A handle is an inode's number and its generation, which tells it from others that had or will
-//! have the number; one that is connectable has those of the parent directory too.
+//! A handle is an inode's number and its generation, which differs from those of former and later
+//! inodes with the number. A connectable handle also has those of the parent directory.
 //!
 //! C header: [`include/linux/exportfs.h`](srctree/include/linux/exportfs.h)
 
@@ -21,19 +21,19 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// Finds files by what handles say (`struct export_operations`).
+/// Finds files by their handles (`struct export_operations`).
 pub(crate) trait Operations: Sized + 'static {
     /// The file system whose files these are.
     type Fs: FileSystem;
 
-    /// Returns the inode of a number that may come from anywhere.
+    /// Returns the inode of a number, which may be invalid.
     ///
     /// # Errors
     ///
     /// `ESTALE` if there is no such inode.
     fn by_number(sb: &SuperBlock<Self::Fs>, ino: u64) -> Result<ARef<FsInode<Self::Fs>>>;
 
-    /// Returns the directory that a directory is in.
+    /// Returns the parent of a directory.
     fn parent(dir: &FsInode<Self::Fs>) -> Result<ARef<FsInode<Self::Fs>>>;
 }
 
@@ -52,7 +52,7 @@ impl<F: FileSystem> Table<F> {
     }
 }
 
-/// Words of a handle: the number's halves, the generation.
+/// Words of a handle: the two halves of the number, and the generation.
 const WORDS: usize = 3;
 
 struct Thunks<T: Operations>(PhantomData<T>);
@@ -74,7 +74,7 @@ impl<T: Operations> Thunks<T> {
     /// Returns a dentry for an inode, or an errno.
     fn alias(inode: Result<ARef<FsInode<T::Fs>>>) -> *mut bindings::dentry {
         match inode {
-            // SAFETY: The inode is referenced, and the reference is handed over.
+            // SAFETY: The inode is referenced, and the reference is passed on.
             Ok(inode) => unsafe {
                 bindings::d_obtain_alias(ARef::into_raw(inode).as_ref().as_ptr())
             },
@@ -94,7 +94,7 @@ impl<T: Operations> Thunks<T> {
         let connectable = !parent.is_null();
         let len = if connectable { 2 * WORDS } else { WORDS };
         // SAFETY: exportfs calls with inodes of `T::Fs` that it holds. The lengths count words, of
-        // which it has as many; it is told how many are wanted if that is not enough.
+        // which it has as many. If that is not enough, it gets the required number.
         unsafe {
             let fits = usize::try_from(*max_len).is_ok_and(|max| max >= len);
             *max_len = len as c_int;
@@ -119,7 +119,7 @@ impl<T: Operations> Thunks<T> {
     ///
     /// # Safety
     ///
-    /// `sb` must be an opened superblock of `T::Fs`, `handle` have `len` words.
+    /// `sb` must be an opened superblock of `T::Fs`, and `handle` must have `len` words.
     unsafe fn find(
         sb: *mut bindings::super_block,
         handle: *const u32,
@@ -130,7 +130,7 @@ impl<T: Operations> Thunks<T> {
             return estale().to_ptr();
         }
         // SAFETY: The superblock is opened and the handle has `len` words, by this function's
-        // requirements; that is enough of them.
+        // requirements. The check above has found that enough.
         let (sb, [low, high, generation]) = unsafe {
             let words = handle.add(first).cast::<[u32; WORDS]>();
             (SuperBlock::<T::Fs>::from_raw(sb), words.read())

@@ -72,10 +72,10 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
 
     /// Returns the file.
     fn file(&self) -> OpenFile<'a, F> {
-        // SAFETY: By the type's invariant the `kiocb` is one for a file of `F`, which is open as
-        // long as it is read or written, so that the pointer is not null.
+        // SAFETY: By the type's invariant the `kiocb` is one for a file of `F`, which is open
+        // during the read or write, so that the pointer is not null.
         let inner = unsafe { NonNull::new_unchecked((*self.as_ptr()).ki_filp) };
-        // INVARIANT: As said.
+        // INVARIANT: The file is one of `F`, and valid as long as the `kiocb`.
         OpenFile {
             inner,
             _fs: PhantomData,
@@ -89,20 +89,20 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
 
     /// Returns the position in the file, in bytes. It moves as bytes are copied.
     pub(crate) fn position(&self) -> u64 {
-        // SAFETY: By the type's invariant the `kiocb` is there, and lent to the current task.
+        // SAFETY: By the type's invariant the `kiocb` is valid, and only the current task uses it.
         unsafe { (*self.as_ptr()).ki_pos.try_into().unwrap_or(0) }
     }
 
-    /// Moves the position on, over bytes that were copied.
+    /// Advances the position by bytes that were copied.
     pub(crate) fn advance(&mut self, bytes: usize) {
-        // SAFETY: By the type's invariant the `kiocb` is there, and lent to the current task. The
-        // bytes are of the file, whose size is an i64.
+        // SAFETY: By the type's invariant the `kiocb` is valid, and only the current task uses it.
+        // The bytes are of the file, whose size is an i64.
         unsafe { (*self.as_ptr()).ki_pos += bytes as i64 };
     }
 
-    /// Says whether the caller must not be made to wait (`RWF_NOWAIT`).
+    /// Returns whether the operation must not block (`RWF_NOWAIT`).
     pub(crate) fn is_nowait(&self) -> bool {
-        // SAFETY: By the type's invariant the `kiocb` is there, and lent to the current task.
+        // SAFETY: By the type's invariant the `kiocb` is valid, and only the current task uses it.
         unsafe { (*self.as_ptr()).ki_flags & bindings::pinfs_iocb_nowait != 0 }
     }
 
@@ -130,7 +130,7 @@ impl<'a, F: FileSystem> Iocb<'a, F> {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` where that would block and must not.
+    /// `EAGAIN` if that would block and must not.
     pub(crate) fn modified(&self, _lock: &impl ExclusiveInode<Fs = F>) -> Result {
         to_result(safe::kiocb_modified(self))
     }
@@ -166,13 +166,13 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
         unsafe { FsInode::from_raw((*self.inner.as_ptr()).f_inode) }
     }
 
-    /// Returns the file as leases see it.
+    /// Returns the file for the lease code.
     pub(crate) fn lease(&self) -> lease::OpenFile<'a> {
         // SAFETY: By the type's invariant the file is open for `'a`, so that it is referenced.
         unsafe { lease::OpenFile::from_raw(self.inner.as_ptr()) }
     }
 
-    /// Returns which open file it is.
+    /// Returns the identity of the open file.
     pub(crate) fn id(&self) -> FileId {
         FileId::of_raw(self.inner.as_ptr())
     }
@@ -181,7 +181,7 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
     ///
     /// # Errors
     ///
-    /// `EROFS` if there is none; what `change` says.
+    /// `EROFS` if the mount is read-only; the error of `change`.
     pub(crate) fn with_write_access(&self, change: impl FnOnce() -> Result) -> Result {
         to_result(safe::mnt_want_write_file(self))?;
         let done = change();
@@ -195,11 +195,11 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
         to_result(safe::file_modified(self))
     }
 
-    /// Flushes the file's dirty pages in a range, whose end is inclusive, and reports what went
-    /// wrong earlier (`dax_writeback_mapping_range()`, `file_check_and_advance_wb_err()`).
+    /// Flushes the file's dirty pages in a range, whose end is inclusive, and reports earlier
+    /// errors (`dax_writeback_mapping_range()`, `file_check_and_advance_wb_err()`).
     ///
-    /// Unlike `file_write_and_wait_range()` this does not call `write_back`, which is for those who
-    /// do not know the file system.
+    /// Unlike `file_write_and_wait_range()` this does not call `write_back`, which is for callers
+    /// outside of the file system.
     pub(crate) fn flush_pages(&self, start: i64, end: i64) -> Result {
         let inode = self.inode();
         let dax = inode.super_block().dax();
@@ -210,7 +210,7 @@ impl<'a, F: FileSystem> OpenFile<'a, F> {
     }
 }
 
-/// What `fallocate()` is asked to do to a range of bytes.
+/// An operation of `fallocate()` on a range of bytes.
 #[derive(Clone)]
 pub(crate) struct Fallocate {
     mode: c_int,
@@ -227,14 +227,14 @@ pub(crate) enum FallocateMode {
     ZeroRange,
     /// Free the blocks of the range.
     PunchHole,
-    /// Take the range out of the file: what is behind it moves down.
+    /// Remove the range from the file: data after it moves down.
     CollapseRange,
-    /// Make room for the range in the file: what is there and behind moves up.
+    /// Insert the range into the file: data from its start on moves up.
     InsertRange,
 }
 
 impl Fallocate {
-    /// Returns what is asked for, or `None` for a mode that this file system does not have.
+    /// Returns the operation, or `None` for a mode that this file system does not have.
     pub(crate) fn mode(&self) -> Option<FallocateMode> {
         const KEEP_SIZE: u32 = bindings::FALLOC_FL_KEEP_SIZE;
         const ZERO: u32 = bindings::FALLOC_FL_ZERO_RANGE;
@@ -250,18 +250,19 @@ impl Fallocate {
         }
     }
 
-    /// Says whether the file's size must stay as it is.
+    /// Returns whether the file's size must not change.
     pub(crate) fn keeps_size(&self) -> bool {
         self.mode as u32 & bindings::FALLOC_FL_KEEP_SIZE != 0
     }
 }
 
-/// How positions in a directory look to whoever reads it.
+/// The form of the positions of a directory that its reader sees.
 ///
-/// A position has 63 bits, and 32-bit programs (and NFS clients of old) take 31. They get the upper
-/// ones, which several entries in a row may have in common. Who goes on from such a position gets
-/// the first of these, so that none is left out, and some may come twice. Who goes on reading
-/// without a seek does not: the open directory keeps the whole of the position that was left last.
+/// A position has 63 bits, and 32-bit programs (and old NFS clients) take 31. They get the upper
+/// ones, which several consecutive entries may have in common. A reader that seeks to such a
+/// position gets the first of these entries, so that no entry is left out, but some may come twice.
+/// This does not happen to a reader that does not seek: the open directory keeps the whole of the
+/// last position.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Whole,
@@ -269,9 +270,9 @@ enum Form {
 }
 
 impl Form {
-    /// Bits that are left out.
+    /// Number of bits that are left out.
     const LOWER: u32 = 32;
-    /// Behind all entries.
+    /// The position after all entries.
     const END: u64 = i64::MAX as u64;
     const UPPER_END: u64 = Self::END >> Self::LOWER;
     /// The first position that is not one of `.` and `..`, in either form.
@@ -288,12 +289,12 @@ impl Form {
         }
     }
 
-    /// Behind all entries, as this form has it.
+    /// Returns the position after all entries in this form.
     fn end(self) -> u64 {
         self.show(Self::END)
     }
 
-    /// How a position looks.
+    /// Converts a position to this form.
     fn show(self, position: u64) -> u64 {
         match self {
             Form::Upper if (Self::FIRST..Self::END).contains(&position) => {
@@ -304,8 +305,8 @@ impl Form {
         }
     }
 
-    /// The lowest position that looks like this. What is too large for this form was left by
-    /// somebody who has the other one.
+    /// Returns the lowest position with this form. A position that is too large for the form is
+    /// from a reader with the other one.
     fn read(self, shown: u64) -> u64 {
         match self {
             Form::Upper if shown == Self::UPPER_END => Self::END,
@@ -317,19 +318,19 @@ impl Form {
     }
 }
 
-/// The position that was left last, kept in place of an open directory's private data; 0 if what
-/// everybody sees of it is the whole.
+/// Returns the last position, which replaces an open directory's private data. It is 0 if the
+/// reader sees whole positions.
 ///
 /// # Safety
 ///
-/// `file` must be an open directory of this module's table, and stay so during `'a`.
+/// `file` must be an open directory of this module's table, and stay open during `'a`.
 unsafe fn kept_position<'a>(file: *mut bindings::file) -> &'a Atomic<usize> {
     // SAFETY: The file is open for `'a`, by this function's requirements, and for an open directory
     // of this module the field is used here only, as an atomic.
     unsafe { Atomic::from_ptr((&raw mut (*file).private_data).cast()) }
 }
 
-/// Where `readdir()` puts the entries of a directory (`struct dir_context`).
+/// The destination of the entries that `readdir()` lists (`struct dir_context`).
 ///
 /// # Invariants
 ///
@@ -338,7 +339,7 @@ pub(crate) struct DirEmitter<'a, F: FileSystem> {
     file: NonNull<bindings::file>,
     ctx: NonNull<bindings::dir_context>,
     form: Form,
-    /// What `ctx` shows in this form.
+    /// The whole of the position that `ctx` has in this form.
     position: u64,
     _fs: PhantomData<&'a F>,
     _not_send: NotThreadSafe,
@@ -371,7 +372,7 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
         }
     }
 
-    /// Leaves the position for the next call.
+    /// Keeps the position for the next call.
     fn leave(self) {
         let kept = match self.form {
             Form::Upper => self.position as usize,
@@ -391,22 +392,22 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
         unsafe { FsInode::from_raw((*self.file.as_ptr()).f_inode) }
     }
 
-    /// Returns where the next entry is to be taken from: 0 and 1 are `.` and `..`.
+    /// Returns the position of the next entry: 0 and 1 are `.` and `..`.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Sets where the next entry is to be taken from.
+    /// Sets the position of the next entry.
     pub(crate) fn set_position(&mut self, position: u64) {
         self.position = position.min(Form::END);
         let shown = self.form.show(self.position);
-        // SAFETY: By the type's invariant the context is there, and the current task's to change.
+        // SAFETY: By the type's invariant the context is valid, and the current task may change it.
         unsafe { (*self.ctx.as_ptr()).pos = shown as i64 };
     }
 
-    /// Says that there are no more entries.
+    /// Sets the position after all entries.
     ///
-    /// The upper part of a position behind the last one may be that of the last one, too.
+    /// The upper part of the position after the last entry may be that of the last entry, too.
     pub(crate) fn end(&mut self) {
         if self.form == Form::Upper {
             self.set_position(Form::END);
@@ -419,13 +420,13 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
         if self.position >= Form::FIRST {
             return true;
         }
-        // SAFETY: By the type's invariant both are there. The directory's i_rwsem is held, so the
+        // SAFETY: By the type's invariant both are valid. The directory's i_rwsem is held, so the
         // parent is stable enough for its inode number to be read.
         let (done, shown) = unsafe {
             let done = bindings::pinfs_helper_dir_emit_dots(self.file.as_ptr(), self.ctx.as_ptr());
             (done, (*self.ctx.as_ptr()).pos)
         };
-        // Up to the first position both forms are one.
+        // Up to the first position both forms are equal.
         self.position = shown.try_into().unwrap_or(Form::END);
         done
     }
@@ -434,7 +435,7 @@ impl<'a, F: FileSystem> DirEmitter<'a, F> {
     ///
     /// `mode_type` is the upper four bits of the mode (`S_DT(mode)`).
     pub(crate) fn emit(&mut self, name: &[u8], ino: u64, mode_type: u8) -> bool {
-        // SAFETY: By the type's invariant the context is there; the name is as long as said.
+        // SAFETY: By the type's invariant the context is valid, and `name` has the given length.
         unsafe {
             bindings::pinfs_helper_dir_emit(
                 self.ctx.as_ptr(),
@@ -457,7 +458,7 @@ pub(crate) trait Operations: Sized + 'static {
     /// The block map of the files: page faults and SEEK_HOLE go to it directly.
     const MAP: iomap::Table<Self::Fs>;
 
-    /// Is asked before a file or directory is opened.
+    /// Called before a file or directory is opened; an error fails the open.
     fn open(_file: &OpenFile<'_, Self::Fs>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -477,9 +478,9 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Is asked after a page fault that writes to the byte at `pos` has failed with `ENOSPC`.
-    /// Returns whether it is to be tried again. Write access to the superblock and the lock of the
-    /// mapping (of the VMA or the whole) are held, the invalidate lock is not.
+    /// Called after a page fault that writes to the byte at `pos` has failed with `ENOSPC`. Returns
+    /// whether to try it again. Write access to the superblock and the lock of the mapping (of the
+    /// VMA or the whole) are held. The invalidate lock is not held.
     fn make_room_for_fault(_inode: &FsInode<Self::Fs>, _pos: u64) -> bool {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -489,22 +490,22 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Answers `ioctl()`; a 32-bit program's argument is the same. No lock is held.
+    /// Handles `ioctl()`. A 32-bit program passes the same argument. No lock is held.
     ///
     /// # Errors
     ///
-    /// `ENOTTY` for a command that is not known.
+    /// `ENOTTY` for an unknown command.
     fn ioctl(_file: &OpenFile<'_, Self::Fs>, _command: u32, _arg: UserPtr) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Flushes what the kernel does not know to be dirty in a range (bytes), for sync(2) and
-    /// umount. Unless they `wait` for it, there is no need to, but the inode has to stay dirty.
+    /// Flushes dirty data that the kernel does not know of in a range (bytes), for sync(2) and
+    /// umount. Without `wait` it need not flush, but then the inode has to stay dirty.
     fn write_back(_inode: &FsInode<Self::Fs>, _range: &Range<u64>, _wait: bool) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Is told that the file is closed for the last time: no descriptor and no mapping is left.
+    /// Called when the file is closed for the last time: no descriptor and no mapping is left.
     fn release(_file: &OpenFile<'_, Self::Fs>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -515,7 +516,7 @@ pub(crate) trait Operations: Sized + 'static {
     }
 }
 
-/// A filled `struct file_operations` of `F` with what belongs to it.
+/// A filled `struct file_operations` of `F` with its address space operations.
 pub(crate) struct Table<F: FileSystem> {
     operations: *const bindings::file_operations,
     address_space: *const bindings::address_space_operations,
@@ -562,8 +563,8 @@ struct Thunks<T: Operations>(PhantomData<T>);
 
 impl<T: Operations> Thunks<T> {
     const REGULAR: bindings::file_operations = bindings::file_operations {
-        // The module is held by the file system type as long as a superblock is mounted, and a
-        // file holds its mount; the VFS wants the owner all the same for `fops_get()`.
+        // The file system type holds the module as long as a superblock is mounted, and a file
+        // holds its mount. The VFS still needs the owner for `fops_get()`.
         owner: crate::rust::compat::this_module(),
         fop_flags: bindings::pinfs_fop_flags,
         llseek: Some(Self::llseek),
@@ -587,7 +588,7 @@ impl<T: Operations> Thunks<T> {
         },
         splice_read: Some(bindings::copy_splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
-        // Classic leases and delegations; layout leases come by fcntl's hook.
+        // For classic leases and delegations. The hook of fcntl() handles layout leases.
         setlease: Some(bindings::generic_setlease),
         ..pin_init::zeroed()
     };
@@ -629,7 +630,7 @@ impl<T: Operations> Thunks<T> {
         offset: bindings::loff_t,
         whence: c_int,
     ) -> bindings::loff_t {
-        // SAFETY: The VFS calls with an open file, of `T::Fs`, for whose files the table is.
+        // SAFETY: The VFS calls with an open file of `T::Fs`, and the block map is for its files.
         unsafe {
             let inode = (*file).f_inode;
             let found = match whence as u32 {
@@ -644,7 +645,7 @@ impl<T: Operations> Thunks<T> {
         }
     }
 
-    /// Seeks in a directory, where positions say nothing of its size.
+    /// Seeks in a directory, where positions do not depend on the size.
     ///
     /// # Safety
     ///
@@ -654,14 +655,15 @@ impl<T: Operations> Thunks<T> {
         offset: bindings::loff_t,
         whence: c_int,
     ) -> bindings::loff_t {
-        // SAFETY: The VFS calls with an open file, which is a directory, as this is in no other
-        // table.
+        // SAFETY: The VFS calls with an open file, which is a directory, as only the table of
+        // directories has this function.
         unsafe {
             let end = Form::of(file).end() as i64;
             let found = bindings::generic_file_llseek_size(file, offset, whence, end, end);
             let asks = whence as u32 == bindings::SEEK_CUR && offset == 0;
             if found >= 0 && !asks {
-                // Also one to where it is: the same position was that of entries before, perhaps.
+                // Also by a seek to the current position, which may have been that of earlier
+                // entries.
                 kept_position(file).store(0, Relaxed);
             }
             found
@@ -688,10 +690,10 @@ impl<T: Operations> Thunks<T> {
     ///
     /// The arguments must be as in the VFS's call of `open`.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: The VFS calls with a file that is not open yet, so that nobody else looks at its
+        // SAFETY: The VFS calls with a file that is not open yet, so no other task looks at its
         // mode.
         unsafe {
-            // Reads and writes know IOCB_NOWAIT.
+            // Reads and writes support IOCB_NOWAIT.
             (*file).f_mode |= bindings::pinfs_fmode_nowait;
             match Self::open_dir(inode, file) {
                 0 => bindings::generic_file_open(inode, file),
@@ -712,8 +714,8 @@ impl<T: Operations> Thunks<T> {
                 inner: NonNull::new(iocb).ok_or(EINVAL)?,
                 _fs: PhantomData,
             };
-            // SAFETY: The VFS calls `read_iter` with an iterator to copy to, which is there for the
-            // call.
+            // SAFETY: The VFS calls `read_iter` with an iterator to copy to, which is valid during
+            // the call.
             let to = unsafe { IovIterDest::from_raw(to) };
             Ok(T::read_iter(&mut iocb, to)? as isize)
         })
@@ -731,8 +733,8 @@ impl<T: Operations> Thunks<T> {
                 inner: NonNull::new(iocb).ok_or(EINVAL)?,
                 _fs: PhantomData,
             };
-            // SAFETY: The VFS calls `write_iter` with an iterator to copy from, which is there for
-            // the call.
+            // SAFETY: The VFS calls `write_iter` with an iterator to copy from, which is valid
+            // during the call.
             let from = unsafe { IovIterSource::from_raw(from) };
             Ok(T::write_iter(&mut iocb, from)? as isize)
         })
@@ -807,8 +809,8 @@ impl<T: Operations> Thunks<T> {
                     _fs: PhantomData,
                 });
             }
-            // SAFETY: The file is of `T::Fs` and nobody else's any more, as it has no mappings.
-            // Only `mmap_prepare` has put something there.
+            // SAFETY: The file is of `T::Fs`, and no other task uses it any more, as it has no
+            // mappings. Only `mmap_prepare` has stored private data.
             unsafe {
                 let inode = FsInode::<T::Fs>::from_raw((*file).f_inode);
                 quarantine::closed(inode, shown::take(&raw mut (*file).private_data));
@@ -866,8 +868,8 @@ impl<T: Operations> Thunks<T> {
     ///
     /// The argument must be as in the kernel's call of `mmap_prepare`.
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
-        // SAFETY: The kernel calls with a description of a mapping that is being made of an open
-        // file, which is of `T::Fs`. Its private data is used for what is shown only.
+        // SAFETY: The kernel calls with a description of a new mapping of an open file, which is of
+        // `T::Fs`. Its private data is used for the set of shown parts only.
         unsafe {
             let file = (*desc).file;
             let inode = FsInode::<T::Fs>::from_raw((*file).f_inode);
@@ -877,7 +879,7 @@ impl<T: Operations> Thunks<T> {
                 return eopnotsupp().to_errno();
             }
             bindings::pinfs_helper_file_accessed(file);
-            // For page faults and `release`.
+            // For page faults and for `release`.
             if let Err(err) = shown::get_or_make(&raw mut (*file).private_data) {
                 return err.to_errno();
             }
@@ -887,13 +889,13 @@ impl<T: Operations> Thunks<T> {
         0
     }
 
-    /// Maps no pages around a fault: there are none in memory to be mapped. That this function is
-    /// there says that page faults need no more than the lock of the VMA. Without it the kernel
-    /// begins each anew under the mmap lock.
+    /// Maps no pages around a fault, as there are none in memory. Because this function exists,
+    /// page faults need no more than the lock of the VMA. Without it the kernel starts each over
+    /// under the mmap lock.
     ///
     /// # Safety
     ///
-    /// None; the kernel's type wants it unsafe.
+    /// None; the kernel's type requires an unsafe function.
     unsafe extern "C" fn map_pages(
         _vmf: *mut bindings::vm_fault,
         _first: usize,
@@ -906,17 +908,17 @@ impl<T: Operations> Thunks<T> {
     ///
     /// The argument must be as in the kernel's call of `fault`.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: The kernel calls `huge_fault` as it calls `fault`, with an order besides.
+        // SAFETY: The kernel calls `huge_fault` as it calls `fault`, with an additional order.
         unsafe { Self::huge_fault(vmf, 0) }
     }
 
     /// Maps a page, or 2 MiB of them.
     ///
     /// A write to a private mapping becomes a copy and does not change the file, so only writes to
-    /// shared ones are writes here. For those the superblock must not freeze and the times change,
-    /// both before the invalidate lock, which shuts out whatever frees blocks. Whether they are
-    /// allowed is asked under that lock, so that none of them is under way when a file has become
-    /// immutable, and before, so that the times of such a file stay.
+    /// shared ones count as writes here. For those the superblock must not freeze, and the times
+    /// change, both before the invalidate lock, which excludes operations that free blocks. The
+    /// immutable flag is checked under that lock, so that no write is in progress when a file has
+    /// become immutable, and before it, so that the times of such a file do not change.
     ///
     /// # Safety
     ///
@@ -926,14 +928,13 @@ impl<T: Operations> Thunks<T> {
         order: c_uint,
     ) -> bindings::vm_fault_t {
         // SAFETY: The kernel calls with a fault in progress: the VMA is stable meanwhile, and its
-        // file, of `T::Fs`, was through `mmap_prepare`, which has put there what is shown. Write
-        // access to the superblock is given up where it was taken.
+        // file, of `T::Fs`, was through `mmap_prepare`, which has stored the set of shown parts.
+        // Write access to the superblock is released if it was taken.
         unsafe {
             let file = bindings::pinfs_helper_vmf_file(vmf);
             let inode = FsInode::<T::Fs>::from_raw((*file).f_inode);
             let write = bindings::pinfs_helper_vmf_is_shared_write(vmf);
-            // Before the page is there to be referenced. Without `mmap_prepare` there was no
-            // mapping.
+            // Done before the page can be referenced. Without `mmap_prepare` there was no mapping.
             let page = (*vmf).__bindgen_anon_1.pgoff;
             shown::get(&raw const (*file).private_data).add(page);
             if write && inode.is_immutable() {
@@ -952,8 +953,8 @@ impl<T: Operations> Thunks<T> {
                 bindings::dax_iomap_fault(vmf, order, &mut pfn, &mut error, T::MAP.for_faults())
             };
             if result & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC as bindings::vm_fault_t != 0 {
-                // Where the mapping has another page, the core has left that in its place, but it
-                // would show this one.
+                // If the mapping has another page, the core has kept that one, but would map this
+                // one.
                 result = if bindings::pinfs_helper_vmf_has(vmf, order, pfn) {
                     bindings::dax_finish_sync_fault(vmf, order, pfn)
                 } else {

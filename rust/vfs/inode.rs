@@ -114,7 +114,7 @@ pub(crate) enum Type {
 }
 
 impl Type {
-    /// Returns the type that a mode (`i_mode`) says.
+    /// Returns the type in a mode (`i_mode`).
     pub(crate) fn of_mode(mode: u16) -> Self {
         match u32::from(mode) & bindings::S_IFMT {
             bindings::S_IFREG => Type::Regular,
@@ -125,7 +125,7 @@ impl Type {
     }
 }
 
-/// The inode of a file of whatever file system.
+/// The inode of a file of any file system.
 ///
 /// Wraps `struct inode`. Instances are reference-counted by `ihold()` and `iput()`; the last
 /// `iput()` may evict the inode and sleep.
@@ -136,21 +136,22 @@ impl Type {
 #[repr(transparent)]
 pub(crate) struct Inode(Opaque<bindings::inode>);
 
-// SAFETY: An inode is nobody's: any task may put it.
+// SAFETY: An inode is not tied to a task: any task may put it.
 unsafe impl Send for Inode {}
 // SAFETY: Inodes are shared between tasks by design; all methods follow the locking rules of the
-// fields that they touch, or access them as what others may be changing.
+// fields that they touch, or access them as fields that other tasks may be changing.
 unsafe impl Sync for Inode {}
 
-// SAFETY: The inode is not freed before its count is zero. `iput` gives back what `ihold` took.
+// SAFETY: The inode is not freed before its count is zero. `iput` releases the reference of
+// `ihold`.
 unsafe impl AlwaysRefCounted for Inode {
     fn inc_ref(&self) {
-        // SAFETY: By the type's invariant the count is above zero, as `ihold` wants it.
+        // SAFETY: By the type's invariant the count is above zero, as `ihold` requires.
         unsafe { bindings::ihold(self.as_ptr()) };
     }
 
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller owns a reference, so that the inode is there, and gives it up.
+        // SAFETY: The caller owns a reference, so that the inode exists, and releases it.
         unsafe { bindings::iput(obj.as_ref().as_ptr()) };
     }
 }
@@ -159,14 +160,14 @@ unsafe impl AlwaysRefCounted for Inode {
 ///
 /// # Invariants
 ///
-/// The mapping is there for `'a`, as its inode is.
+/// The mapping exists for `'a`, as its inode does.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapping<'a>(*mut bindings::address_space, PhantomData<&'a Inode>);
 
 impl Mapping<'_> {
     /// # Safety
     ///
-    /// `ptr` must point at a mapping that is there as long as the value.
+    /// `ptr` must point at a mapping that exists as long as the value.
     pub(super) unsafe fn from_raw(ptr: *mut bindings::address_space) -> Self {
         // INVARIANT: By this function's requirements.
         Self(ptr, PhantomData)
@@ -178,12 +179,12 @@ impl Mapping<'_> {
     }
 }
 
-/// Reads a field of an [`Inode`] that others may be changing, as `READ_ONCE()` does.
+/// Reads a field of an [`Inode`] that other tasks may be changing, as `READ_ONCE()` does.
 macro_rules! read_once {
     ($inode:expr, $field:ident) => {
-        // SAFETY: By the type's invariant the inode is initialised and there as long as the
-        // reference. The field is an aligned integer or pointer, which is written as a whole, so
-        // that whoever writes it meanwhile is no harm.
+        // SAFETY: By the type's invariant the inode is initialised and exists as long as the
+        // reference. The field is an aligned integer or pointer, which is written as a whole, so a
+        // concurrent write does no harm.
         unsafe { (&raw const (*Inode::as_ptr($inode)).$field).read_volatile() }
     };
 }
@@ -205,8 +206,8 @@ impl Inode {
 
     /// Returns the mapping of the file's pages.
     pub(crate) fn mapping(&self) -> Mapping<'_> {
-        // INVARIANT: `i_mapping` is set for the inode's whole life, and a block device or a part of
-        // the inode, which keeps it.
+        // INVARIANT: `i_mapping` is set for the inode's whole life. It is a part of a block device,
+        // which the inode keeps, or of the inode.
         Mapping(read_once!(self, i_mapping), PhantomData)
     }
 
@@ -223,8 +224,8 @@ impl Inode {
         unsafe { (*sb).s_dev }
     }
 
-    /// Returns the mode: type and permission bits. The latter change under `i_rwsem`, by chmod(2),
-    /// chown(2), a write and a change of the ACL.
+    /// Returns the mode: type and permission bits. The permission bits change under `i_rwsem`, by
+    /// chmod(2), chown(2), a write and a change of the ACL.
     pub(crate) fn mode(&self) -> u16 {
         read_once!(self, i_mode)
     }
@@ -239,12 +240,12 @@ impl Inode {
         Type::of_mode(self.mode())
     }
 
-    /// Says whether this is a regular file.
+    /// Returns whether this is a regular file.
     pub(crate) fn is_regular(&self) -> bool {
         self.file_type() == Type::Regular
     }
 
-    /// Says whether this is a directory.
+    /// Returns whether this is a directory.
     pub(crate) fn is_dir(&self) -> bool {
         self.file_type() == Type::Directory
     }
@@ -271,22 +272,23 @@ impl Inode {
         }
     }
 
-    /// Says whether nothing of the file may change (`IS_IMMUTABLE()`).
+    /// Returns whether the file must not change at all (`IS_IMMUTABLE()`).
     pub(crate) fn is_immutable(&self) -> bool {
         self.has_flag(bindings::S_IMMUTABLE)
     }
 
-    /// Says whether the file may only grow (`IS_APPEND()`).
+    /// Returns whether the file may only grow (`IS_APPEND()`).
     pub(crate) fn is_append_only(&self) -> bool {
         self.has_flag(bindings::S_APPEND)
     }
 
-    /// Says whether the file is swapped to (`IS_SWAPFILE()`).
+    /// Returns whether the file is a swap file in use (`IS_SWAPFILE()`).
     pub(crate) fn is_swap_file(&self) -> bool {
         self.has_flag(bindings::S_SWAPFILE)
     }
 
-    /// The flags change under `i_rwsem`, by FS_IOC_SETFLAGS, swapon(2) and swapoff(2).
+    /// Returns whether a flag is set. The flags change under `i_rwsem`, by FS_IOC_SETFLAGS,
+    /// swapon(2) and swapoff(2).
     fn has_flag(&self, flag: u32) -> bool {
         read_once!(self, i_flags) & flag != 0
     }
@@ -296,8 +298,8 @@ impl Inode {
         to_result(safe::sync_inode_metadata(self, 1))
     }
 
-    /// Marks the first page that is there of a range (page numbers) as dirty. While such a page is
-    /// not written back, an inode that was once made dirty ([`FsInode::mark_data_dirty`]) stays so.
+    /// Marks the first present page of a range (page numbers) as dirty. While such a page is not
+    /// written back, an inode that was once made dirty ([`FsInode::mark_data_dirty`]) stays dirty.
     ///
     /// It must not be the page of a hole. May be called in any context.
     pub(crate) fn tag_dirty(&self, pages: &Range<u64>) {
@@ -310,12 +312,11 @@ impl Inode {
 ///
 /// # Invariants
 ///
-/// The inode was allocated by `F`'s `alloc_inode`, so that it is the first field of a
-/// [`Container<F>`].
+/// The inode was allocated by `F`'s `alloc_inode`, so it is the first field of a [`Container<F>`].
 #[repr(transparent)]
 pub(crate) struct FsInode<F: FileSystem>(Inode, PhantomData<F>);
 
-/// What `alloc_inode` allocates: the VFS's inode and the file system's own part beside it.
+/// The memory that `alloc_inode` allocates: the VFS's inode and the file system's own part.
 #[repr(C)]
 pub(super) struct Container<F: FileSystem> {
     pub(super) inode: Opaque<bindings::inode>,
@@ -323,14 +324,14 @@ pub(super) struct Container<F: FileSystem> {
     pub(super) data: F::Inode,
 }
 
-// SAFETY: As for `Inode`, with which it shares the reference count.
+// SAFETY: The inode is not freed before the count of the `Inode` in it is zero.
 unsafe impl<F: FileSystem> AlwaysRefCounted for FsInode<F> {
     fn inc_ref(&self) {
         self.0.inc_ref();
     }
 
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller owns a reference, and gives it up; the types are transparent to one
+        // SAFETY: The caller owns a reference, and releases it; the types are transparent to one
         // another.
         unsafe { Inode::dec_ref(obj.cast()) };
     }
@@ -355,11 +356,11 @@ impl<F: FileSystem> FsInode<F> {
         unsafe { &*ptr.cast() }
     }
 
-    /// Returns this inode as one of `F`, if it is.
+    /// Returns this inode as one of `F`, or `None` if it is not one.
     pub(crate) fn try_from(inode: &Inode) -> Option<&Self> {
         if super::super_block::is_of::<F>(inode) {
-            // SAFETY: The superblock's type says that `F` allocated the inode, which is referenced
-            // as long as it is lent.
+            // SAFETY: By the superblock's type, `F` allocated the inode, which is referenced as
+            // long as it is borrowed.
             Some(unsafe { Self::from_raw(inode.as_ptr()) })
         } else {
             None
@@ -369,8 +370,8 @@ impl<F: FileSystem> FsInode<F> {
     /// Returns the file system's own part of the inode.
     pub(crate) fn data(&self) -> &F::Inode {
         let container = self.as_ptr().cast::<Container<F>>();
-        // SAFETY: By the type's invariant; `data` was initialised by `alloc_inode` and stays so
-        // until `free_inode`, and is only ever shared.
+        // SAFETY: By the type's invariant the inode is in a container. `data` was initialised by
+        // `alloc_inode` and stays so until `free_inode`, and is only ever shared.
         unsafe { &(*container).data }
     }
 
@@ -382,19 +383,20 @@ impl<F: FileSystem> FsInode<F> {
         unsafe { SuperBlock::from_raw(sb) }
     }
 
-    /// Sets the size (`i_size_write()`). The i_rwsem is held, as the argument shows, which makes
-    /// the caller the only writer.
+    /// Sets the size (`i_size_write()`). `_lock` shows that the i_rwsem is held, so the caller is
+    /// the only writer.
     pub(crate) fn set_size(&self, _lock: &impl ExclusiveInode, size: u64) {
         // No size above `s_maxbytes`, an i64, reaches this function.
         safe::pinfs_helper_i_size_write(self, i64::try_from(size).unwrap_or(i64::MAX));
     }
 
-    /// Has the inode written at the next sync (`mark_inode_dirty()`).
+    /// Marks the inode dirty, so that the next sync writes it (`mark_inode_dirty()`).
     pub(crate) fn mark_dirty(&self) {
         safe::pinfs_helper_mark_dirty(self);
     }
 
-    /// Whether [`FsInode::mark_dirty`] was called since the last sync. Times alone do not count.
+    /// Returns whether [`FsInode::mark_dirty`] was called since the last sync. Times alone do not
+    /// count.
     pub(crate) fn is_dirty(&self) -> bool {
         safe::pinfs_helper_is_dirty(self)
     }
@@ -406,9 +408,8 @@ impl<F: FileSystem> FsInode<F> {
 
     /// Sets the number of 512-byte sectors that statx reports.
     pub(crate) fn set_sectors(&self, sectors: u64) {
-        // SAFETY: By the type's invariant the inode is there. The VFS reads the field for whoever
-        // asks for it (statx(2)), and writes it for nobody; of several who set it the last one
-        // does.
+        // SAFETY: By the type's invariant the inode exists. The VFS reads the field for statx(2),
+        // and does not write it. If several tasks set it, the last one wins.
         unsafe { (&raw mut (*self.as_ptr()).i_blocks).write_volatile(sectors) };
     }
 
@@ -427,12 +428,12 @@ impl<F: FileSystem> FsInode<F> {
         safe::inc_nlink(self);
     }
 
-    /// Takes a hard link away.
+    /// Removes a hard link.
     pub(crate) fn drop_nlink(&self) {
         safe::drop_nlink(self);
     }
 
-    /// Takes all hard links away, as for a directory with its own `.`.
+    /// Removes all hard links, as for a directory with its own `.`.
     pub(crate) fn clear_nlink(&self) {
         safe::clear_nlink(self);
     }
@@ -442,10 +443,10 @@ impl<F: FileSystem> FsInode<F> {
         Time::from_c(safe::current_time(self))
     }
 
-    /// Has `write_back` called for the file by whoever syncs it or the file system, once: makes the
-    /// inode dirty, which it stays only if a page is ([`Inode::tag_dirty`]).
+    /// Makes the inode dirty, so that the next sync of the file or of the file system calls
+    /// `write_back` for it once. It stays dirty only if a page is dirty ([`Inode::tag_dirty`]).
     pub(crate) fn mark_data_dirty(&self) {
-        // SAFETY: By the type's invariant the inode is initialised, and may be marked with this
+        // SAFETY: By the type's invariant the inode is initialised, and it may be marked with this
         // flag.
         unsafe { bindings::__mark_inode_dirty(self.as_ptr(), bindings::pinfs_i_dirty_pages) };
     }
@@ -461,8 +462,8 @@ impl<F: FileSystem> FsInode<F> {
         safe::pinfs_helper_peek_iversion(self)
     }
 
-    /// Has the VFS heed the flags of an inode (`FS_*_FL`), those that it knows. The i_rwsem is
-    /// held, as the argument shows.
+    /// Passes an inode's flags (`FS_*_FL`) that the VFS knows to the VFS. `_lock` shows that the
+    /// i_rwsem is held.
     pub(crate) fn set_flags(&self, _lock: &impl ExclusiveInode, flags: u32) {
         apply_flags(self, flags);
     }
@@ -480,7 +481,7 @@ impl<F: FileSystem> FsInode<F> {
     }
 }
 
-/// Sets what the VFS keeps of the flags of an inode.
+/// Sets the VFS's flags of an inode.
 fn apply_flags(inode: &Inode, flags: u32) {
     const KNOWN: [(u32, u32); 5] = [
         (bindings::FS_SYNC_FL, bindings::S_SYNC),
@@ -499,13 +500,14 @@ fn apply_flags(inode: &Inode, flags: u32) {
     safe::inode_set_flags(inode, set, mask);
 }
 
-/// Frees what [`New::init`] allocated for an inode.
+/// Frees the link target that [`New::init`] allocated for an inode.
 ///
 /// # Safety
 ///
-/// Only for `free_inode`: nobody can reach the inode any more, an RCU grace period has passed.
+/// Must be called only by `free_inode`: no task can reach the inode any more, as an RCU grace
+/// period has passed.
 pub(super) unsafe fn free_link(inode: *mut bindings::inode) {
-    // SAFETY: The inode is nobody else's any more, by this function's requirements. `i_link` shares
+    // SAFETY: No other task can reach the inode, by this function's requirements. `i_link` shares
     // its storage with the device and pipe pointers, so only symbolic links own it.
     unsafe {
         if Type::of_mode((*inode).i_mode) == Type::Symlink {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the bytes of a file are: the questions that the iomap and DAX core ask.
+//! The block map of files, as the iomap and DAX core use it.
 //!
 //! C headers: [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
 
@@ -23,38 +23,38 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-/// What the mapping is asked for (`IOMAP_*` request flags).
+/// The flags of a request for a mapping (`IOMAP_*`).
 #[derive(Clone, Copy)]
 pub(crate) struct Request(c_uint);
 
 impl Request {
-    /// Says whether the range is to be written, so that blocks have to be allocated.
+    /// Returns whether the range is to be written, so that blocks have to be allocated.
     pub(crate) fn is_write(self) -> bool {
         self.0 & bindings::IOMAP_WRITE != 0
     }
 
-    /// Says whether a page fault asks, which holds the invalidate lock shared.
+    /// Returns whether the request is from a page fault, which holds the invalidate lock shared.
     pub(crate) fn is_fault(self) -> bool {
         self.0 & bindings::IOMAP_FAULT != 0
     }
 
-    /// Returns the evidence of the lock that a page fault holds, if one asks.
+    /// Returns the evidence of a page fault's lock, if the request is from one.
     pub(crate) fn fault(self) -> Option<InFault> {
         // INVARIANT: `dax_iomap_fault()` was called with a `FaultLock`.
         self.is_fault().then_some(InFault(NotThreadSafe))
     }
 
-    /// Says whether the answer is only to be told to somebody (FIEMAP, SEEK_HOLE).
+    /// Returns whether the mapping is only reported to user space (FIEMAP, SEEK_HOLE).
     pub(crate) fn is_report(self) -> bool {
         self.0 & bindings::IOMAP_REPORT != 0
     }
 
-    /// Says whether the range is to be zeroed: holes may stay.
+    /// Returns whether the range is to be zeroed: holes may stay.
     pub(crate) fn is_zero(self) -> bool {
         self.0 & bindings::IOMAP_ZERO != 0
     }
 
-    /// Says whether the caller must not block.
+    /// Returns whether the caller must not block.
     pub(crate) fn is_nowait(self) -> bool {
         self.0 & bindings::IOMAP_NOWAIT != 0
     }
@@ -70,10 +70,10 @@ pub(crate) struct InFault(NotThreadSafe);
 // SAFETY: The invalidate lock is held shared, by the type's invariant.
 unsafe impl HeldInode for InFault {}
 
-/// What is behind a range of a file.
+/// The state of a range of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// Nothing: reads as zeroes.
+    /// No blocks: reads as zeroes.
     Hole,
     /// Blocks at this byte address of the device that have never been written: read as zeroes.
     Unwritten(u64),
@@ -81,17 +81,17 @@ pub(crate) enum Extent {
     Mapped(u64),
 }
 
-/// A range of a file with one extent behind it.
+/// A range of a file in one state.
 #[derive(Clone, Copy)]
 pub(crate) struct Map {
     /// Start of the range in the file, in bytes.
     pub(crate) offset: u64,
     /// Length of the range in bytes.
     pub(crate) length: u64,
-    /// What is behind it.
+    /// Its state.
     pub(crate) extent: Extent,
-    /// The blocks were allocated (and zeroed) for this request: mappings of a hole that was there
-    /// before are invalid.
+    /// The blocks were allocated (and zeroed) for this request: page table entries for the former
+    /// hole are invalid.
     pub(crate) new: bool,
 }
 
@@ -106,12 +106,12 @@ pub(crate) trait Operations: Sized + 'static {
     /// writes, the invalidate lock for faults.
     fn begin(inode: &FsInode<Self::Fs>, pos: u64, length: u64, request: Request) -> Result<Map>;
 
-    /// Is told that blocks of a mapping that [`Operations::begin`] gave to a page fault are in use
+    /// Called when blocks of a mapping that [`Operations::begin`] gave to a page fault are in use
     /// by another file, or by another part of this one. Returns the error for the fault.
     fn crossed(inode: &FsInode<Self::Fs>) -> Error;
 }
 
-/// Filled `struct iomap_ops` of `F`, for page faults and for the rest.
+/// Filled `struct iomap_ops` of `F`, for page faults and for other operations.
 pub(crate) struct Table<F: FileSystem> {
     table: *const bindings::iomap_ops,
     faults: *const bindings::iomap_ops,
@@ -136,7 +136,7 @@ impl<F: FileSystem> Table<F> {
         }
     }
 
-    /// Returns the table for all but page faults.
+    /// Returns the table for operations other than page faults.
     pub(crate) fn as_ptr(self) -> *const bindings::iomap_ops {
         self.table
     }
@@ -147,7 +147,7 @@ impl<F: FileSystem> Table<F> {
     }
 }
 
-/// The address of what has none (`IOMAP_NULL_ADDR`, a macro that bindgen does not evaluate).
+/// The address of a hole (`IOMAP_NULL_ADDR`, a macro that bindgen does not evaluate).
 const NULL_ADDR: u64 = u64::MAX;
 
 struct Thunks<T: Operations>(PhantomData<T>);
@@ -165,7 +165,7 @@ impl<T: Operations> Thunks<T> {
         iomap_next: Some(Self::next_of_fault),
     };
 
-    /// Fills in the next mapping. Nothing is to be done where one ends.
+    /// Fills in the next mapping. Does nothing at the end of a mapping.
     ///
     /// # Safety
     ///
@@ -175,15 +175,15 @@ impl<T: Operations> Thunks<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: The arguments are those of iomap's call of `iomap_next`, which both functions
-        // want.
+        // SAFETY: The arguments are those of iomap's call of `iomap_next`, as both functions
+        // require.
         unsafe { Self::advance(iter, iomap, srcmap, || 0, || Self::map(iter, iomap)) }
     }
 
-    /// Does what [`Self::next`] does, and claims the pages that the fault is about to give to the
-    /// DAX core, which believes that nobody else has them, until the mapping ends; see the C
-    /// helpers. A mapping that was filled in is always ended, as the core asks until it is told to
-    /// stop.
+    /// Does the same as [`Self::next`], and claims the pages that the fault is about to pass to the
+    /// DAX core until the mapping ends: the core assumes that they are in no other mapping; see the
+    /// C helpers. A mapping that was filled in is always ended, as the core calls this until it
+    /// returns 0 or an error.
     ///
     /// # Safety
     ///
@@ -193,8 +193,8 @@ impl<T: Operations> Thunks<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: The arguments are those of `dax_iomap_fault()`'s call of `iomap_next`, which the
-        // functions want. A mapping ends that was claimed when it was filled in.
+        // SAFETY: The arguments are those of `dax_iomap_fault()`'s call of `iomap_next`, as the
+        // functions require. A mapping that ends was claimed when it was filled in.
         unsafe {
             Self::advance(
                 iter,
@@ -209,9 +209,9 @@ impl<T: Operations> Thunks<T> {
         }
     }
 
-    /// Does what `iomap_iter_next()` does, which is inline: ends the mapping that `iomap` holds, if
-    /// it holds one, by `end`, which returns 0 or an errno, and fills in the next by `begin`.
-    /// Returns 1, or 0 if the whole range is done, or an errno.
+    /// Does the same as `iomap_iter_next()`, which is inline. If `iomap` holds a mapping, calls
+    /// `end`, which returns 0 or an errno. Then calls `begin` to fill in the next one. Returns 1,
+    /// or 0 if the whole range is done, or an errno.
     ///
     /// # Safety
     ///
@@ -224,8 +224,8 @@ impl<T: Operations> Thunks<T> {
         end: impl FnOnce() -> c_int,
         begin: impl FnOnce() -> Result,
     ) -> c_int {
-        // SAFETY: iomap calls `iomap_next` with an iterator and the two mappings in it, which
-        // nobody else uses.
+        // SAFETY: iomap calls `iomap_next` with an iterator and the two mappings in it, which only
+        // the current task uses.
         unsafe {
             if (*iomap).length != 0 {
                 let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, end());
@@ -241,12 +241,12 @@ impl<T: Operations> Thunks<T> {
     ///
     /// # Safety
     ///
-    /// As [`Self::next_of_fault`].
+    /// The requirements of [`Self::next_of_fault`].
     #[inline(always)]
     unsafe fn claim(iter: *const bindings::iomap_iter, iomap: *mut bindings::iomap) -> Result {
         // SAFETY: `dax_iomap_fault()` calls with an iterator whose inode is of `T::Fs` and held.
-        // The lock of the mapping's entry is held until the fault's end. The device is there, as
-        // the core will use its pages, too.
+        // The lock of the mapping's entry is held until the fault's end. The device exists, as the
+        // core will use its pages, too.
         unsafe {
             if u32::from((*iomap).type_) != bindings::IOMAP_MAPPED {
                 return Ok(());
@@ -257,7 +257,7 @@ impl<T: Operations> Thunks<T> {
             let (pages, offset) = (dax.pages().as_ptr(), dax.offset());
             let raw = inode.as_ptr();
             if bindings::pinfs_helper_claim(pages, raw, pos, length, iomap, offset) != 0 {
-                // Nothing is to be ended.
+                // There is no mapping to end.
                 (*iomap).length = 0;
                 return Err(T::crossed(inode));
             }
@@ -269,10 +269,11 @@ impl<T: Operations> Thunks<T> {
     ///
     /// # Safety
     ///
-    /// As [`Self::next_of_fault`], and the mapping is the one that was filled in last.
+    /// The requirements of [`Self::next_of_fault`], and the mapping must be the one that was filled
+    /// in last.
     unsafe fn unclaim(iter: *const bindings::iomap_iter, iomap: *mut bindings::iomap) -> c_int {
         // SAFETY: `dax_iomap_fault()` calls with an iterator whose inode is of `T::Fs` and held.
-        // `private` is what the claim has put there, for the position where the iterator was then.
+        // `private` is as the claim has set it, for the position where the iterator was then.
         unsafe {
             let (inode, pos) = ((*iter).inode, (*iter).iter_start_pos);
             if (*iomap).private.is_null() || bindings::pinfs_helper_unclaim(inode, pos, iomap) {
@@ -282,7 +283,7 @@ impl<T: Operations> Thunks<T> {
         }
     }
 
-    /// Fills in the mapping at the place where the iterator is.
+    /// Fills in the mapping at the position of the iterator.
     ///
     /// # Safety
     ///
@@ -308,7 +309,7 @@ impl<T: Operations> Thunks<T> {
             Extent::Mapped(addr) => (bindings::IOMAP_MAPPED, addr),
         };
         let dax = inode.super_block().dax();
-        // SAFETY: `iomap` is valid and ours to fill.
+        // SAFETY: `iomap` is valid, and this function may fill it.
         unsafe {
             (*iomap).addr = addr;
             (*iomap).offset = map.offset.try_into().map_err(|_| EOVERFLOW)?;
@@ -319,14 +320,14 @@ impl<T: Operations> Thunks<T> {
             } else {
                 0
             };
-            // What a synchronous mapping stores must be found after a crash: then the size has
-            // to be durable too, which a write may have left for the next sync.
+            // Stores through a synchronous mapping must be found after a crash. So the size has to
+            // be durable, too, which a write may have left for the next sync.
             if inode.is_dirty() {
                 (*iomap).flags |= bindings::IOMAP_F_DIRTY as u16;
             }
             (*iomap).bdev = inode.super_block().bdev().as_ptr();
             (*iomap).dax_dev = dax.as_ptr();
-            // A device that does not start at byte 0 of its DAX device (a partition).
+            // Not zero if the device does not start at byte 0 of its DAX device (a partition).
             if addr != NULL_ADDR && flags & bindings::IOMAP_DAX != 0 {
                 (*iomap).addr += dax.offset();
             }

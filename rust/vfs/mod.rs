@@ -11,10 +11,10 @@
 //! | [`export::Operations`] | `export_operations` |
 //! | [`xattr::Operations`] | `xattr_handler` |
 //!
-//! A type that implements a trait with [`macro@vtable`] fills just the slots that it defines. The
-//! private functions behind the slots turn raw pointers into references whose types say what the
-//! kernel guarantees there (which locks are held, which object is still unpublished), and turn
-//! `Result` into an errno.
+//! A type that implements a trait with [`macro@vtable`] fills only the slots that it defines. The
+//! private functions of the slots turn raw pointers into references whose types state the kernel's
+//! guarantees (the locks that are held, an object that is still unpublished), and turn `Result`
+//! into an errno.
 //!
 //! [`macro@vtable`]: kernel::prelude::vtable
 
@@ -62,7 +62,7 @@ pub(crate) mod errno {
     }
 
     errors! {
-        eopnotsupp = EOPNOTSUPP: "Operation not supported on transport endpoint (`EOPNOTSUPP`).",
+        eopnotsupp = EOPNOTSUPP: "Operation not supported (`EOPNOTSUPP`).",
         edeadlk = EDEADLK: "Resource deadlock would occur (`EDEADLK`).",
         enolck = ENOLCK: "No record locks available (`ENOLCK`).",
         enametoolong = ENAMETOOLONG: "File name too long (`ENAMETOOLONG`).",

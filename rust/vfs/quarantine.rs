@@ -1,76 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes of closed files whose pages something still references.
+//! Inodes of closed files whose pages are still referenced.
 //!
-//! When nobody has a file open any more, a page of it may still be in a pipe (vmsplice) or under
-//! I/O. Its block must not be given to another file before that reference ends, and the kernel's
-//! own record of it must stay; and nobody must wait for it: not the task that closes the file,
-//! which may itself be the one to end the reference next, nor whoever unlinks it, nor umount. So
-//! the inode is held in memory, in quarantine, until the event of the last reference.
+//! When a file is not open any more, a page of it may still be in a pipe (vmsplice) or under I/O.
+//! Its block must not be allocated to another file before that reference ends, and the kernel's own
+//! record of it must stay. No task must wait for the reference: not the task that closes the file,
+//! which may itself be the one to release the reference next, nor a task that unlinks it, nor
+//! umount. So the inode is held in memory, in quarantine, until the last reference ends.
 //!
-//! # What is held
+//! # References
 //!
-//! A reference to the inode, so that no eviction ever meets a page that is referenced; and one to
-//! the superblock (`s_active`), so that umount returns at once and the file system goes on behind
-//! it, with the device claimed, until the last reference ends. A mount of the device meanwhile
-//! finds the same superblock. What umount promises besides, that everything is durable when it
-//! returns, is kept up: with something in quarantine, files are synced as they are closed
-//! ([`QuarantineState::write_back`]).
+//! The quarantine holds a reference to the inode, so that no eviction ever meets a referenced page.
+//! It also holds a reference to the superblock (`s_active`), so that umount returns at once and the
+//! file system stays active after it, with the device claimed, until the last reference ends. A
+//! mount of the device meanwhile finds the same superblock. After umount has returned, everything
+//! must be durable. To ensure that, files are synced when they are closed while an inode is in
+//! quarantine ([`QuarantineState::write_back`]).
 //!
-//! # How an inode comes here, and goes
+//! # How an inode enters and leaves
 //!
 //! 1. A page of a file can only be referenced through a page table entry, which comes from a page
 //!    fault in a mapping; a mapping keeps its open file. Each open file that is mapped has a set of
-//!    what was shown by that, see [`shown`](super::shown), and answers for these pages: when it
-//!    ends ([`closed`]), its page table entries are gone, and no more references come from them. A
-//!    page of the set that is idle then is dropped from it for good.
-//! 2. If a page is busy, the inode is taken in and [`Quarantine::work`] queued. What is left of the
-//!    set is [`Quarantine::unseen`].
-//! 3. The work looks at what is unseen, up to a busy page. It enters [`Quarantine::wait`] into the
-//!    wait queue of that page, whose wake-up queues the work again; then it looks at the page once
-//!    more: had the reference ended between the look and the entry, nobody would wake it up.
-//!    Whichever of the two takes the entry out of the queue goes on, so the work is never queued
-//!    twice.
-//! 4. If there is none, or if the file is mapped again, the inode is let go. A file without a name
-//!    is evicted by that.
+//!    the parts that it has shown, see [`shown`](super::shown), and is responsible for these pages:
+//!    when it ends ([`closed`]), its page table entries are gone, and no more references come from
+//!    them. A page of the set that is idle then is dropped from it for good.
+//! 2. If a page is busy, the inode enters quarantine and [`Quarantine::work`] is queued. The rest
+//!    of the set becomes [`Quarantine::unseen`].
+//! 3. The work scans the unseen parts, up to a busy page. It enters [`Quarantine::wait`] into the
+//!    wait queue of that page, whose wake-up queues the work again. Then it checks the page once
+//!    more: if the reference had ended between the scan and the entry, there would be no wake-up.
+//!    Either the work or the wake-up removes the entry from the queue, and only that one continues,
+//!    so the work is never queued twice.
+//! 4. If no page is busy, or if the file is mapped again, the inode is released. A file without a
+//!    name is evicted by that.
 //!
 //! # Other mappings
 //!
-//! A look takes what it looks at out of page tables, and other mappings of the file would have to
-//! fault it in again. So while there are any, nobody looks: an open file that ends leaves its set
-//! as unseen, and the end of another mapping's open file, which is still to come, takes it over.
-//! Whoever takes something out of [`Quarantine::unseen`], answers for it, until it is found idle or
-//! put back. Having put it back, one has to see to it that somebody else answers for it: an open
-//! file that has a mapping *after* that, or whoever has set [`Quarantine::held`] by then; or else
-//! set `held` oneself. In detail, where A and B are two open files and P a page that A has shown:
+//! A scan removes the pages that it scans from page tables, and other mappings of the file would
+//! have to fault them in again. So there is no scan while there are any: an open file that ends
+//! leaves its set as unseen, and the end of another mapping's open file, which is still to come,
+//! takes it over. A task that takes a set out of [`Quarantine::unseen`] is responsible for it,
+//! until the pages are found idle or the set is put back. After it has put the set back, it has to
+//! ensure that another party is responsible: an open file that has a mapping *after* that, or the
+//! task that has set [`Quarantine::held`] by then. Otherwise it must set `held` itself. In detail,
+//! where A and B are two open files and P a page that A has shown:
 //!
 //! * *A ends, B is mapped, and B ends.* A puts P back, then sees the mapping. B's end finds no
 //!   mapping and takes P over.
-//! * *Both end at once.* A puts, then looks for mappings; B's mapping goes, then B takes. With a
-//!   full barrier between the two on either side, A finds no mapping or B finds P. If both, one of
-//!   them gets P by its exchange.
-//! * *B is mapped and faults P in while A looks at it.* The look reads the count of references and
-//!   that of mappings one after the other, and may find P idle though it is not, if the fault comes
-//!   between. But then P is in the set of B, which ends later, and the reference is there to be
-//!   seen. That holds for any number of such Bs, as one of them is the last.
-//! * *B ends while the inode is held.* It puts its busy pages back, and then finds it held. The
-//!   work first says that it does not hold it any more, and then looks whether something is unseen;
-//!   so it sees them, or B did not find it held. B leaves alone what was unseen before; if it did
-//!   not, each B would look at all that waits.
-//! * *B is mapped while the work waits, and ends after the work has let go for that.* The work lets
-//!   go and then looks for mappings; B's mapping goes, and then B asks whether the inode is held.
-//!   With full barriers there, B finds that it is not, and takes over; or the work finds no mapping
-//!   and holds on.
+//! * *Both end at once.* A puts, then checks for mappings; B's mapping goes, then B takes. With a
+//!   full barrier between the two on either side, A finds no mapping or B finds P. If both do, one
+//!   of them gets P by its exchange.
+//! * *B is mapped and faults P in while A scans it.* The scan reads the reference count and the map
+//!   count one after the other, and may find P idle though it is not, if the fault comes between.
+//!   But then P is in the set of B, which ends later, and finds the reference. That holds for any
+//!   number of such Bs, as one of them is the last.
+//! * *B ends while the inode is held.* It puts its busy pages back, and then finds the inode held.
+//!   The work first clears `held`, and then checks for unseen parts; so it sees them, or B did not
+//!   find the inode held. B does not scan the earlier unseen parts; otherwise each B would scan all
+//!   that wait.
+//! * *B is mapped while the work waits, and ends after the work has released the inode for that.*
+//!   The work clears `held` and then checks for mappings; B's mapping goes, and then B reads
+//!   `held`. With full barriers there, B finds it clear, and takes over; or the work finds no
+//!   mapping and keeps the inode.
 //! * *fork(2), mremap(2), munmap(2) of a part, MAP_PRIVATE, remap_file_pages(2)* all leave the page
 //!   table entries with mappings of the same open file, or need page faults in them.
 //!
-//! Whoever changes `held` from 0 to 1 owns the references to inode and superblock.
+//! The task that changes `held` from 0 to 1 owns the references to inode and superblock.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! Each part that was shown through an open file is looked at once: when the open file ends, or,
-//! if there are other mappings, by the last one. Where there is no memory to note what is unseen,
-//! that is the whole file.
+//! Each part that was shown through an open file is scanned once: when the open file ends, or, if
+//! there are other mappings, by the last one. If there is no memory to record the shown parts, the
+//! whole file is scanned.
 
 use super::{
     inode::Container,
@@ -116,18 +117,18 @@ use kernel::{
 pub(super) struct Quarantine {
     work: Opaque<bindings::work_struct>,
     wait: Opaque<bindings::wait_bit_queue_entry>,
-    /// What open files that have ended have shown, and nobody has found idle since.
+    /// Parts that ended open files have shown, and that no scan has found idle since.
     unseen: Slot,
     /// 1 while the inode is in quarantine.
     held: Atomic<i32>,
-    /// Bytes of the file as [`QuarantineState`] counts them, while it is held.
+    /// Bytes of the file that [`QuarantineState`] counts, while it is held.
     bytes: Atomic<i64>,
 }
 
-/// What a superblock has in quarantine, and the files in sysfs that tell it.
+/// The quarantine of a superblock, and its files in sysfs.
 pub(crate) struct QuarantineState {
     counters: Counters<2>,
-    /// Inodes that are being looked at.
+    /// Number of inodes that are being scanned.
     scans: Atomic<i32>,
 }
 
@@ -135,7 +136,7 @@ impl QuarantineState {
     const FILES: usize = 0;
     const BYTES: usize = 1;
 
-    /// Makes the superblock's directory in sysfs.
+    /// Creates the superblock's directory in sysfs.
     ///
     /// # Errors
     ///
@@ -156,12 +157,12 @@ impl QuarantineState {
         self.counters.value::<{ Self::BYTES }>()
     }
 
-    /// Makes a file that is being closed durable, if a umount that comes next would not do so.
+    /// Makes a file durable when it is closed, if a following umount would not.
     ///
-    /// A file is synced either here, because something is in quarantine already, or by the first
-    /// that comes into it, which syncs them all. The one here looks at the count after the last
-    /// store, and the one there at the stores after it has counted itself; so no store is missed
-    /// by both. Errors are kept in the mapping, for whoever opens the file next and calls fsync.
+    /// A file is synced either here, because the quarantine is not empty, or by the first file that
+    /// enters quarantine, which syncs all files. This reads the count after the last store, and the
+    /// other reads the stores after it has counted itself; so no store is missed by both. Errors
+    /// are kept in the mapping, for the next open of the file and its fsync.
     fn write_back<F: FileSystem>(&self, inode: &FsInode<F>) {
         smp_mb();
         if self.files().load(Relaxed) != 0 {
@@ -180,26 +181,26 @@ impl QuarantineState {
     }
 
     fn wake_waiters(&self) {
-        // Orders the change that ends the wait before the look at who waits.
+        // Orders the change that ends the wait before the check for waiters.
         smp_mb();
-        // SAFETY: The address is compared with those that somebody waits for, and not followed.
+        // SAFETY: The address is compared with those of waiters, and not followed.
         unsafe { bindings::wake_up_var(self.scans.as_ptr().cast()) };
     }
 }
 
-/// Waits until what is in quarantine has been looked at, or a signal comes that ends the task: what
-/// is left then is really referenced. A frozen file system frees nothing until it is thawed, so
-/// there is nothing to wait for then, and [`frozen`] ends a wait that goes on.
+/// Waits until the inodes in quarantine have been scanned, or for a fatal signal. Inodes that are
+/// left then have referenced pages. A frozen file system frees no inode until it is thawed, so this
+/// does not wait then, and [`frozen`] ends a wait in progress.
 pub(super) fn wait_idle<F: FileSystem>(sb: &SuperBlock<F>) {
     let scans = &sb.quarantine().scans;
     if scans.load(Relaxed) != 0 {
-        // SAFETY: Counter and superblock are there as long as they are lent, and the wakers use the
+        // SAFETY: Counter and superblock exist as long as they are borrowed, and the wakers use the
         // counter's address.
         unsafe { bindings::pinfs_helper_wait_zero_or_frozen(scans.as_ptr(), sb.as_ptr()) };
     }
 }
 
-/// Is to be called while the file system is being frozen, when the superblock says so already.
+/// Ends waits while the file system is being frozen. The superblock must already be marked as such.
 pub(super) fn frozen<F: FileSystem>(sb: &SuperBlock<F>) {
     sb.quarantine().wake_waiters();
 }
@@ -208,10 +209,10 @@ pub(super) fn frozen<F: FileSystem>(sb: &SuperBlock<F>) {
 ///
 /// # Safety
 ///
-/// `container` must be memory for an inode of `F`, of which nobody else knows.
+/// `container` must be memory for an inode of `F`, which no other task can reach.
 pub(super) unsafe fn init<F: FileSystem>(container: *mut Container<F>) {
-    // SAFETY: The memory is ours to initialise, by this function's requirements. `scan` is a
-    // function for a work item, one of a quarantine of `F`.
+    // SAFETY: This function may initialise the memory, by its requirements. `scan` is a function
+    // for a work item, one of a quarantine of `F`.
     unsafe {
         let quarantine = &raw mut (*container).quarantine;
         (&raw mut (*quarantine).unseen).write(Slot::new());
@@ -224,19 +225,20 @@ pub(super) unsafe fn init<F: FileSystem>(container: *mut Container<F>) {
     };
 }
 
-/// Gives up what [`init()`] and the inode's life have left.
+/// Frees the quarantine's part of an inode.
 ///
 /// # Safety
 ///
-/// Nobody can reach the inode any more.
+/// No task can reach the inode any more, and [`init()`] was called for it.
 pub(super) unsafe fn free<F: FileSystem>(container: *mut Container<F>) {
-    // SAFETY: The inode was through `init`, and is nobody's any more, by this function's
-    // requirements.
+    // SAFETY: The inode was through `init`, and no other task can reach it any more, by this
+    // function's requirements.
     unsafe { core::ptr::drop_in_place(&raw mut (*container).quarantine.unseen) };
 }
 
-/// Is to be called when an open file ends, while it still holds its superblock, with what its
-/// mappings have shown, if it ever had one.
+/// Puts the inode into quarantine if pages that the ended open file has shown are referenced. Must
+/// be called when an open file ends, while it still holds its superblock, with the set of its
+/// mappings, if it ever had one.
 ///
 /// # Safety
 ///
@@ -261,7 +263,7 @@ pub(super) unsafe fn closed<F: FileSystem>(inode: &FsInode<F>, shown: Option<Own
             None => return,
         }
     } else {
-        // Between the end of this open file's mapping and the question.
+        // Orders the end of this open file's mapping before the read of `held`.
         smp_mb();
         if quarantine.held.load(Relaxed) == 0 {
             shown = quarantine.unseen.join(shown);
@@ -275,8 +277,8 @@ pub(super) unsafe fn closed<F: FileSystem>(inode: &FsInode<F>, shown: Option<Own
         return;
     }
     // SAFETY: The open file holds both the inode and, by its mount, the superblock. `held` was 0,
-    // so nobody else is about to queue the work. Nobody holds a lock that comes after `s_umount`,
-    // as a file is closed for good without any.
+    // so no other task is about to queue the work. The current task holds no lock that comes after
+    // `s_umount`, as the last close of a file happens without any.
     unsafe {
         bindings::ihold(raw);
         bindings::pinfs_helper_super_hold(sb.as_ptr());
@@ -301,7 +303,7 @@ fn quarantine_of<F: FileSystem>(inode: &FsInode<F>) -> &Quarantine {
 
 /// # Safety
 ///
-/// The inode must be in quarantine, and nobody else be about to queue it.
+/// The inode must be in quarantine, and no other task may be about to queue it.
 unsafe fn queue<F: FileSystem>(container: *mut Container<F>) {
     // SAFETY: The quarantine holds the inode, by this function's requirements, and with it the
     // superblock. The work was initialised with the inode, and is not queued.
@@ -317,10 +319,10 @@ unsafe fn queue<F: FileSystem>(container: *mut Container<F>) {
     }
 }
 
-/// Returns a page of what is unseen that something references, unless the file is mapped again:
-/// then the end of that mapping's open file will have a look.
+/// Returns a referenced page of the unseen parts, unless the file is mapped again: then the end of
+/// that mapping's open file will scan them.
 fn busy_page<F: FileSystem>(inode: &FsInode<F>) -> Option<NonNull<bindings::page>> {
-    // A mapping that comes between the two only loses page table entries by this.
+    // A mapping that is made between the two only loses page table entries by this.
     if safe::pinfs_helper_mapping_mapped(inode) {
         return None;
     }
@@ -335,10 +337,10 @@ fn busy_page<F: FileSystem>(inode: &FsInode<F>) -> Option<NonNull<bindings::page
 ///
 /// # Safety
 ///
-/// For the workqueue.
+/// Must be called by the workqueue.
 unsafe extern "C" fn scan<F: FileSystem>(work: *mut bindings::work_struct) {
     // SAFETY: The work is part of an inode that the quarantine holds, and its superblock with it,
-    // until `held` is 0 and this gives the references up. Nobody else is about to queue the work
+    // until `held` is 0 and this releases the references. No other task is about to queue the work
     // while it runs.
     unsafe {
         let container = work
@@ -363,7 +365,7 @@ unsafe extern "C" fn scan<F: FileSystem>(work: *mut bindings::work_struct) {
                 && !safe::pinfs_helper_mapping_mapped(inode)
                 && held.xchg(1, Full) == 0
             {
-                // In between, somebody else may have held it, and counted anew.
+                // Another task may have held it in between, and stored its own count.
                 quarantine.bytes.store(bytes, Relaxed);
                 continue;
             }
@@ -378,16 +380,16 @@ unsafe extern "C" fn scan<F: FileSystem>(work: *mut bindings::work_struct) {
     }
 }
 
-/// Has the work queued again when `page` has no reference any more. Returns false if that is so
+/// Queues the work again when `page` has no reference any more. Returns false if that is so
 /// already.
 ///
 /// # Safety
 ///
-/// The inode must be in quarantine, and the page be one of its mapping's.
+/// The inode must be in quarantine, and the page must be in its mapping.
 unsafe fn wait_for<F: FileSystem>(container: *mut Container<F>, page: *mut bindings::page) -> bool {
-    // SAFETY: The inode is held by the quarantine and the page is there, by this function's
-    // requirements. The entry is not in a queue, as the work is running, and goes from the queue
-    // before the inode does.
+    // SAFETY: The inode is held by the quarantine and the page exists, by this function's
+    // requirements. The entry is not in a queue, as the work is running, and leaves the queue
+    // before the inode is released.
     unsafe {
         let wait = (*container).quarantine.wait.get();
         wait.write(bindings::wait_bit_queue_entry {
@@ -408,11 +410,11 @@ unsafe fn wait_for<F: FileSystem>(container: *mut Container<F>, page: *mut bindi
     }
 }
 
-/// Is called when a page of the wait queue that an inode waits in becomes idle, in any context.
+/// Called when a page of the wait queue that an inode waits in becomes idle, in any context.
 ///
 /// # Safety
 ///
-/// For the wait queue, whose lock is held.
+/// Must be called by the wait queue, whose lock is held.
 unsafe extern "C" fn woken<F: FileSystem>(
     entry: *mut bindings::wait_queue_entry,
     _mode: c_uint,

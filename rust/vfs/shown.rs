@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which parts of a file have been in page tables.
+//! The parts of a file that have been in page tables.
 //!
-//! A set of them belongs to each open file that was mapped, and is filled by the page faults of its
-//! mappings. Page faults are the only source of page table entries that does not copy others:
-//! fork(2) and mremap(2) copy those of a mapping of the same open file, and so do a split and a
-//! merger of mappings. So whatever is done to the mappings of an open file, they can only have
-//! shown what is in its set, and its size follows what was shown rather than what was mapped.
+//! Each open file that was mapped has a set of them, which the page faults of its mappings fill.
+//! Page faults are the only source of page table entries that does not copy others: fork(2) and
+//! mremap(2) copy those of a mapping of the same open file, and so do a split and a merger of
+//! mappings. So the mappings of an open file can only have shown parts that are in its set, and the
+//! set grows with the parts that were shown and not with the size of the mappings.
 //!
 //! C header: [`include/linux/xarray.h`](srctree/include/linux/xarray.h)
 
@@ -34,13 +34,13 @@ use kernel::{
     }, //
 };
 
-/// Binary logarithm of the pages of a part.
+/// Binary logarithm of the number of pages in a part.
 ///
-/// The more there are, the less there is to note, and the more pages are looked at that the mapping
-/// knows from others.
+/// A larger part needs fewer bits, but more pages are checked that the mapping has because of other
+/// open files.
 const PART_SHIFT: u32 = 6;
 
-/// Binary logarithm of the bytes of a part.
+/// Binary logarithm of the number of bytes in a part.
 const BYTES_SHIFT: u32 = PART_SHIFT + bindings::PAGE_SHIFT;
 
 /// Words of [`Shown::low`]: for files of up to 128 MiB.
@@ -50,21 +50,21 @@ const WORDS: usize = 8;
 ///
 /// # Invariants
 ///
-/// `high` is an initialised xarray. What is stored in it is only compared with null.
+/// `high` is an initialised xarray. The pointers stored in it are only compared with null.
 #[pin_data(PinnedDrop)]
 pub(super) struct Shown {
-    /// The first parts of the file, a bit each: a fault in one that is there costs next to nothing.
+    /// The first parts of the file, a bit each: a fault in a recorded part costs next to nothing.
     low: [Atomic<u64>; WORDS],
-    /// The others, by their numbers.
+    /// The other parts, by their numbers.
     #[pin]
     high: Opaque<bindings::xarray>,
-    /// The one that was added last to these, plus one.
+    /// The last part that was added to `high`, plus one.
     last: Atomic<usize>,
-    /// 1 if more was shown than there was memory to note: then it stands for the whole file.
+    /// 1 if there was no memory to record a part: then the set stands for the whole file.
     whole: Atomic<i32>,
 }
 
-// SAFETY: It is memory that no task is tied to.
+// SAFETY: The memory is not tied to a task.
 unsafe impl Send for Shown {}
 // SAFETY: An xarray has a lock of its own, and the rest is atomic.
 unsafe impl Sync for Shown {}
@@ -73,18 +73,18 @@ unsafe impl Sync for Shown {}
 impl PinnedDrop for Shown {
     fn drop(self: Pin<&mut Self>) {
         if !self.no_high() {
-            // SAFETY: By the type's invariant the xarray is initialised; nobody else has it any
-            // more.
+            // SAFETY: By the type's invariant the xarray is initialised, and no other task has
+            // it any more.
             unsafe { bindings::xa_destroy(self.high.get()) };
         }
     }
 }
 
-/// A set that the caller alone has.
+/// A set with one owner.
 pub(super) type Owned = Pin<KBox<Shown>>;
 
 impl Shown {
-    /// Makes an empty set.
+    /// Returns an empty set.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Shown {
         // INVARIANT: The xarray is initialised here.
         let set = pin_init!(Self {
             low: [const { Atomic::new(0) }; WORDS],
-            // SAFETY: The memory is ours to initialise; an xarray does not move after that.
+            // SAFETY: The slot is valid for writes, and an xarray does not move after that.
             high <- Opaque::ffi_init(|high| unsafe { bindings::xa_init_flags(high, 0) }),
             last: Atomic::new(0),
             whole: Atomic::new(0),
@@ -117,8 +117,8 @@ impl Shown {
         if self.last.load(Relaxed) == part + 1 {
             return;
         }
-        // SAFETY: By the type's invariant the xarray is initialised. The address of the set is no
-        // error and no internal entry, as it is that of something aligned.
+        // SAFETY: By the type's invariant the xarray is initialised. The address of the set is
+        // neither an error nor an internal entry, as it is aligned.
         let stored = unsafe {
             if !bindings::xa_load(self.high.get(), part).is_null() {
                 return;
@@ -138,13 +138,14 @@ impl Shown {
         }
     }
 
-    /// Says whether there are none of the other parts, to who has the set alone.
+    /// Returns whether `high` is empty. The caller must be the only user of the set.
     fn no_high(&self) -> bool {
-        // SAFETY: By the type's invariant the xarray is initialised. Nobody else changes it.
+        // SAFETY: By the type's invariant the xarray is initialised. A single pointer of it is
+        // read.
         unsafe { (*self.high.get()).xa_head.is_null() }
     }
 
-    /// The lowest of the other parts that is not below `part`.
+    /// Returns the lowest part in `high` that is not below `part`.
     fn next_high(&self, mut part: usize) -> Option<usize> {
         // SAFETY: By the type's invariant the xarray is initialised.
         let found = unsafe {
@@ -153,9 +154,9 @@ impl Shown {
         (!found.is_null()).then_some(part)
     }
 
-    /// Returns a page of a file's mapping that is in the set and that something other than page
-    /// tables references, to who has the set alone. What is left in the set is what stands at it
-    /// and behind it.
+    /// Returns a page of a file's mapping that is in the set and has references other than page
+    /// tables. The caller must be the only user of the set. The parts before that page's are
+    /// removed from the set.
     pub(super) fn first_busy(&self, mapping: Mapping<'_>) -> Option<NonNull<bindings::page>> {
         let busy = |start: i64, last: i64| {
             NonNull::new(safe::dax_layout_busy_page_range(mapping, start, last))
@@ -164,7 +165,7 @@ impl Shown {
             return busy(0, i64::MAX);
         }
         let in_parts = |parts: Range<usize>| {
-            // The end of the last one there can be has no number.
+            // The end of the last possible part does not fit into the type.
             let start = (parts.start as i64) << BYTES_SHIFT;
             busy(start, start + (((parts.len() as i64) << BYTES_SHIFT) - 1))
         };
@@ -174,8 +175,8 @@ impl Shown {
             while bits != 0 {
                 let from = bits.trailing_zeros();
                 let part = base + from as usize;
-                // Parts that follow one another are looked at together, and one by one if that is
-                // not the end of it.
+                // Consecutive parts are checked together, and then one by one if one of them is
+                // busy.
                 let run = (bits >> from).trailing_ones();
                 if in_parts(part..part + run as usize).is_some() {
                     for part in part..part + run as usize {
@@ -204,7 +205,7 @@ impl Shown {
         None
     }
 
-    /// Adds what is in another set, which the caller has alone.
+    /// Adds the parts of another set, of which the caller must be the only user.
     fn add_all(&self, other: &Self) {
         for (word, bits) in self.low.iter().zip(&other.low) {
             add_bits(word, bits.load(Relaxed));
@@ -221,7 +222,7 @@ impl Shown {
     }
 }
 
-/// Sets bits of a word that others may be setting, too.
+/// Sets bits of a word while other tasks may be setting some, too.
 fn add_bits(word: &Atomic<u64>, bits: u64) {
     let mut old = word.load(Relaxed);
     while old & bits != bits {
@@ -232,10 +233,10 @@ fn add_bits(word: &Atomic<u64>, bits: u64) {
     }
 }
 
-/// Allocations for a set count as those of the task that maps the file.
+/// Allocations for a set are charged to the task that maps the file.
 const GFP_ACCOUNT: bindings::gfp_t = bindings::GFP_KERNEL_ACCOUNT;
 
-/// Returns the set at a place that several tasks may look at, which is made now if there is none.
+/// Returns the set at a place that several tasks may use. Allocates one if there is none.
 ///
 /// # Errors
 ///
@@ -243,10 +244,10 @@ const GFP_ACCOUNT: bindings::gfp_t = bindings::GFP_KERNEL_ACCOUNT;
 ///
 /// # Safety
 ///
-/// `place` must be valid for `'a`, and either null or have come from this function or
-/// [`Slot::put`]; nobody may take the set away from there during `'a`.
+/// `place` must be valid for `'a`, and either null or set by this function or [`Slot::put`]. The
+/// set must not be taken from there during `'a`.
 pub(super) unsafe fn get_or_make<'a>(place: *mut *mut c_void) -> Result<&'a Shown> {
-    // SAFETY: The place is there for `'a`, and used as an atomic, by this function's requirements.
+    // SAFETY: The place is valid for `'a`, and used as an atomic, by this function's requirements.
     let place = unsafe { Atomic::from_ptr(place) };
     let mut there = place.load(Acquire);
     if there.is_null() {
@@ -254,65 +255,65 @@ pub(super) unsafe fn get_or_make<'a>(place: *mut *mut c_void) -> Result<&'a Show
         match place.cmpxchg(core::ptr::null_mut(), made, Full) {
             Ok(_) => there = made,
             Err(other) => {
-                // SAFETY: Made above, and nobody else has seen it.
+                // SAFETY: It was made above, and no other task has seen it.
                 drop(unsafe { Owned::from_foreign(made) });
                 there = other;
             }
         }
     }
-    // SAFETY: What is there came from `into_foreign`, here or elsewhere, and is not taken away
-    // during `'a`, by this function's requirements.
+    // SAFETY: The pointer came from `into_foreign`, here or elsewhere, and the set is not taken
+    // away during `'a`, by this function's requirements.
     Ok(unsafe { Owned::borrow(there) }.get_ref())
 }
 
-/// Returns the set at such a place.
+/// Returns the set at a place that [`get_or_make`] has filled.
 ///
 /// # Safety
 ///
-/// As for [`get_or_make`], which must have returned to whoever has led the caller here: so the
-/// place does not change any more, until the set is taken away.
+/// The requirements of [`get_or_make`], which must have returned before: so the place does not
+/// change until the set is taken away.
 pub(super) unsafe fn get<'a>(place: *const *mut c_void) -> &'a Shown {
-    // SAFETY: The place has a set that is not taken away during `'a`, and nobody writes to it
-    // meanwhile, by this function's requirements.
+    // SAFETY: The place has a set that is not taken away during `'a`, and no task writes to the
+    // place meanwhile, by this function's requirements.
     unsafe { Owned::borrow(place.read()).get_ref() }
 }
 
-/// Takes the set away from such a place.
+/// Takes the set away from a place of [`get_or_make`].
 ///
 /// # Safety
 ///
-/// As for [`get_or_make`], and nobody else may look at the place any more.
+/// The requirements of [`get_or_make`], and no other task may use the place any more.
 pub(super) unsafe fn take(place: *mut *mut c_void) -> Option<Owned> {
-    // SAFETY: What is there came from `into_foreign`, or is null, and nobody else looks at it any
-    // more, by this function's requirements.
+    // SAFETY: The pointer came from `into_foreign`, or is null, and no other task uses it any more,
+    // by this function's requirements.
     unsafe {
         let there = Atomic::from_ptr(place).xchg(core::ptr::null_mut(), Full);
         Owned::try_from_foreign(there)
     }
 }
 
-/// A place where a set may be left for others.
+/// A place where a task can leave a set for others.
 pub(super) struct Slot(Atomic<*mut c_void>);
 
 impl Slot {
-    /// Returns an empty one.
+    /// Returns an empty place.
     pub(super) const fn new() -> Self {
         Self(Atomic::new(core::ptr::null_mut()))
     }
 
-    /// Says whether there is none.
+    /// Returns whether there is no set.
     pub(super) fn is_empty(&self) -> bool {
         self.0.load(Relaxed).is_null()
     }
 
-    /// Takes the set away. A full barrier.
+    /// Takes the set away. This is a full barrier.
     pub(super) fn take(&self) -> Option<Owned> {
         let there = self.0.xchg(core::ptr::null_mut(), Full);
-        // SAFETY: What is here came from `put`, and the exchange made it ours alone.
+        // SAFETY: The pointer came from `put`, and after the exchange only this task has it.
         unsafe { Owned::try_from_foreign(there) }
     }
 
-    /// Leaves a set, together with what is there already. A full barrier after that. May sleep.
+    /// Leaves a set, joined with the one that is already there. A full barrier follows. May sleep.
     pub(super) fn put(&self, set: Owned) {
         let mut set = set;
         loop {
@@ -320,12 +321,12 @@ impl Slot {
             if self.0.cmpxchg(core::ptr::null_mut(), all, Full).is_ok() {
                 return;
             }
-            // SAFETY: From `into_foreign`, and not handed over.
+            // SAFETY: The pointer is from `into_foreign`, and no other task has it.
             set = unsafe { Owned::from_foreign(all) };
         }
     }
 
-    /// Takes the set away, together with another.
+    /// Takes the set away and returns it joined with another.
     pub(super) fn join(&self, set: Owned) -> Owned {
         let Some(there) = self.take() else {
             return set;

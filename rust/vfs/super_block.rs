@@ -54,7 +54,7 @@ use kernel::{
     }, //
 };
 
-/// What statfs reports of a superblock.
+/// The statistics of a superblock for statfs.
 pub(crate) struct Statistics {
     /// Magic number (`f_type`).
     pub(crate) magic: u32,
@@ -62,13 +62,13 @@ pub(crate) struct Statistics {
     pub(crate) block_size: u32,
     /// Blocks that files and metadata can use.
     pub(crate) blocks: u64,
-    /// Those of them that are free.
+    /// Free blocks.
     pub(crate) free_blocks: u64,
-    /// Those of the free ones that users can have (`f_bavail`).
+    /// Free blocks that users can have (`f_bavail`).
     pub(crate) available_blocks: u64,
-    /// Inodes that could exist.
+    /// Inodes that can exist.
     pub(crate) inodes: u64,
-    /// Inodes that could still be made.
+    /// Inodes that can still be created.
     pub(crate) free_inodes: u64,
     /// Unique identification, for `f_fsid`.
     pub(crate) uuid: [u8; 16],
@@ -76,7 +76,7 @@ pub(crate) struct Statistics {
     pub(crate) name_max: u32,
 }
 
-/// A mount option as the user gave it.
+/// A mount option of the user.
 pub(crate) struct MountOption<'a> {
     /// The name before the `=`.
     pub(crate) name: &'a [u8],
@@ -84,12 +84,12 @@ pub(crate) struct MountOption<'a> {
     pub(crate) value: Option<&'a [u8]>,
 }
 
-/// Whether [`FileSystem::parse_option`] knew the option.
+/// The result of [`FileSystem::parse_option`].
 #[derive(PartialEq, Eq)]
 pub(crate) enum Known {
-    /// It did, and took it.
+    /// The file system knows the option, and has taken it.
     Yes,
-    /// It is none of the file system's; the VFS says so to the user.
+    /// The file system does not know the option; the VFS reports that to the user.
     No,
 }
 
@@ -101,16 +101,16 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Granularity of the times in inodes, in nanoseconds.
     const TIME_GRANULARITY: u32;
 
-    /// The functions behind file handles.
+    /// The functions of file handles.
     const EXPORT: export::Table<Self>;
 
-    /// The functions behind extended attributes.
+    /// The functions of extended attributes.
     type Xattrs: xattr::Operations<Fs = Self>;
 
-    /// What the file system keeps for a superblock.
+    /// The file system's data of a superblock.
     type Super: AsRef<dax::Device> + AsRef<QuarantineState> + Send + Sync + 'static;
 
-    /// What the file system keeps beside each inode.
+    /// The file system's data of an inode.
     type Inode: Send + Sync + 'static;
 
     /// Mount options.
@@ -123,7 +123,7 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a value that is not acceptable, after saying why in the kernel log.
+    /// `EINVAL` for a value that is not acceptable, with the reason in the kernel log.
     fn parse_option(options: &mut Self::Options, option: MountOption<'_>) -> Result<Known>;
 
     /// Opens the file system on the superblock's device.
@@ -132,12 +132,12 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Returns the root directory of a superblock that was opened.
     fn root(sb: &SuperBlock<Self>) -> Result<ARef<FsInode<Self>>>;
 
-    /// Starts the use of a superblock that has a root. This is the last step of a mount: one that
-    /// fails before it leaves the device as it was.
+    /// Starts the use of a superblock that has a root. This is the last step of a mount: a mount
+    /// that fails earlier leaves the device as it was.
     fn start(sb: &SuperBlock<Self>) -> Result;
 
-    /// Says whether a superblock may be mounted, which may be one that is in use already: mounted
-    /// elsewhere, or kept by what is in quarantine after its last mount ended.
+    /// Returns an error if a superblock must not be mounted. It may be in use already: mounted
+    /// elsewhere, or kept by the quarantine after the end of its last mount.
     fn may_mount(sb: &SuperBlock<Self>) -> Result;
 
     /// Prepares for a change of the options, `read_only` among them.
@@ -146,28 +146,27 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Shows the mount options as `,name=value`.
     fn show_options(sb: &SuperBlock<Self>, seq: &SeqFile);
 
-    /// Returns what statfs reports.
+    /// Returns the statistics for statfs.
     fn statistics(sb: &SuperBlock<Self>) -> Statistics;
 
-    /// Makes everything durable that was written so far.
+    /// Makes everything durable that was written before.
     fn sync(sb: &SuperBlock<Self>) -> Result;
 
-    /// Learns that the device is gone: nothing can be read or written any more.
+    /// Called when the device is gone: it cannot be read or written any more.
     fn device_is_gone(sb: &SuperBlock<Self>);
 
     /// Writes the inode's attributes to the device. The inode may be locked or not.
     fn write_inode(inode: &FsInode<Self>) -> Result;
 
-    /// Frees a file without a name, whose inode leaves memory. A freeze of the file system is kept
-    /// out.
+    /// Frees a file without a name, whose inode is evicted. The file system cannot freeze
+    /// meanwhile.
     fn evict(inode: &FsInode<Self>);
 
-    /// Ends a mount: no inode is left, the device is still there.
+    /// Ends a mount: no inode is left, and the device still exists.
     fn put_super(sb: &SuperBlock<Self>);
 }
 
-/// Looks that are taken at the page cache of a device before it is left to whoever keeps dirtying
-/// it.
+/// Number of attempts to empty the page cache of a device that a process keeps dirtying.
 const CACHE_TRIES: u32 = 4;
 
 /// A block device.
@@ -181,11 +180,11 @@ pub(crate) struct BlockDevice<'a>(*mut bindings::block_device, PhantomData<&'a (
 impl<'a> BlockDevice<'a> {
     /// # Safety
     ///
-    /// `sb` must point at a superblock with a device, which stays so for `'a`.
+    /// `sb` must point at a superblock that keeps its device for `'a`.
     unsafe fn of(sb: *mut bindings::super_block) -> Self {
-        // SAFETY: The superblock is there, by this function's requirements, and keeps its device
+        // SAFETY: The superblock exists, by this function's requirements, and keeps its device
         // open. The field does not change.
-        // INVARIANT: As said.
+        // INVARIANT: The device stays open for `'a`, by the same requirements.
         Self(unsafe { (*sb).s_bdev }, PhantomData)
     }
 
@@ -196,36 +195,36 @@ impl<'a> BlockDevice<'a> {
 
     /// Returns the mapping of the device's page cache.
     fn mapping(self) -> Mapping<'a> {
-        // SAFETY: By the type's invariant the device is open for `'a`, and its mapping is there
-        // with it.
+        // SAFETY: By the type's invariant the device is open for `'a`, and its mapping exists as
+        // long.
         unsafe { Mapping::from_raw((*self.0).bd_mapping) }
     }
 
-    /// Writes what the page cache of the device holds back to the device, and drops all of it
+    /// Writes the page cache of the device back to the device, and drops all of it
     /// (`sync_blockdev()`, `invalidate_bdev()`, `invalidate_inode_pages2()`).
     ///
-    /// That cache and the direct mapping are two views of one medium, and nothing in the kernel
-    /// keeps them the same: who reads the block device is given what was cached before the file
-    /// system changed it, and what was written to it may land on the file system at any later time.
-    /// So this is called whenever somebody may go from one view to the other:
+    /// That cache and the direct mapping are two views of one medium, and the kernel does not keep
+    /// them the same. A reader of the block device gets data that was cached before the file system
+    /// changed it, and data that was written to the block device may overwrite the file system at
+    /// any later time. So this is called whenever a program may go from one view to the other:
     /// Documentation/block-device.rst lists the moments.
     ///
-    /// `invalidate_bdev()` leaves what is mapped, and drops the buffers' references to pages, which
-    /// the other call needs. A folio that is read while this goes on is locked, and waited for; one
-    /// that comes into the cache later is read later. So what is cached afterwards is not older
-    /// than the call.
+    /// `invalidate_bdev()` leaves mapped pages, and drops the buffers' references to pages, as the
+    /// other call requires. A folio that is read meanwhile is locked, and the call waits for it;
+    /// one that comes into the cache later is read later. So the cache has no data afterwards that
+    /// is older than the call.
     ///
     /// The caller may sleep, and holds no lock that a write to the device or a page fault takes.
     ///
     /// # Errors
     ///
-    /// That of a failed write-back; `EBUSY` if somebody goes on writing to the device.
+    /// That of a failed write-back; `EBUSY` if a process keeps writing to the device.
     fn drop_cache(self) -> Result {
         for _ in 0..CACHE_TRIES {
             let written = to_result(safe::sync_blockdev(self));
             safe::invalidate_bdev(self);
-            // SAFETY: The mapping is there with the device. It is that of a page cache, in which a page
-            // that somebody uses stays.
+            // SAFETY: The mapping exists as long as the device. It is that of a page cache, in
+            // which a page stays while it is in use.
             let dropped = unsafe { bindings::invalidate_inode_pages2(self.mapping().as_ptr()) };
             if written.is_err() || dropped == 0 {
                 return written;
@@ -260,7 +259,7 @@ impl<F: FileSystem> SuperBlock<F> {
         self.0.get()
     }
 
-    /// Returns what the file system keeps for the superblock.
+    /// Returns the file system's data of the superblock.
     pub(crate) fn data(&self) -> &F::Super {
         // SAFETY: By the type's invariant the field is a box of this type, which lives as long as
         // the superblock is active.
@@ -272,7 +271,7 @@ impl<F: FileSystem> SuperBlock<F> {
         self.data().as_ref()
     }
 
-    /// Returns what is in quarantine.
+    /// Returns the quarantine.
     pub(super) fn quarantine(&self) -> &QuarantineState {
         self.data().as_ref()
     }
@@ -283,16 +282,16 @@ impl<F: FileSystem> SuperBlock<F> {
         unsafe { BlockDevice::of(self.as_ptr()) }
     }
 
-    /// Says whether the superblock is mounted read-only. That changes under `s_umount`, by a
+    /// Returns whether the superblock is mounted read-only. That changes under `s_umount`, by a
     /// remount.
     pub(crate) fn is_read_only(&self) -> bool {
-        // SAFETY: The superblock is there as long as the reference. The field is an aligned
-        // integer, which others may be writing as a whole, so it is read once, as READ_ONCE() does.
+        // SAFETY: The superblock exists as long as the reference. The field is an aligned integer,
+        // which other tasks may be writing as a whole, so it is read once, as READ_ONCE() does.
         let flags = unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() };
         flags & bindings::pinfs_sb_rdonly != 0
     }
 
-    /// Says whether the device is write-protected.
+    /// Returns whether the device is write-protected.
     pub(crate) fn is_write_protected(&self) -> bool {
         safe::pinfs_helper_bdev_read_only(self.bdev())
     }
@@ -301,63 +300,63 @@ impl<F: FileSystem> SuperBlock<F> {
     ///
     /// # Errors
     ///
-    /// As those of `sync(2)`; then `f` was not called.
+    /// Those of `sync(2)`; then `f` was not called.
     pub(crate) fn frozen(&self, f: impl FnOnce()) -> Result {
         to_result(safe::bdev_freeze(self.bdev()))?;
         f();
-        // SAFETY: It was frozen just now. A failure to thaw is one of a device that is gone.
+        // SAFETY: It was frozen just now. Thawing fails only if the device is gone.
         unsafe { bindings::bdev_thaw(self.bdev().as_ptr()) };
         Ok(())
     }
 
-    /// Lets readers of the block device see what the file system has written to it, as
-    /// [`BlockDevice::drop_cache`] does. An error of writing back what others have put there is
-    /// theirs, and kept for their fsync(2).
+    /// Makes readers of the block device see the data that the file system has written to it, as
+    /// [`BlockDevice::drop_cache`] does. If data that other programs have written cannot be written
+    /// back, their fsync(2) gets the error.
     ///
     /// The caller holds no lock of an inode.
     pub(crate) fn drop_device_cache(&self) {
         let _ = self.bdev().drop_cache();
     }
 
-    /// Tells watchers of the file system that metadata is damaged (`fserror_report_metadata()`).
+    /// Notifies watchers of the file system that metadata is damaged (`fserror_report_metadata()`).
     pub(crate) fn report_damage(&self, err: Error) {
         safe::pinfs_helper_report_metadata(self, err.to_errno());
     }
 
-    /// Tells watchers of the file system that it was shut down (`fserror_report_shutdown()`).
+    /// Notifies watchers of the file system that it was shut down (`fserror_report_shutdown()`).
     pub(crate) fn report_shutdown(&self) {
         safe::pinfs_helper_report_shutdown(self);
     }
 
     /// Returns the device's name, for messages.
     pub(crate) fn id(&self) -> &CStr {
-        // SAFETY: The superblock is there as long as the reference. `s_id` is a string that does
-        // not change after mount.
+        // SAFETY: The superblock exists as long as the reference. `s_id` is a string that does not
+        // change after mount.
         unsafe { CStr::from_char_ptr((*self.as_ptr()).s_id.as_ptr()) }
     }
 }
 
-/// A superblock that is being opened: it has a block device and nothing else yet.
+/// A superblock that is being opened: it has only a block device yet.
 ///
 /// # Invariants
 ///
-/// Points at a superblock in its `fill_super`, which has a device, and which nobody else uses.
+/// Points at a superblock in its `fill_super`, which has a device, and which no other task uses.
 pub(crate) struct NewSuperBlock(NonNull<bindings::super_block>, Arc<Directory>);
 
 impl NewSuperBlock {
-    /// Returns where in sysfs the superblock's own directory belongs.
+    /// Returns the directory in sysfs for the superblock's own directory.
     pub(super) fn sysfs(&self) -> &Directory {
         &self.1
     }
 
     /// Returns the device's name, for messages.
     pub(crate) fn id(&self) -> &CStr {
-        // SAFETY: By the type's invariant the superblock is there. `s_id` is a string that was set
+        // SAFETY: By the type's invariant the superblock exists. `s_id` is a string that was set
         // when the device was opened.
         unsafe { CStr::from_char_ptr((*self.0.as_ptr()).s_id.as_ptr()) }
     }
 
-    /// Returns the DAX side of the block device, or `None` if it has none.
+    /// Returns the DAX device of the block device, or `None` if it has none.
     pub(crate) fn dax_device(&self) -> Option<dax::Device> {
         dax::Device::of_bdev(self.bdev())
     }
@@ -367,34 +366,34 @@ impl NewSuperBlock {
         unsafe { BlockDevice::of(self.0.as_ptr()) }
     }
 
-    /// Says whether the device is a part of a disk with DAX that does not begin and end with a
-    /// page, so that it has none.
+    /// Returns whether the device is a part of a disk with DAX that does not begin and end at page
+    /// boundaries, so that it has no DAX device.
     pub(crate) fn is_misaligned(&self) -> bool {
         safe::pinfs_helper_bdev_dax_misaligned(self.bdev())
     }
 
-    /// Says whether the device is write-protected.
+    /// Returns whether the device is write-protected.
     pub(crate) fn is_write_protected(&self) -> bool {
         safe::pinfs_helper_bdev_read_only(self.bdev())
     }
 
-    /// Says whether the mount is to be read-only, as it must be on a write-protected device.
+    /// Returns whether the mount is to be read-only, as it must be on a write-protected device.
     pub(crate) fn is_read_only(&self) -> bool {
-        // SAFETY: By the type's invariant the superblock is there, and nobody else uses it.
+        // SAFETY: By the type's invariant the superblock exists, and no other task uses it.
         unsafe { (*self.0.as_ptr()).s_flags & bindings::pinfs_sb_rdonly != 0 }
     }
 
     /// Makes the mount read-only.
     pub(crate) fn set_read_only(&self) {
-        // SAFETY: By the type's invariant the superblock is there, and nobody else uses it.
+        // SAFETY: By the type's invariant the superblock exists, and no other task uses it.
         unsafe { (*self.0.as_ptr()).s_flags |= bindings::pinfs_sb_rdonly };
     }
 }
 
-/// Says whether an inode belongs to a file system registered as `F`.
+/// Returns whether an inode belongs to a file system registered as `F`.
 pub(super) fn is_of<F: FileSystem>(inode: &Inode) -> bool {
-    // SAFETY: The inode is referenced. Its superblock outlives it, and the type the superblock.
-    // None of the fields changes.
+    // SAFETY: The inode is referenced. Its superblock outlives it, and the type outlives the
+    // superblock. None of the fields changes.
     let init = unsafe { (*(*(*inode.as_ptr()).i_sb).s_type).init_fs_context };
     init.is_some_and(|init| init as usize == Thunks::<F>::init_fs_context as usize)
 }
@@ -403,7 +402,7 @@ pub(super) fn is_of<F: FileSystem>(inode: &Inode) -> bool {
 ///
 /// # Invariants
 ///
-/// The cache is there as long as the value, and `F`'s.
+/// The cache exists as long as the value, and is that of `F`.
 struct Cache<F: FileSystem>(NonNull<bindings::kmem_cache>, PhantomData<F>);
 
 impl<F: FileSystem> Cache<F> {
@@ -426,7 +425,7 @@ impl<F: FileSystem> Cache<F> {
 
 impl<F: FileSystem> Drop for Cache<F> {
     fn drop(&mut self) {
-        // SAFETY: No superblock of `F` is left, so that no inode is in use. They are freed after a
+        // SAFETY: No superblock of `F` is left, so no inode is in use. Inodes are freed after a
         // grace period, which has to end before the cache and the code that frees into it may go.
         unsafe {
             bindings::rcu_barrier();
@@ -435,17 +434,17 @@ impl<F: FileSystem> Drop for Cache<F> {
     }
 }
 
-/// Where inodes in quarantine are looked at.
+/// The workqueue that scans inodes in quarantine.
 ///
 /// # Invariants
 ///
-/// The workqueue is there as long as the value.
+/// The workqueue exists as long as the value.
 struct Queue(NonNull<bindings::workqueue_struct>);
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant the queue is there. No superblock is left that could
-        // queue more, and what is queued is waited for.
+        // SAFETY: By the type's invariant the queue exists. No superblock is left that could queue
+        // more, and the call waits for queued work.
         unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
     }
 }
@@ -459,8 +458,8 @@ impl Drop for Queue {
 pub(crate) struct Registration<F: FileSystem> {
     #[pin]
     fs_type: Opaque<bindings::file_system_type>,
-    // Dropped in this order, after the end of the registration. Work may be the last to put an
-    // inode, which is freed after a grace period.
+    // Dropped in this order, after the end of the registration. Work may release the last reference
+    // to an inode, which is freed after a grace period.
     queue: Queue,
     cache: Cache<F>,
     sysfs: Arc<Directory>,
@@ -469,13 +468,13 @@ pub(crate) struct Registration<F: FileSystem> {
 
 // SAFETY: Registration and its end may happen in different tasks.
 unsafe impl<F: FileSystem> Send for Registration<F> {}
-// SAFETY: Cache and queue have locks of their own, and nothing else is used of a shared
-// registration.
+// SAFETY: Cache and queue have locks of their own, and a shared registration is used for nothing
+// else.
 unsafe impl<F: FileSystem> Sync for Registration<F> {}
 
 impl<F: FileSystem> Registration<F> {
-    /// Registers the file system. The module cannot be unloaded while one is mounted. `sysfs` is
-    /// where each mounted one gets a directory.
+    /// Registers the file system. The module cannot be unloaded while a file system is mounted.
+    /// Each mounted file system gets a directory in `sysfs`.
     ///
     /// # Errors
     ///
@@ -493,8 +492,8 @@ impl<F: FileSystem> Registration<F> {
             cache: Cache::new()?,
             sysfs,
             fs_type <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
-                // SAFETY: The slot is ours to write. The module data that it is in is static, as
-                // lockdep wants of the lock classes in it, and outlives the registration.
+                // SAFETY: The slot is valid for writes. It is in the module data, which is static,
+                // as lockdep requires for the lock classes in it, and outlives the registration.
                 to_result(unsafe {
                     slot.write(bindings::file_system_type {
                         name: F::NAME.as_char_ptr(),
@@ -519,10 +518,10 @@ impl<F: FileSystem> Registration<F> {
     ///
     /// # Safety
     ///
-    /// `sb` must be a superblock of `F` that stays for `'a`.
+    /// `sb` must be a superblock of `F` that exists for `'a`.
     pub(super) unsafe fn of_super<'a>(sb: *mut bindings::super_block) -> &'a Self {
-        // SAFETY: The superblock is there and of `F`, by this function's requirements, so that
-        // `s_type` is the field of a registration, which outlives its superblocks.
+        // SAFETY: The superblock exists and is of `F`, by this function's requirements, so `s_type`
+        // is the field of a registration, which outlives its superblocks.
         unsafe {
             &*(*sb)
                 .s_type
@@ -531,7 +530,7 @@ impl<F: FileSystem> Registration<F> {
         }
     }
 
-    /// Returns the queue where the inodes of a superblock in quarantine are looked at.
+    /// Returns the queue that scans the inodes in quarantine of a superblock.
     pub(super) fn queue_of(sb: &SuperBlock<F>) -> *mut bindings::workqueue_struct {
         // SAFETY: The superblock is one of `F`, by its type.
         unsafe { Self::of_super(sb.as_ptr()) }.queue.0.as_ptr()
@@ -580,8 +579,8 @@ impl<F: FileSystem> Thunks<F> {
         from_result(|| {
             let fc = fc.cast::<bindings::fs_context>();
             let options = KBox::new(F::Options::default(), GFP_KERNEL)?;
-            // SAFETY: The VFS calls with a context that is ours to fill; `free_context` takes the
-            // box back.
+            // SAFETY: The VFS calls with a context for this function to fill; `free_context` frees
+            // the box.
             unsafe {
                 (*fc).fs_private = options.into_foreign();
                 (*fc).ops = &Self::CONTEXT;
@@ -612,7 +611,7 @@ impl<F: FileSystem> Thunks<F> {
         from_result(|| {
             // SAFETY: The VFS calls with a context, which one task at a time uses, and a parameter.
             // The key is a string, and so is the value if its type says so. `init_fs_context` has
-            // put the box there.
+            // stored the box.
             let (options, option) = unsafe {
                 let ret = bindings::vfs_parse_fs_param_source(fc, param);
                 if ret != -(bindings::ENOPARAM as c_int) {
@@ -642,7 +641,7 @@ impl<F: FileSystem> Thunks<F> {
         from_result(|| {
             // SAFETY: The VFS calls with a context, and `fill_super` is for a superblock of such.
             // If that succeeds, the context has a root, whose superblock it holds active and with
-            // `s_umount` locked. All of it is given back if the mount is refused.
+            // `s_umount` locked. All of it is released if the mount is refused.
             unsafe {
                 to_result(bindings::get_tree_bdev(fc, Some(Self::fill_super)))?;
                 let sb = (*(*fc).root).d_sb;
@@ -658,12 +657,12 @@ impl<F: FileSystem> Thunks<F> {
 
     /// # Safety
     ///
-    /// `fc` must be a context to reconfigure a superblock of `F` with.
+    /// `fc` must be a context for reconfiguring a superblock of `F`.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         from_result(|| {
             // SAFETY: A context for reconfiguration has a root; its superblock is opened, and held
-            // by the caller with its `s_umount`. `init_fs_context` has put the box there, and
-            // contexts are used by one task at a time.
+            // by the caller with its `s_umount`. `init_fs_context` has stored the box, and contexts
+            // are used by one task at a time.
             let (sb, flags, options, synced) = unsafe {
                 let sb = SuperBlock::<F>::from_raw((*(*fc).root).d_sb);
                 let options = &*(*fc).fs_private.cast::<F::Options>();
@@ -674,7 +673,7 @@ impl<F: FileSystem> Thunks<F> {
             let done = if flags & bindings::pinfs_sb_force == 0 {
                 synced.and_then(|()| F::reconfigure(sb, options, read_only))
             } else {
-                // An error would not stop an emergency remount, but make the kernel warn.
+                // An error would not stop an emergency remount, but would make the kernel warn.
                 let _ = F::reconfigure(sb, options, read_only).inspect_err(|err| {
                     pr_err!("{}: emergency remount: {err:?}\n", sb.id());
                 });
@@ -700,22 +699,22 @@ impl<F: FileSystem> Thunks<F> {
                     BlockDevice::of(sb),
                 )
             };
-            // What was written last through the cache is what is mounted.
+            // The mount must see the last writes through the cache.
             match bdev.drop_cache() {
                 Err(EBUSY) => pr_warn!(
-                    "{id}: somebody goes on writing to the device, and may write over the file \
+                    "{id}: a process keeps writing to the device, and may overwrite the file \
                      system\n"
                 ),
                 written => written.inspect_err(|_| {
                     pr_err!(
-                        "{id}: what was written to the device could not be written back; \
-                         what it holds may be incomplete\n"
+                        "{id}: cannot write the page cache of the device back; the contents of \
+                         the device may be incomplete\n"
                     );
                 })?,
             }
             // SAFETY: The arguments are those of `get_tree_bdev()`'s call.
             let filled = unsafe { Self::open_super(sb, fc) };
-            // Recovery has changed what is there, also if the mount fails after it.
+            // Recovery has changed the contents of the device, also if the mount fails after it.
             let _ = bdev.drop_cache();
             filled.map(|()| 0)
         })
@@ -723,22 +722,22 @@ impl<F: FileSystem> Thunks<F> {
 
     /// # Safety
     ///
-    /// As for `fill_super`.
+    /// The requirements of `fill_super`.
     unsafe fn open_super(sb: *mut bindings::super_block, fc: *mut bindings::fs_context) -> Result {
         // SAFETY: The superblock is of `F`, and in its `fill_super`, by this function's
-        // requirements. `init_fs_context` has put the box there, and contexts are used by one task
-        // at a time.
+        // requirements. `init_fs_context` has stored the box, and contexts are used by one task at
+        // a time.
         let (sysfs, options) = unsafe {
             (
                 Registration::<F>::of_super(sb).sysfs.clone(),
                 &*(*fc).fs_private.cast::<F::Options>(),
             )
         };
-        // INVARIANT: As said.
+        // INVARIANT: The superblock is in its `fill_super`, by the same requirements.
         let new = NewSuperBlock(NonNull::new(sb).ok_or(EINVAL)?, sysfs);
         let data = F::open(&new, options)?;
-        // SAFETY: The superblock is ours to fill, in its `fill_super`. `kill_sb` takes the box
-        // back.
+        // SAFETY: The superblock is in its `fill_super`, which may fill it. `kill_sb` frees the
+        // box.
         // INVARIANT: From here on it is an opened superblock of `F`.
         let sb = unsafe {
             (*sb).s_fs_info = data.into_foreign();
@@ -753,7 +752,7 @@ impl<F: FileSystem> Thunks<F> {
             SuperBlock::<F>::from_raw(sb)
         };
         let statistics = F::statistics(sb);
-        // SAFETY: The superblock is ours to fill, in its `fill_super`.
+        // SAFETY: The superblock is in its `fill_super`, which may fill it.
         unsafe {
             (*sb.as_ptr()).s_magic = statistics.magic as usize;
             if bindings::sb_set_blocksize(sb.as_ptr(), statistics.block_size as c_int) == 0 {
@@ -763,8 +762,8 @@ impl<F: FileSystem> Thunks<F> {
             bindings::pinfs_helper_super_set_sysfs_name(sb.as_ptr());
         }
         let root = F::root(sb)?;
-        // SAFETY: `d_make_root` takes over the reference, also when it fails. The superblock is
-        // ours to fill, in its `fill_super`.
+        // SAFETY: `d_make_root` takes over the reference, also when it fails. The superblock is in
+        // its `fill_super`, which may fill it.
         unsafe {
             let root = bindings::d_make_root(ARef::into_raw(root).as_ref().as_ptr());
             if root.is_null() {
@@ -780,7 +779,7 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// `sb` must be a superblock of `F` that is going away.
     unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
-        // SAFETY: The VFS calls with a superblock that nobody else uses any more.
+        // SAFETY: The VFS calls with a superblock that no other task uses any more.
         // `kill_block_super` is the last to use its operations; `s_fs_info` is null if `open`
         // failed, and else a box.
         unsafe {
@@ -806,7 +805,8 @@ impl<F: FileSystem> Thunks<F> {
     /// `sb` must be a superblock of `F`.
     unsafe extern "C" fn alloc_inode(sb: *mut bindings::super_block) -> *mut bindings::inode {
         // SAFETY: The superblock is of `F`, by this function's requirements, and the cache that of
-        // its registration. The memory is ours, and `data` uninitialised. Inodes never move.
+        // its registration. The memory was just allocated, and `data` is uninitialised. Inodes
+        // never move.
         unsafe {
             let registration = Registration::<F>::of_super(sb);
             let container =
@@ -823,14 +823,14 @@ impl<F: FileSystem> Thunks<F> {
 
     /// # Safety
     ///
-    /// `inode` must be an inode of `F` that nobody can reach any more.
+    /// `inode` must be an inode of `F` that no task can reach any more.
     ///
-    /// Called after a grace period, by when the superblock may be gone: its own call-backs may have
-    /// ended on another processor. So the cache is not looked up there; `kfree()` finds it by
-    /// itself.
+    /// This is an RCU call-back: the superblock may already be freed, as its own call-backs may
+    /// have ended on another processor. So this does not look up the cache in it; `kfree()` finds
+    /// it by itself.
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
         let container = inode.cast::<Container<F>>();
-        // SAFETY: Nobody uses the inode; the data was initialised by `alloc_inode`, which took the
+        // SAFETY: No task uses the inode; the data was initialised by `alloc_inode`, which took the
         // memory from a cache that stays until all such call-backs have ended.
         unsafe {
             free_link(inode);
@@ -844,10 +844,10 @@ impl<F: FileSystem> Thunks<F> {
     ///
     /// `inode` must be an inode of `F` that the VFS evicts.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
-        // SAFETY: The inode is in state `I_FREEING`: nobody else uses it.
+        // SAFETY: The inode is in state `I_FREEING`: no other task uses it.
         unsafe {
-            // A file with referenced pages is in quarantine, which has a reference to the inode; so
-            // this finds nothing to wait for, and empties the mapping.
+            // A file with referenced pages is in quarantine, which has a reference to the inode. So
+            // this does not wait, and empties the mapping.
             bindings::dax_break_layout_final(inode);
             bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
             if !bindings::is_bad_inode(inode) && (*inode).__bindgen_anon_1.i_nlink == 0 {
@@ -896,7 +896,7 @@ impl<F: FileSystem> Thunks<F> {
         })
     }
 
-    /// The VFS keeps writers out before it calls.
+    /// Syncs the file system. The VFS excludes writers before the call.
     ///
     /// # Safety
     ///
@@ -921,16 +921,16 @@ impl<F: FileSystem> Thunks<F> {
 
     /// # Safety
     ///
-    /// `dentry` must be of an opened superblock of `F`, `statfs` valid.
+    /// `dentry` must be of an opened superblock of `F`, and `statfs` must be valid.
     unsafe extern "C" fn statfs(
         dentry: *mut bindings::dentry,
         statfs: *mut kernel::bindings::kstatfs,
     ) -> c_int {
         // SAFETY: The VFS calls with a dentry of a superblock that is opened, and active for the
-        // call, and with a place for the answer.
+        // call, and with a valid `statfs`.
         unsafe {
             let sb = SuperBlock::<F>::from_raw((*dentry).d_sb);
-            // Files that are on their way out count as free, unless something holds their pages.
+            // Files that are being evicted count as free, unless their pages are referenced.
             quarantine::wait_idle(sb);
             let statistics = F::statistics(sb);
             let out = &mut *statfs.cast::<bindings::kstatfs>();

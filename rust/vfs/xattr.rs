@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Extended attributes, and the access control lists that are kept as such.
+//! Extended attributes, and the access control lists that are stored as such.
 //!
-//! The VFS checks who may touch which attribute. ACLs come by functions of their own; their form
-//! as attributes is the one that user space sees, with the numbers of the first user namespace.
+//! The VFS checks the permission for each attribute. ACLs have functions of their own. As
+//! attributes they have the format that user space sees, with the numbers of the initial user
+//! namespace.
 //!
 //! C headers: [`include/linux/xattr.h`](srctree/include/linux/xattr.h),
 //! [`include/linux/posix_acl.h`](srctree/include/linux/posix_acl.h)
@@ -45,7 +46,7 @@ use kernel::{
     str::CStr, //
 };
 
-/// The class of an attribute, which the beginning of its name says.
+/// The class of an attribute, by the prefix of its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Space {
     /// `user.`
@@ -60,14 +61,14 @@ pub(crate) enum Space {
     DefaultAcl,
 }
 
-/// What is expected of an attribute that is given a value.
+/// The expected state of an attribute that is set.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expect {
-    /// Nothing.
+    /// Either.
     Any,
-    /// That it does not exist.
+    /// It does not exist.
     Missing,
-    /// That it exists.
+    /// It exists.
     Existing,
 }
 
@@ -76,19 +77,19 @@ pub(crate) trait Operations: Sized + 'static {
     /// The file system whose inodes these are.
     type Fs: FileSystem;
 
-    /// Copies the value of an attribute into `buf` if it fits, and returns its length. Names come
-    /// without what `space` says. No lock is held.
+    /// Copies the value of an attribute into `buf` if it fits, and returns its length. `name` has
+    /// no prefix. No lock is held.
     ///
     /// # Errors
     ///
     /// `ENODATA` if there is none.
     fn get(inode: &FsInode<Self::Fs>, space: Space, name: &[u8], buf: &mut [u8]) -> Result<usize>;
 
-    /// Gives an attribute a value, or removes it. The i_rwsem is held exclusively.
+    /// Sets the value of an attribute, or removes it. The i_rwsem is held exclusively.
     ///
     /// # Errors
     ///
-    /// `EEXIST` and `ENODATA` as `expect` says; `ENODATA` if there is none to remove.
+    /// `EEXIST` or `ENODATA` if `expect` is not met; `ENODATA` if there is none to remove.
     fn set(
         inode: &VfsLocked<'_, Self::Fs>,
         space: Space,
@@ -97,8 +98,8 @@ pub(crate) trait Operations: Sized + 'static {
         expect: Expect,
     ) -> Result;
 
-    /// Gives the inode an ACL, or takes it away, and a new mode that goes with it, at once. It is
-    /// no error if there is none to take away. The i_rwsem is held exclusively.
+    /// Sets or removes an ACL of the inode, and sets the mode that goes with it, atomically. It is
+    /// no error if there is none to remove. The i_rwsem is held exclusively.
     fn set_acl(
         inode: &VfsLocked<'_, Self::Fs>,
         space: Space,
@@ -107,7 +108,8 @@ pub(crate) trait Operations: Sized + 'static {
         now: Time,
     ) -> Result;
 
-    /// Calls `emit` with prefix and rest of the name of each attribute, until it returns false.
+    /// Calls `emit` with class, prefix and rest of the name of each attribute, until it returns
+    /// false.
     fn list(inode: &FsInode<Self::Fs>, emit: &mut dyn FnMut(Space, &str, &[u8]) -> bool) -> Result;
 }
 
@@ -115,25 +117,25 @@ pub(crate) trait Operations: Sized + 'static {
 pub(crate) struct Initial(KVec<(Space, KVec<u8>, KVec<u8>)>);
 
 impl Initial {
-    /// Returns class, name and value of each.
+    /// Returns class, name and value of each attribute.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Space, &[u8], &[u8])> {
         self.0
             .iter()
             .map(|(space, name, value)| (*space, name.as_slice(), value.as_slice()))
     }
 
-    /// No attributes.
+    /// Returns no attributes.
     pub(super) const fn none() -> Self {
         Self(KVec::new())
     }
 
-    /// Collects the attributes of a new inode in `dir`, whose mode is changed as the ACL of the
-    /// directory or the umask says.
+    /// Collects the attributes of a new inode in `dir`. Changes its mode by the ACL of the
+    /// directory or the umask.
     ///
     /// # Safety
     ///
-    /// `inode` must be new, with its mode and owner, and nobody else's yet; `dir` a directory of
-    /// the same superblock; `name` valid or null.
+    /// `inode` must be new, with its mode and owner, and no other task may reach it; `dir` must be
+    /// a directory of the same superblock; `name` must be valid or null.
     pub(super) unsafe fn new(
         inode: *mut bindings::inode,
         dir: *mut bindings::inode,
@@ -142,9 +144,9 @@ impl Initial {
         let mut initial = Self::none();
         let mut default = core::ptr::null_mut();
         let mut access = core::ptr::null_mut();
-        // SAFETY: The inode is new and nobody else's, and `dir` a directory, by this function's
-        // requirements.
-        // INVARIANT: The references to the ACLs, which may be null, are ours.
+        // SAFETY: The inode is new and no other task reaches it, and `dir` is a directory, by this
+        // function's requirements.
+        // INVARIANT: `posix_acl_create` returns references to the ACLs, which may be null.
         let (default, access) = unsafe {
             to_result(bindings::posix_acl_create(
                 dir,
@@ -160,7 +162,7 @@ impl Initial {
             }
         }
         // SAFETY: Inode, directory and name are valid, by this function's requirements. The
-        // call-back is given the pointer that it expects, during the call.
+        // call-back gets the pointer that it expects, during the call.
         let ret = unsafe {
             bindings::security_inode_init_security(
                 inode,
@@ -186,7 +188,7 @@ impl Initial {
 
     /// # Safety
     ///
-    /// `array` must end with an entry without a name, `data` be a pointer to an [`Initial`].
+    /// `array` must end with an entry without a name, and `data` must point to an [`Initial`].
     unsafe extern "C" fn labels(
         _inode: *mut bindings::inode,
         array: *const bindings::xattr,
@@ -195,8 +197,8 @@ impl Initial {
         from_result(|| {
             let mut label = array;
             // SAFETY: The array ends with an entry without a name, by this function's requirements.
-            // Names are strings, values as long as the entry says. `data` is an `Initial`, which
-            // nobody else uses meanwhile.
+            // Names are strings, and values have the length in the entry. `data` is an `Initial`,
+            // which only the current task uses meanwhile.
             unsafe {
                 while !(*label).name.is_null() {
                     let name = CStr::from_char_ptr((*label).name).to_bytes();
@@ -215,7 +217,7 @@ impl Initial {
 ///
 /// # Invariants
 ///
-/// The reference is owned.
+/// The value owns the reference.
 struct Acl(*mut bindings::posix_acl);
 
 impl Acl {
@@ -228,15 +230,14 @@ impl Acl {
         // SAFETY: By the type's invariant the ACL is referenced.
         let value = unsafe { bindings::pinfs_helper_acl_to_xattr(self.0, &mut len) };
         let value = NonNull::new(value.cast()).ok_or(ENOMEM)?;
-        // INVARIANT: The memory is ours and has this length.
+        // INVARIANT: The memory was just allocated with this length.
         Ok(Some(Value(value, len)))
     }
 }
 
 impl Drop for Acl {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant the reference is ours to release; null is nothing to
-        // release.
+        // SAFETY: By the type's invariant the value owns the reference. The helper ignores null.
         unsafe { bindings::pinfs_helper_acl_release(self.0) };
     }
 }
@@ -245,7 +246,7 @@ impl Drop for Acl {
 ///
 /// # Invariants
 ///
-/// Owns memory of that length from `kmalloc()`.
+/// The value owns memory of that length from `kmalloc()`.
 struct Value(NonNull<u8>, usize);
 
 impl Value {
@@ -257,16 +258,16 @@ impl Value {
 
 impl Drop for Value {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant the memory is from `kmalloc()`, and ours to free.
+        // SAFETY: By the type's invariant the value owns the memory, which is from `kmalloc()`.
         unsafe { bindings::kfree(self.0.as_ptr().cast()) };
     }
 }
 
-/// The private functions behind the tables.
+/// The private functions of the tables.
 pub(super) struct Thunks<T: Operations>(PhantomData<T>);
 
 impl<T: Operations> Thunks<T> {
-    /// For `s_xattr`.
+    /// The table for `s_xattr`.
     pub(super) const HANDLERS: [*const bindings::xattr_handler; 4] = [
         &Self::USER,
         &Self::TRUSTED,
@@ -307,7 +308,7 @@ impl<T: Operations> Thunks<T> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The VFS calls with an inode of `T::Fs` that it holds, a name that is a
-            // string, and a buffer as long as said unless it is null.
+            // string, and a buffer of the given size unless it is null.
             let (inode, space, name, buf) = unsafe {
                 (
                     FsInode::<T::Fs>::from_raw(inode),
@@ -343,7 +344,7 @@ impl<T: Operations> Thunks<T> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The VFS calls with an inode of `T::Fs` whose i_rwsem it holds, a name that is
-            // a string, and a value as long as said unless it is null.
+            // a string, and a value of the given size unless it is null.
             let (inode, space, name, value) = unsafe {
                 (
                     VfsLocked::<T::Fs>::from_raw(inode),
@@ -373,7 +374,7 @@ impl<T: Operations> Thunks<T> {
     ) -> isize {
         from_result(|| {
             // SAFETY: The VFS calls with a positive dentry of `T::Fs` that it holds, and a buffer
-            // as long as said unless it is null.
+            // of the given size unless it is null.
             let (inode, mut buf) = unsafe {
                 (
                     FsInode::<T::Fs>::from_raw((*dentry).d_inode),
@@ -414,14 +415,14 @@ impl<T: Operations> Thunks<T> {
         }
     }
 
-    /// Reads an ACL as an attribute.
+    /// Returns the attribute that stores an ACL.
     fn acl_value(inode: &FsInode<T::Fs>, space: Space) -> Result<Option<KVec<u8>>> {
         let len = match T::get(inode, space, &[], &mut []) {
             Err(err) if err == enodata() => return Ok(None),
             len => len?,
         };
         let mut value = KVec::from_elem(0, len, GFP_KERNEL)?;
-        // It may have changed, but then whoever changed it drops what comes of this.
+        // It may have changed, but then the task that changed it drops the cached result.
         let len = match T::get(inode, space, &[], &mut value) {
             Err(err) if err == enodata() => return Ok(None),
             len => len?,
@@ -433,7 +434,7 @@ impl<T: Operations> Thunks<T> {
         Ok(Some(value))
     }
 
-    /// The VFS caches what this returns.
+    /// Reads an ACL. The VFS caches it.
     ///
     /// # Safety
     ///
@@ -450,7 +451,7 @@ impl<T: Operations> Thunks<T> {
         // SAFETY: The VFS calls with an inode of `T::Fs` that it holds.
         let inode = unsafe { FsInode::<T::Fs>::from_raw(inode) };
         match Self::acl_space(kind).and_then(|space| Self::acl_value(inode, space)) {
-            // SAFETY: The value is as long as said; the VFS gets a reference, or an error.
+            // SAFETY: The value is valid for its length; the VFS gets a reference, or an error.
             Ok(Some(value)) => unsafe {
                 bindings::pinfs_helper_acl_from_xattr(value.as_ptr().cast(), value.len())
             },
@@ -478,7 +479,7 @@ impl<T: Operations> Thunks<T> {
             let mut acl = acl;
             if space == Space::AccessAcl && !acl.is_null() {
                 // SAFETY: The VFS calls with an ACL that it holds, and the idmap of a mount. An ACL
-                // that says no more than the mode becomes null; the reference stays the caller's.
+                // that is equivalent to the mode becomes null; the caller keeps its reference.
                 to_result(unsafe {
                     bindings::posix_acl_update_mode(idmap, inode.as_ptr(), &mut mode, &mut acl)
                 })?;
@@ -486,7 +487,7 @@ impl<T: Operations> Thunks<T> {
             if space == Space::DefaultAcl && !inode.is_dir() {
                 return if acl.is_null() { Ok(0) } else { Err(EACCES) };
             }
-            // Not ours to release.
+            // The caller owns the reference.
             let value = core::mem::ManuallyDrop::new(Acl(acl)).to_value()?;
             let now = inode.current_time();
             T::set_acl(
@@ -496,8 +497,8 @@ impl<T: Operations> Thunks<T> {
                 mode,
                 now,
             )?;
-            // SAFETY: The i_rwsem is held, so that nobody else writes the mode; those who read it
-            // do so at any time. The cache takes a reference of its own.
+            // SAFETY: The i_rwsem is held, so no other task writes the mode; tasks may read it at
+            // any time. The cache takes a reference of its own.
             unsafe {
                 (&raw mut (*inode.as_ptr()).i_mode).write_volatile(mode);
                 bindings::set_cached_acl(inode.as_ptr(), kind, acl);
@@ -507,7 +508,7 @@ impl<T: Operations> Thunks<T> {
         })
     }
 
-    /// Changes the ACL of an inode as its mode was changed (`posix_acl_chmod()`).
+    /// Changes the ACL of an inode after its mode was changed (`posix_acl_chmod()`).
     ///
     /// # Safety
     ///

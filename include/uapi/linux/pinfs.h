@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * pinfs: what a program needs that pins pages of a pinfs file.
+ * pinfs: interface for programs that pin pages of a pinfs file.
  *
  * A layout lease is taken on an open file description:
  *
@@ -8,8 +8,8 @@
  *
  * While the process holds it, long-term pins (RDMA memory regions, io_uring
  * registered buffers, ...) of the file's pages are granted.  While such pins
- * live, whatever would free the pinned blocks fails with ETXTBSY, or EDEADLK
- * in the process that holds the lease.
+ * live, operations that would free the pinned blocks fail with ETXTBSY, or with
+ * EDEADLK in the process that holds the lease.
  *
  *	fcntl(fd, F_GETLEASE)			the bits held, or F_UNLCK
  *	fcntl(fd, F_SETLEASE, F_UNLCK)		EBUSY while pins live
@@ -24,7 +24,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* A layout lease: its holder is told before the file's blocks change. */
+/* A layout lease: its holder is notified before the file's blocks change. */
 #ifndef F_LAYOUT
 #define F_LAYOUT	16
 #endif
@@ -52,23 +52,22 @@
  *	ioctl(fd, PINFS_IOC_LEASE, &arg);
  *
  * An open file description may hold many ranges, up to 256 of them (ENOLCK).
- * Ranges are widened to whole pages; len 0 means up to the largest offset.
- * SET replaces what the description has in the range; neighbouring ranges of
- * one kind become one.  RELEASE gives the range back, and splits what it is
- * the middle of; EAGAIN if there is nothing to give back.  GET changes lease,
- * start and len to those of the first range that has a byte in the one asked
- * for, or lease to F_UNLCK.  For RELEASE and GET lease must be 0.  fcntl() is
+ * Ranges are widened to whole pages; len 0 means up to the largest offset.  SET
+ * replaces what the description has in the range; neighbouring ranges of one
+ * kind become one.  RELEASE releases the range, and splits a held range if it
+ * is in the middle of one; EAGAIN if there is nothing to release.  GET changes
+ * lease, start and len to those of the first held range that overlaps the given
+ * one, or lease to F_UNLCK.  For RELEASE and GET lease must be 0.  fcntl() does
  * the same on the whole file.
  *
- * Leases of different descriptions are in each other's way where their ranges
- * overlap.  When an operation breaks a range with F_LAYOUT alone, the holder
- * is to give back all such ranges of the description, and when the time is up
- * they are gone; until then F_GETLEASE and GET do not show them, and SET is
- * EAGAIN.
+ * Leases of different descriptions conflict where their ranges overlap.  When
+ * an operation breaks a range with F_LAYOUT alone, the holder must release all
+ * such ranges of the description; after a timeout they are gone.  Until then
+ * F_GETLEASE and GET do not show them, and SET fails with EAGAIN.
  *
- * The struct may grow.  A smaller size, from PINFS_LEASE_SIZE_VER0 on, means
- * zeroes behind it; a larger one is E2BIG unless only zeroes follow.  flags
- * and reserved must be 0.
+ * The struct may grow.  If size is smaller, from PINFS_LEASE_SIZE_VER0 on, the
+ * missing bytes count as zeroes.  A larger size is E2BIG unless the excess
+ * bytes are zero.  flags and reserved must be 0.
  */
 enum pinfs_lease_op {
 	PINFS_LEASE_SET		= 1,

@@ -6,8 +6,8 @@
 #include <linux/pagemap.h>
 
 /*
- * Finds where a page is in a file.  Returns false for a page of no DAX file.  The
- * caller has a reference of the page, or finds the answer out of date.
+ * Finds where a page is in a file.  Returns false if the page is not in a DAX file.
+ * The result is outdated unless the caller has a reference to the page.
  */
 bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place)
 {
@@ -29,9 +29,9 @@ bool pinfs_helper_page_place(struct page *page, struct pinfs_page_place *place)
 
 /*
  * Returns the number of pins of a page frame's folio.  Without a pin count it is
- * derived from the reference count.  The map count is read after that, and mappings
- * may come and go in between: rounding to the nearest pin makes up for that, and for
- * a few references of other kinds.
+ * derived from the reference count.  The map count is read later, and mappings may
+ * come and go in between: rounding to the nearest pin makes up for that, and for a
+ * few references of other kinds.
  */
 unsigned long pinfs_helper_pfn_pins(unsigned long pfn)
 {
@@ -45,7 +45,7 @@ unsigned long pinfs_helper_pfn_pins(unsigned long pfn)
 	return max(refs + GUP_PIN_COUNTING_BIAS / 2, 0) / GUP_PIN_COUNTING_BIAS;
 }
 
-/* The same for any number: a frame without a struct page, as its device is gone, has no pins. */
+/* Accepts any number: a frame whose device is gone has no struct page, and so no pins. */
 unsigned long pinfs_helper_any_pfn_pins(unsigned long pfn)
 {
 	return pfn_valid(pfn) ? pinfs_helper_pfn_pins(pfn) : 0;

@@ -8,8 +8,8 @@
 static DEFINE_RAW_SPINLOCK(init_lock);
 
 /*
- * Initialises a lock in static memory when it is first used, in any context.  There is
- * one such lock, and so one class.
+ * Initialises a lock in static memory when it is first used, in any context.  There
+ * is one such lock, and so one class.
  */
 void pinfs_helper_spin_lock_init_once(spinlock_t *lock, const char *name, bool *ready)
 {

@@ -4,7 +4,7 @@
 #include <linux/jiffies.h>
 #include <linux/workqueue.h>
 
-/* Queues a work item.  @earlier changes the time of one that is pending.  Any context. */
+/* Queues a work item.  @earlier changes the time of a pending one.  Any context. */
 void pinfs_helper_queue_delayed_work(struct delayed_work *work,
 				     unsigned int msecs, bool earlier)
 {

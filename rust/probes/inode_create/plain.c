@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* create() is not told whether the file may be there. */
+/* create() has no argument that is true if the file must not exist. */
 #include <linux/fs.h>
 
 _Static_assert(__builtin_types_compatible_p(typeof(((struct inode_operations *)0)->create),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A function knows the module.
+//! A function returns the module.
 
 use kernel::prelude::*;
 

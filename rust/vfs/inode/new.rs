@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes on their way into the cache: drafts, new ones, and how they are published.
+//! Inodes that are not in use yet: drafts and new ones, and their publication.
 
 use super::{
     FsInode,
@@ -34,7 +34,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// How an inode looks when it is published.
+/// The attributes of an inode at its publication.
 pub(crate) struct Params<'a, F: FileSystem> {
     /// Type and permission bits.
     pub(crate) mode: u16,
@@ -58,11 +58,11 @@ pub(crate) struct Params<'a, F: FileSystem> {
     pub(crate) rdev: u32,
     /// Access, modification and change time.
     pub(crate) times: Times,
-    /// The functions behind the inode.
+    /// The type of the inode with its functions.
     pub(crate) kind: Kind<'a, F>,
 }
 
-/// What kind of inode to publish, with its tables.
+/// The type of an inode to publish, with its tables.
 pub(crate) enum Kind<'a, F: FileSystem> {
     /// A regular file, whose pages are the device's own ([`S_DAX`]).
     ///
@@ -72,20 +72,20 @@ pub(crate) enum Kind<'a, F: FileSystem> {
     Directory(Table<F>, file::Table<F>),
     /// A symbolic link with its target, which the VFS caches.
     Symlink(Table<F>, &'a [u8]),
-    /// A FIFO, socket or device node: the VFS brings the file operations.
+    /// A FIFO, socket or device node, for which the VFS has the file operations.
     Special(Table<F>),
 }
 
-/// The target of a symbolic link as an inode keeps it (`i_link`): a string of its own.
+/// The target of a symbolic link as an inode keeps it (`i_link`): a string in memory of its own.
 ///
 /// # Invariants
 ///
-/// The memory is from `kmalloc()` and the value's to free.
+/// The value owns the memory, which is from `kmalloc()`.
 struct Link(NonNull<c_char>);
 
 impl Link {
     fn new(target: &[u8]) -> Result<Self> {
-        // SAFETY: The slice is as long as said, and copied.
+        // SAFETY: The slice is valid for its length, and copied.
         let link = unsafe {
             bindings::kmemdup_nul(
                 target.as_ptr().cast::<c_char>(),
@@ -97,7 +97,7 @@ impl Link {
         NonNull::new(link).map(Self).ok_or(ENOMEM)
     }
 
-    /// Hands the memory over.
+    /// Passes the memory on.
     fn into_raw(self) -> *mut c_char {
         ManuallyDrop::new(self).0.as_ptr()
     }
@@ -105,14 +105,14 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant the memory is from `kmalloc()`, and nobody else's.
+        // SAFETY: By the type's invariant the value owns the memory, which is from `kmalloc()`.
         unsafe { bindings::kfree(self.0.as_ptr().cast::<c_void>()) };
     }
 }
 
-/// An inode that nobody else can use yet: locked and hashed (`I_NEW`), not published.
+/// An inode that no other task can use yet: locked and hashed (`I_NEW`), not published.
 ///
-/// Dropping it without [`New::publish`] makes the inode bad and wakes whoever waits for it.
+/// Dropping it without [`New::publish`] makes the inode bad and wakes tasks that wait for it.
 ///
 /// # Invariants
 ///
@@ -137,9 +137,9 @@ impl<F: FileSystem> New<F> {
         safe::pinfs_helper_inode_set_atime(self, params.times.atime.to_c());
         safe::pinfs_helper_inode_set_mtime(self, params.times.mtime.to_c());
         safe::inode_set_ctime_to_ts(self, params.times.ctime.to_c());
-        // SAFETY: The inode is in state `I_NEW`, by the type's invariant, in which nobody but
-        // whoever creates it uses it. The tables are static. The link's string belongs to the inode
-        // from now on, and `free_inode` frees it.
+        // SAFETY: The inode is in state `I_NEW`, by the type's invariant, in which only its creator
+        // uses it. The tables are static. The link's string belongs to the inode from now on, and
+        // `free_inode` frees it.
         unsafe {
             (*inode).i_mode = params.mode;
             bindings::pinfs_helper_i_uid_write(inode, params.uid);
@@ -177,7 +177,7 @@ impl<F: FileSystem> New<F> {
         Ok(())
     }
 
-    /// Fills the inode in and lets others use it.
+    /// Fills in the inode and makes it available to other tasks.
     pub(crate) fn publish(mut self, params: Params<'_, F>) -> Result<ARef<FsInode<F>>> {
         self.init(params)?;
         self.1 = None;
@@ -190,14 +190,14 @@ impl<F: FileSystem> New<F> {
         }
     }
 
-    /// Fills in an inode that was just created under the name `dentry`, lets others use it and
-    /// ties the two together.
+    /// Fills in an inode that was just created under the name `dentry`, makes it available to other
+    /// tasks and attaches it to the dentry.
     ///
     /// # Errors
     ///
-    /// `EOVERFLOW` for a size that no file of `F` has: the file exists all the same, so the dentry
-    /// that says it does not is dropped. There is no other, as whatever takes memory was done when
-    /// the [`Draft`] was made.
+    /// `EOVERFLOW` for a size that no file of `F` has: the file exists all the same, so the
+    /// negative dentry is dropped. There is no other error, as all memory was allocated with the
+    /// [`Draft`].
     pub(crate) fn publish_as(mut self, dentry: Negative<'_>, params: Params<'_, F>) -> Result {
         self.init(params).inspect_err(|_| {
             // SAFETY: The dentry is referenced, and its parent locked, by the type's invariant.
@@ -205,16 +205,16 @@ impl<F: FileSystem> New<F> {
         })?;
         self.1 = None;
         let me = ManuallyDrop::new(self);
-        // SAFETY: The inode is in state `I_NEW` by the type's invariant, the dentry negative by
-        // its own. `d_instantiate_new` takes over our reference.
+        // SAFETY: The inode is in state `I_NEW` by the type's invariant, the dentry negative by its
+        // own. `d_instantiate_new` takes over the reference.
         unsafe { bindings::d_instantiate_new(dentry.0.as_ptr(), me.as_ptr()) };
         Ok(())
     }
 }
 
 impl<F: FileSystem> New<F> {
-    /// Fills in an inode that was just created without a name, lets others use it and makes it the
-    /// file that is being opened.
+    /// Fills in an inode that was just created without a name, makes it available to other tasks,
+    /// and attaches it to the file that is being opened.
     pub(crate) fn publish_unnamed(self, file: Unnamed<'_>, params: Params<'_, F>) -> Result {
         let inode = self.publish(params)?;
         // SAFETY: By the type's invariant the file's dentry is negative and has no name.
@@ -232,7 +232,7 @@ impl<F: FileSystem> Drop for New<F> {
     fn drop(&mut self) {
         // An inode that was never filled in must not reach `evict_inode` as if it were a file.
         // SAFETY: The inode is in state `I_NEW`. `iget_failed` makes it bad, unlocks it and drops
-        // one reference, so we take one for it: the `ARef` drops its own afterwards.
+        // one reference, so this takes one for it: the `ARef` drops its own afterwards.
         unsafe {
             bindings::ihold(self.0.as_ptr());
             bindings::iget_failed(self.0.as_ptr());
@@ -240,15 +240,15 @@ impl<F: FileSystem> Drop for New<F> {
     }
 }
 
-/// The result of looking for an inode in the cache.
+/// The result of a look-up in the inode cache.
 pub(crate) enum Found<F: FileSystem> {
-    /// It was there.
+    /// It was in the cache.
     Cached(ARef<FsInode<F>>),
     /// It has to be read and published.
     New(New<F>),
 }
 
-/// Looks for inode `ino` in the inode cache, and makes a new one there if it is missing
+/// Looks up inode `ino` in the inode cache, and creates a new one there if it is missing
 /// (`iget_locked()`).
 ///
 /// # Errors
@@ -271,7 +271,7 @@ pub(crate) fn get<F: FileSystem>(sb: &SuperBlock<F>, ino: u64) -> Result<Found<F
     Ok(Found::Cached(inode))
 }
 
-/// A dentry without an inode, whose name is about to be given to one.
+/// A dentry without an inode, which is about to get one.
 ///
 /// # Invariants
 ///
@@ -323,16 +323,16 @@ impl<F: FileSystem> Deref for Draft<F> {
 impl<F: FileSystem> Draft<F> {
     /// # Safety
     ///
-    /// `dir` must be a directory of `F`, `idmap` its mount's, `dentry` what the file is to be
-    /// called.
+    /// `dir` must be a directory of `F`, `idmap` that of its mount, and `dentry` that of the new
+    /// file.
     pub(super) unsafe fn new(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
         mode: u16,
     ) -> Result<Self> {
-        // SAFETY: The superblock is of `F`, so the inode is too. It is initialised before anybody
-        // else sees it.
+        // SAFETY: The superblock is of `F`, so the inode is too. It is initialised before another
+        // task can reach it.
         unsafe {
             let inode = NonNull::new(bindings::new_inode((*dir).i_sb)).ok_or(ENOMEM)?;
             bindings::inode_init_owner(idmap, inode.as_ptr(), dir, mode);
@@ -345,17 +345,17 @@ impl<F: FileSystem> Draft<F> {
         }
     }
 
-    /// Returns the attributes that the inode is to have from the first.
+    /// Returns the initial attributes of the inode.
     pub(crate) fn xattrs(&self) -> &Initial {
         &self.2
     }
 
-    /// A draft of a symbolic link. What its inode will need is allocated here: once the link is on
-    /// the device it is too late to fail.
+    /// Returns a draft of a symbolic link. All memory of its inode is allocated here, because a
+    /// failure is not possible any more once the link is on the device.
     ///
     /// # Safety
     ///
-    /// As [`Draft::new`]; `mode` is that of a symbolic link.
+    /// The requirements of [`Draft::new`]; `mode` must be that of a symbolic link.
     pub(super) unsafe fn of_symlink(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -370,14 +370,15 @@ impl<F: FileSystem> Draft<F> {
         Ok(draft)
     }
 
-    /// Gives the inode a number, under which it can be found from now on.
+    /// Gives the inode a number, by which it can be found from now on.
     ///
     /// # Errors
     ///
-    /// `EUCLEAN` if an inode with this number is in use already, which means that the file system
-    /// handed it out twice.
+    /// `EUCLEAN` if an inode with this number is in use already, that is, the file system has
+    /// allocated it twice.
     pub(crate) fn number(self, ino: u64) -> Result<New<F>> {
-        // SAFETY: By the type's invariant the inode is ours alone and not hashed.
+        // SAFETY: By the type's invariant the value has the only reference to the inode, which is
+        // not hashed.
         let taken = unsafe {
             (*self.as_ptr()).i_ino = ino;
             bindings::insert_inode_locked(self.as_ptr()) != 0
@@ -395,8 +396,8 @@ impl<F: FileSystem> Draft<F> {
 
 impl<F: FileSystem> Drop for Draft<F> {
     fn drop(&mut self) {
-        // It has no file behind it, which `evict_inode` recognises by the inode being bad.
-        // SAFETY: By the type's invariant the inode is ours alone.
+        // The inode has no file. `evict_inode` recognises that by the inode being bad.
+        // SAFETY: By the type's invariant the value has the only reference to the inode.
         unsafe { bindings::make_bad_inode(self.as_ptr()) };
     }
 }

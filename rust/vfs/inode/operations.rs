@@ -62,7 +62,7 @@ pub(crate) struct Attributes<'a> {
     idmap: *mut bindings::mnt_idmap,
     dentry: &'a Dentry,
     iattr: &'a mut bindings::iattr,
-    /// Privileges of the file were taken away apart from this.
+    /// Privileges of the file were removed separately.
     privileges_done: Cell<bool>,
 }
 
@@ -80,7 +80,7 @@ impl Attributes<'_> {
     ///
     /// # Errors
     ///
-    /// `EPERM`, `EFBIG`, `ETXTBSY` (swap file) …, as `setattr_prepare()`.
+    /// `EPERM`, `EFBIG`, `ETXTBSY` (swap file) and other errors of `setattr_prepare()`.
     pub(crate) fn prepare(&mut self) -> Result {
         // SAFETY: All pointers are from the VFS's call of `setattr`, during which the value lives.
         to_result(unsafe {
@@ -88,8 +88,9 @@ impl Attributes<'_> {
         })
     }
 
-    /// What is to be done to the mode because of a change of the size was derived from the mode
-    /// that the file had when the change was asked for.
+    /// Returns the attributes to change. A change of the size also changes the mode, as derived
+    /// from the mode that the file had when the change was requested. This leaves that out if the
+    /// privileges were removed separately.
     fn valid(&self) -> c_uint {
         const PRIVILEGES: c_uint =
             bindings::ATTR_KILL_SUID | bindings::ATTR_KILL_SGID | bindings::ATTR_KILL_PRIV;
@@ -97,7 +98,7 @@ impl Attributes<'_> {
         if !self.privileges_done.get() {
             return valid;
         }
-        // `notify_change()` has ATTR_MODE follow from these, and nobody asks for both.
+        // `notify_change()` derives ATTR_MODE from these, and no caller requests both.
         let derived = bindings::ATTR_KILL_SUID | bindings::ATTR_KILL_SGID;
         let mode = if valid & derived != 0 {
             bindings::ATTR_MODE
@@ -107,13 +108,13 @@ impl Attributes<'_> {
         valid & !(PRIVILEGES | mode)
     }
 
-    /// Lets an ACL follow a change of the mode, which must have been applied and written.
+    /// Changes the ACL after a change of the mode, which must have been applied and written.
     pub(crate) fn follow_mode<F: FileSystem>(&self, inode: &impl ExclusiveInode<Fs = F>) -> Result {
         let inode = inode.inode();
         if self.valid() & bindings::ATTR_MODE == 0 || inode.file_type() == Type::Symlink {
             return Ok(());
         }
-        // SAFETY: The i_rwsem of the dentry's inode is held, as the argument shows.
+        // SAFETY: `inode` shows that the i_rwsem of the dentry's inode is held.
         unsafe { xattr::Thunks::<F::Xattrs>::chmod(self.idmap, self.dentry.as_ptr(), inode.mode()) }
     }
 
@@ -123,18 +124,18 @@ impl Attributes<'_> {
             ia_valid: self.valid(),
             ..*self.iattr
         };
-        // SAFETY: The i_rwsem is held, as the argument shows.
+        // SAFETY: `inode` shows that the i_rwsem is held.
         unsafe { bindings::setattr_copy(self.idmap, inode.inode().as_ptr(), &iattr) };
     }
 }
 
 impl<F: FileSystem> Recheck<F> for Attributes<'_> {
-    /// Checks again what was checked before a file's size was to change, and takes privileges from
-    /// the file (set-user-ID and the like) that it may have got meanwhile.
+    /// Repeats the checks for a change of the file's size, and removes privileges (set-user-ID and
+    /// the like) that the file may have got meanwhile.
     fn recheck(&self, _inode: &FsInode<F>) -> Result {
         let mut iattr = bindings::iattr { ..*self.iattr };
         // SAFETY: All pointers come from the VFS's call of `setattr`, which holds the i_rwsem of
-        // the dentry's inode but when it waits; that is over.
+        // the dentry's inode except while it waits. The wait is over.
         to_result(unsafe {
             bindings::pinfs_helper_recheck_truncate(self.idmap, self.dentry.as_ptr(), &mut iattr)
         })?;
@@ -145,8 +146,9 @@ impl<F: FileSystem> Recheck<F> for Attributes<'_> {
 
 /// The functions of an inode (`struct inode_operations`).
 ///
-/// Unless said otherwise, the directory's i_rwsem is held exclusively in all functions that change
-/// it, and that of a victim too (see `Documentation/filesystems/directory-locking.rst`).
+/// Unless a comment states otherwise, the directory's i_rwsem is held exclusively in all functions
+/// that change it, and that of a victim, too (see
+/// `Documentation/filesystems/directory-locking.rst`).
 #[vtable]
 pub(crate) trait Operations: Sized + 'static {
     /// The file system whose inodes these are.
@@ -155,13 +157,13 @@ pub(crate) trait Operations: Sized + 'static {
     /// The block map of regular files, for `FS_IOC_FIEMAP`.
     const MAP: Option<iomap::Table<Self::Fs>> = None;
 
-    /// Looks a name up. The directory's i_rwsem is held at least shared.
+    /// Looks up a name. The directory's i_rwsem is held at least shared.
     fn lookup(_dir: &FsInode<Self::Fs>, _name: &[u8]) -> Result<Option<ARef<FsInode<Self::Fs>>>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Creates a file of the type that the draft's mode says: regular, directory (for `mkdir`) or
-    /// special file with the device number `rdev`.
+    /// Creates a file of the type in the draft's mode: regular, directory (for `mkdir`) or special
+    /// file with the device number `rdev`.
     fn create(
         _dir: &VfsLocked<'_, Self::Fs>,
         _dentry: Negative<'_>,
@@ -190,7 +192,7 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Removes a directory. It is the function's task to see that it is empty.
+    /// Removes a directory. The function has to check that it is empty.
     fn rmdir(
         _dir: &VfsLocked<'_, Self::Fs>,
         _dentry: &Dentry,
@@ -200,7 +202,7 @@ pub(crate) trait Operations: Sized + 'static {
     }
 
     /// Gives a file that is not a directory another name. Its i_rwsem is held exclusively, too. A
-    /// file without any name is one of [`Operations::tmpfile`].
+    /// file without any name is from [`Operations::tmpfile`].
     fn link(
         _dir: &VfsLocked<'_, Self::Fs>,
         _inode: &VfsLocked<'_, Self::Fs>,
@@ -214,9 +216,9 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Renames `from` in `from_dir` to `to` in `to_dir`, over `victim` if there is one, and leaves
-    /// a file made from the draft `whiteout` behind, if there is one (a character device without
-    /// a driver, which tells overlayfs that the name is gone).
+    /// Renames `from` in `from_dir` to `to` in `to_dir`, and replaces `victim` if there is one. If
+    /// there is a draft `whiteout`, leaves a file made from it at `from` (a character device
+    /// without a driver, by which overlayfs knows that the name is gone).
     ///
     /// Both directories' i_rwsem are held exclusively (they may be one directory), the victim's
     /// too, and that of `inode` if it is a directory that changes its parent.
@@ -232,7 +234,7 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Lets two names change places.
+    /// Exchanges two names.
     ///
     /// Both directories' i_rwsem are held exclusively (they may be one directory), and those of
     /// the inodes that are directories and change their parent.
@@ -250,15 +252,15 @@ pub(crate) trait Operations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Returns what an inode of the VFS does not hold, or nothing if that cannot be read any more;
-    /// everything else of statx comes from there (`generic_fillattr()`). No lock is held, or
-    /// i_rwsem.
+    /// Returns the attributes that the VFS's inode does not hold, or `None` if they cannot be read
+    /// any more. The other attributes of statx come from the VFS's inode (`generic_fillattr()`). No
+    /// lock is held, or i_rwsem.
     fn details(_inode: &FsInode<Self::Fs>) -> Result<Option<Details>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Sets the flags (`FS_*_FL`) of something other than a symbolic link. The i_rwsem is held
-    /// exclusively, and the caller may do so.
+    /// Sets the flags (`FS_*_FL`) of a file that is not a symbolic link. The i_rwsem is held
+    /// exclusively, and the caller has the permission.
     ///
     /// # Errors
     ///
@@ -268,11 +270,11 @@ pub(crate) trait Operations: Sized + 'static {
     }
 }
 
-/// What the file system alone knows of an inode.
+/// Attributes of an inode that only the file system has.
 pub(crate) struct Details {
-    /// When it was created.
+    /// Time of its creation.
     pub(crate) birth: Time,
-    /// What `FS_IOC_GETFLAGS` returns.
+    /// The flags that `FS_IOC_GETFLAGS` returns.
     pub(crate) flags: u32,
 }
 
@@ -291,7 +293,7 @@ impl<F: FileSystem> Clone for Table<F> {
 impl<F: FileSystem> Copy for Table<F> {}
 
 impl<F: FileSystem> Table<F> {
-    /// Returns the table that calls `T`, for anything but a symbolic link.
+    /// Returns the table that calls `T`, for all but symbolic links.
     pub(crate) const fn of<T: Operations<Fs = F>>() -> Self {
         Self(&Thunks::<T>::TABLE, PhantomData)
     }
@@ -386,8 +388,8 @@ impl<T: Operations> Thunks<T> {
         ..pin_init::zeroed()
     };
 
-    /// The VFS takes whatever has `get_link` for a symbolic link. The target is cached in `i_link`.
-    /// Such a link has neither an ACL nor flags.
+    /// The VFS takes an inode with `get_link` for a symbolic link. The target is cached in
+    /// `i_link`. A symbolic link has neither an ACL nor flags.
     const SYMLINK: bindings::inode_operations = bindings::inode_operations {
         get_link: Some(bindings::simple_get_link),
         get_inode_acl: None,
@@ -397,9 +399,9 @@ impl<T: Operations> Thunks<T> {
         ..Self::TABLE
     };
 
-    /// New times and a new count of changes, which are noted in memory and written with the inode:
-    /// that never waits, so a write with `IOCB_NOWAIT` may have them, too. `generic_update_time()`
-    /// cannot know, and would refuse a count to be increased.
+    /// Updates times and the change count. They are recorded in memory and written with the inode:
+    /// that never waits, so a write with `IOCB_NOWAIT` may update them, too.
+    /// `generic_update_time()` does not know that, and would refuse to increase the count.
     ///
     /// # Safety
     ///
@@ -423,8 +425,8 @@ impl<T: Operations> Thunks<T> {
         _flags: c_uint,
     ) -> *mut bindings::dentry {
         // SAFETY: The VFS calls with a directory of `T::Fs` that it has referenced, and with a
-        // dentry below it that is not hashed yet, whose name does not change. The reference to the
-        // inode, if there is one by that name, is handed over.
+        // dentry in it that is not hashed yet, whose name does not change. The reference to the
+        // inode, if there is one by that name, is passed on.
         unsafe {
             let name = Dentry::from_raw(dentry).name();
             if name.len() > bindings::NAME_MAX as usize {
@@ -441,7 +443,8 @@ impl<T: Operations> Thunks<T> {
 
     /// # Safety
     ///
-    /// As for `create`; `mode` must have the type of the file.
+    /// The arguments must be as in the VFS's call of `create`; `mode` must have the type of the
+    /// file.
     unsafe fn make(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -618,7 +621,7 @@ impl<T: Operations> Thunks<T> {
         to: *mut bindings::dentry,
         flags: c_uint,
     ) -> c_int {
-        /// What there is besides `RENAME_NOREPLACE`, which the VFS has seen to.
+        /// The supported flags. The VFS handles `RENAME_NOREPLACE`.
         const KNOWN: c_uint =
             bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE | bindings::RENAME_WHITEOUT;
 
@@ -675,7 +678,7 @@ impl<T: Operations> Thunks<T> {
         iattr: *mut bindings::iattr,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The VFS holds the inode's i_rwsem and hands over a valid `iattr`.
+            // SAFETY: The VFS holds the inode's i_rwsem and passes a valid `iattr`.
             unsafe {
                 let mut inode = VfsLocked::from_raw((*dentry).d_inode);
                 let attributes = Attributes {
@@ -738,8 +741,8 @@ impl<T: Operations> Thunks<T> {
         })
     }
 
-    /// `FS_DAX_FL` is a flag as others are. It says what somebody wants; whether the pages of a
-    /// file are the device's own (`S_DAX`, `STATX_ATTR_DAX`) does not depend on it.
+    /// Sets the flags. `FS_DAX_FL` is stored as others are, but has no effect: whether the pages of
+    /// a file are the device's own (`S_DAX`, `STATX_ATTR_DAX`) does not depend on it.
     ///
     /// # Safety
     ///
@@ -773,8 +776,8 @@ impl<T: Operations> Thunks<T> {
         len: u64,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The VFS calls with an inode of `T::Fs` that it has referenced, for whose
-            // files the table is, and with a place for the answer.
+            // SAFETY: The VFS calls with an inode of `T::Fs` that it has referenced, whose block
+            // map is `T::MAP`, and with a valid `info`.
             let ret = unsafe {
                 let inode = FsInode::<T::Fs>::from_raw(inode);
                 let map = T::MAP
