@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files by handle: number and generation instead of a name.
+//! File handles: inode number and generation instead of a name.
 
 use super::{
     inode,

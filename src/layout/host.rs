@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What leases and pins ask of the file system whose files they are of.
+//! Interface of leases and pins to the file system of their files.
 
 use crate::rust::vfs::Inode;
 use core::ops::Range;
