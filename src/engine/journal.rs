@@ -83,8 +83,8 @@ pub(super) const WRITER: u64 = HEADER + CHUNK as u64;
 /// record.
 pub const ARENA_BYTES: usize = 480 << 10;
 
-/// Bytes of an object that a change is noted for: a cache line. An object has [`u64::BITS`] lines at
-/// most.
+/// Bytes of an object that a change is noted for: a cache line. An object has [`u64::BITS`] lines
+/// at most.
 pub(super) const LINE: usize = 64;
 
 /// Lines that are compared with the medium at a time, at most.

@@ -3,8 +3,9 @@
 //! Mount and umount, and other changes of the file system as a whole.
 //!
 //! To mount: [`Volume::open`], [`journal::recover`](super::journal::recover), [`Space::load`],
-//! [`Journal::new`], [`mounted`] in a transaction, and [`orphan::work_off`](super::orphan::work_off).
-//! To unmount: [`unmounted`], then [`Journal::retire`].
+//! [`Journal::new`], [`mounted`] in a transaction, and
+//! [`orphan::work_off`](super::orphan::work_off). To unmount: [`unmounted`], then
+//! [`Journal::retire`].
 //!
 //! [`Space::load`]: super::Space::load
 //! [`Journal::new`]: super::Journal::new

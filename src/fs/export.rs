@@ -16,7 +16,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// The functions behind file handles.
+/// The functions of file handles.
 pub(super) const TABLE: export::Table<Pinfs> = export::Table::of::<Handles>();
 
 struct Handles;

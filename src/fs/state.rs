@@ -106,8 +106,8 @@ impl SuperBlock<Pinfs> {
         self.data().state().check_readable()
     }
 
-    /// Fails with `EIO` if the file system was shut down, and with `EROFS` if it is damaged or mounted
-    /// read-only.
+    /// Fails with `EIO` if the file system was shut down, and with `EROFS` if it is damaged or
+    /// mounted read-only.
     pub(super) fn check_writable(&self) -> Result {
         self.data().state().check_writable()
     }
