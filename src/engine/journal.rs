@@ -564,7 +564,7 @@ fn find<M: Medium>(volume: &Volume<M>) -> Result<Option<u64>> {
         room = room
             .checked_sub(ENTRY)
             .and_then(|room| room.checked_sub(bytes))
-            .ok_or(Error::Corrupt("journal entry reaches over its end"))?;
+            .ok_or(Error::Corrupt("journal entry past the record's end"))?;
         let good = match entry.kind.get() {
             BYTES => allowed(geometry, start, bytes),
             BLOCKS_USED..=INODES_GONE => bits > 0 && bytes == 0 && geometry.in_data(start, bits),

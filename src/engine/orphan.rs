@@ -50,7 +50,7 @@ use crate::ondisk::{
 };
 
 /// An inode with names that is on the list must be a file.
-pub const NO_FILE: Error = Error::Corrupt("orphan that is no file has names");
+pub const NO_FILE: Error = Error::Corrupt("orphan with names is not a regular file");
 
 /// The need of freeing an inode and its block.
 const END: Need = Need {

@@ -82,7 +82,7 @@ const SLOTS: usize = 96;
 const CHANGES: usize = 160;
 
 /// Damage of a block that is free, or being freed, but in the mapping of a file.
-pub const MAPPED: &str = "a block is mapped as one of a file that has it no more";
+pub const MAPPED: &str = "a file maps a block that is free or being freed";
 
 /// Objects of less than a block that an operation may hold in addition to the needs of its steps:
 /// the status, inodes, headers of inode blocks.

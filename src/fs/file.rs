@@ -146,7 +146,7 @@ impl iomap::Operations for BlockMap {
 }
 
 /// Damage of a block that two files have, or one file in two places.
-const CROSSED: ondisk::Error = ondisk::Error::Corrupt("a block is in two places of files");
+const CROSSED: ondisk::Error = ondisk::Error::Corrupt("a block has two places in files");
 
 /// Turns an extent, in blocks, into a mapping, in bytes.
 fn to_map(extent: extent::Extent, new: bool) -> Map {

@@ -348,7 +348,7 @@ pub(super) fn get(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs
 pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs>>> {
     get(sb, ino).map_err(|err| {
         if err.to_errno() == ondisk::Error::Stale.errno() {
-            sb.report(ondisk::Error::Corrupt("a name stands for no inode"))
+            sb.report(ondisk::Error::Corrupt("a name without an inode"))
         } else {
             err
         }

@@ -118,8 +118,8 @@ fn finish(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ondisk::Result> {
     file::finish(&inode).inspect_err(|err| {
         if err.to_errno() == EBUSY.to_errno() {
             pr_err!(
-                "{}: inode {ino} is in use, and has to be truncated or collapsed to its end \
-                 before anything is written\n",
+                "{}: inode {ino} is in use; its truncate or collapse must be finished before \
+                 the file system becomes writable\n",
                 sb.id()
             );
         }

@@ -119,7 +119,10 @@ impl SuperBlock<Pinfs> {
             return;
         }
         data.drain();
-        pr_warn!("{}: shut down {why}; it can be mounted anew\n", self.id());
+        pr_warn!(
+            "{}: shut down {why}; it can be mounted again after an unmount\n",
+            self.id()
+        );
         self.report_shutdown();
     }
 

@@ -501,7 +501,7 @@ pub(super) struct Orphans {
 /// Logs why a file system cannot be mounted, and returns the errno.
 fn refuse(id: &CStr, err: ondisk::Error) -> Error {
     if let ondisk::Error::Corrupt(what) = err {
-        pr_err!("{id}: {what}: the file system is damaged; fsck.pinfs says more\n");
+        pr_err!("{id}: {what}: the file system is damaged; run fsck.pinfs\n");
     }
     errno(err)
 }
@@ -589,7 +589,7 @@ fn words(volume: &Volume<Pmem>) -> Result<KVVec<u64>> {
 /// the free space is unknown.
 fn load_unrecovered(id: &CStr, volume: &Volume<Pmem>) -> Result<Writer> {
     if !matches!(journal::needs_recovery(volume), Ok(false)) {
-        pr_warn!("{id}: the journal is not replayed; what is read may be inconsistent\n");
+        pr_warn!("{id}: the journal is not replayed; reads may be inconsistent\n");
     }
     let space = match Space::load(volume, words(volume)?) {
         Ok(space) => space,
@@ -687,7 +687,7 @@ impl FileSystem for Pinfs {
             } else {
                 pr_err!(
                     "{id}: the device has no DAX; only whole namespaces in fsdax mode and their \
-                     partitions have it (man 5 pinfs; changing the mode destroys what is there)\n"
+                     partitions have it (man 5 pinfs; changing the mode destroys all data)\n"
                 );
             }
             EINVAL
@@ -762,7 +762,7 @@ impl FileSystem for Pinfs {
         }
         if let Err(err) = writer.recover_read_only(sb.id(), volume) {
             pr_err!(
-                "{}: what a crash has cut short could not be finished: {}\n",
+                "{}: the work on the orphan list failed: {}\n",
                 sb.id(),
                 err.message()
             );

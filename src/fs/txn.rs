@@ -59,7 +59,7 @@ impl SuperBlock<Pinfs> {
                 );
             } else if before & (DAMAGED | DOWN) == 0 {
                 pr_err!(
-                    "{}: {what}: the file system is damaged, nothing is written any more; \
+                    "{}: {what}: the file system is damaged and read-only now; \
                      unmount it, keep a copy of the device and run fsck.pinfs\n",
                     self.id()
                 );
@@ -74,7 +74,10 @@ impl SuperBlock<Pinfs> {
     /// a word of its own, which can be stored in any state; nothing else is stored.
     pub(super) fn ask_for_check(&self) {
         if self.is_read_only() || mount::ask_for_check(self.data().medium()).is_err() {
-            pr_warn!("{}: run fsck.pinfs -f, the need is not noted\n", self.id());
+            pr_warn!(
+                "{}: run fsck.pinfs -f; the request is not recorded\n",
+                self.id()
+            );
         }
     }
 }

@@ -272,7 +272,7 @@ impl Inode {
         if self.ino() == ino {
             Ok(())
         } else {
-            Err(Error::Corrupt("inode has another's number"))
+            Err(Error::Corrupt("inode has a wrong number"))
         }
     }
 

@@ -198,7 +198,7 @@ impl fmt::Display for MountError {
             MountError::DeviceTooSmall { need, have } => {
                 write!(f, "file system of {need} bytes on a device of {have} bytes")
             }
-            MountError::BadGeometry => f.write_str("superblock geometry is absurd"),
+            MountError::BadGeometry => f.write_str("superblock geometry is invalid"),
             MountError::Io => f.write_str("cannot read the superblock"),
         }
     }
