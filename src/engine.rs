@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine: reads and changes what [`ondisk`](crate::ondisk) describes.
+//! The engine: reads and changes the structures of [`ondisk`](crate::ondisk).
 //!
 //! Everything here is safe Rust on `core` alone: the kernel module, `mkfs.pinfs` and the host tests
 //! compile the same files. It sees persistent memory through [`Medium`], which copies. It imports

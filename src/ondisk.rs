@@ -22,7 +22,7 @@
 //!                                                              512 blocks
 //!
 //! data area, in any order, one block each unless said otherwise:
-//!   inode block      [header | inode | inode | ... ]    16 slots of 256 bytes, slot 0 is the header
+//!   inode block      [header | inode | inode | ... ]    16 slots of 256 bytes, slot 0: the header
 //!   tree node        [header | 169 entries of 24 bytes]
 //!   directory leaf   [header | names -> ... <- slots]
 //!   symlink target   [header | bytes]

@@ -85,7 +85,7 @@ impl<M: Medium> Volume<M> {
         self.medium().read(offset_of(block) + at as u64, buf)
     }
 
-    /// Reads the head of name `index` of a leaf, and its place.
+    /// Returns the head of name `index` of a leaf, and its offset.
     pub(crate) fn name_at(&self, block: u64, index: usize) -> Result<(NameHead, usize)> {
         let mut slot = U16::ZERO;
         self.leaf_bytes(block, Leaf::slot_range(index)?.start, slot.as_mut_bytes())?;

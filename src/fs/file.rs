@@ -87,7 +87,7 @@ struct BlockMap;
 impl iomap::Operations for BlockMap {
     type Fs = Pinfs;
 
-    /// For a write, turns holes and unwritten blocks into written blocks of zeroes in one durable
+    /// Turns holes and unwritten blocks into written blocks of zeroes for a write, in one durable
     /// transaction. So neither a crash nor a reader exposes the old contents of the blocks, and a
     /// synchronous mapping needs nothing more (MAP_SYNC).
     ///
@@ -1083,8 +1083,8 @@ impl Operations for OpenFileOps {
         }
     }
 
-    /// A store through a mapping to a preallocated block needs no new blocks, even on a full
-    /// device. Another task may have written the block since the fault has failed.
+    /// Makes an unwritten block written, which needs no new blocks even on a full device. Another
+    /// task may have done so since the fault has failed.
     fn make_room_for_fault(inode: &FsInode<Pinfs>, pos: u64) -> bool {
         let block = pos / BLOCK_SIZE;
         let no_faults = NoFaults::new(inode);

@@ -121,7 +121,7 @@ fn for_server(err: Error) -> Error {
 /// Implements [`break_layouts`].
 ///
 /// A server has few threads, and its clients retry. So for a server this notifies holders without
-/// waiting, and waits for pages only with the locks held.
+/// waiting, and waits for pages at most [`Patience::OF_SERVER`] without the locks.
 fn break_or_wait<F: FileSystem>(
     lock: &mut LayoutLock<'_, F>,
     range: Range<u64>,
@@ -174,8 +174,8 @@ fn break_or_wait<F: FileSystem>(
                 continue;
             }
         }
-        // A pin that comes later would never let the page become idle; it is found in the next
-        // round.
+        // A pin that is taken meanwhile may never end, so it ends the wait. The next iteration
+        // finds it.
         let msecs = patience.without_locks();
         if is_server && patience.is_over() {
             return Err(EAGAIN);
@@ -197,16 +197,17 @@ struct Patience {
 }
 
 impl Patience {
-    /// Waits without the locks begin with this, and double as long as the page is left alone.
+    /// Milliseconds of the first wait without the locks. They double until the page is mapped
+    /// again.
     const FIRST: u32 = 10;
     const LONGEST: u32 = 1000;
-    /// So many repeated waits are a stream of references ...
+    /// After so many waits that ended with the page mapped again, references are a stream.
     const STREAM: u32 = 4;
-    /// ... and after so many waits with the locks, of 10 to 320 milliseconds, they are not.
+    /// Number of waits with the locks, of 10 to 320 milliseconds, against a stream of references.
     const TRIES: u32 = 6;
-    /// After so many repeated waits, waits with the locks are tried again.
+    /// After so many waits that ended with the page mapped again, the count starts again.
     const PAUSE: u32 = 40;
-    /// A server does not wait for longer than this without the locks.
+    /// Milliseconds that a server waits without the locks, at most.
     const OF_SERVER: u32 = 500;
 
     fn new() -> Self {

@@ -2,7 +2,7 @@
 
 //! Work after the end of a pin, deferred to where it may sleep.
 //!
-//! * [`Reap`] takes down holdings without pins, and with the last of an orphaned lease its record.
+//! * [`Reap`] removes holdings without pins, and the record of an orphaned lease with its last one.
 //! * [`Check`] compares pins with the kernel's counts, after an unpin that could not be attributed.
 //! * [`Linger`] stops observing unpins some time after the last pin.
 

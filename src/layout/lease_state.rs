@@ -292,14 +292,14 @@ pub(crate) fn change(
 ///
 /// # Errors
 ///
-/// As [`change`], as things have changed since; `EAGAIN` if nothing was prepared.
+/// The same as [`change`], for conflicts since then; `EAGAIN` if no change was prepared.
 pub(crate) fn admit(inode: InodeId, file: FileId) -> Result {
     let mut guard = registry::lock();
     guard.as_mut().ok_or(ENODEV)?.check_prepared(inode, file)
 }
 
-/// Publishes the change prepared by the current task, unless that was done, and returns how the
-/// kernel's lease is to look. The caller holds `flc_lock`.
+/// Publishes the change prepared by the current task, unless it is published already, and returns
+/// the new state of the kernel's lease. The caller holds `flc_lock`.
 ///
 /// Pins begin without `flc_lock`. So pins under ranges that are removed are looked for here, under
 /// the registry's lock, which is held until the ranges are removed. Under a file's first lease
@@ -308,7 +308,7 @@ pub(crate) fn admit(inode: InodeId, file: FileId) -> Result {
 ///
 /// # Errors
 ///
-/// As [`admit`], unless it is the file's first lease; `EAGAIN` if nothing was prepared.
+/// The same as [`admit`], unless it is the file's first lease; `EAGAIN` if no change was prepared.
 pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<LeaseView> {
     let mut guard = registry::lock();
     let registry = guard.as_mut().ok_or(ENODEV)?;

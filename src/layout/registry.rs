@@ -73,7 +73,7 @@ pub(super) type ReservationKey = (InodeId, u64);
 /// A reservation: the context and lease, and the pages of the file.
 pub(super) type Reserved = (HoldingKey, Range<u64>);
 
-/// Terminates the list of the dead.
+/// Terminates the list of dead holdings.
 const NONE: HoldingKey = (InodeId::FIRST, ContextId::FIRST, LeaseId::FIRST);
 
 /// The pins of a context on a file under a lease.
@@ -83,14 +83,14 @@ pub(super) struct Holding {
     pub(super) runs: FolioRuns,
     /// Number of reservations.
     pub(super) reserved: u32,
-    /// Whether it is on the list of the dead.
+    /// Whether it is on the list of dead holdings.
     is_listed: bool,
     /// The next one on that list, or [`NONE`].
     next_dead: HoldingKey,
 }
 
 impl Holding {
-    /// Returns a holding of nothing.
+    /// Returns a holding without pins.
     pub(super) fn new(path: Arc<PathRef>) -> Self {
         Self {
             path,
@@ -101,14 +101,14 @@ impl Holding {
         }
     }
 
-    /// Returns whether nothing is pinned or about to be.
+    /// Returns whether there are no pins and no reservations.
     fn is_over(&self) -> bool {
         self.reserved == 0 && self.runs.is_empty()
     }
 }
 
-/// Holdings without pins, to be taken down: a list through the holdings themselves, because it must
-/// not take memory to put one on it. They stay in their tree meanwhile.
+/// Holdings without pins, to be removed. The list is linked through the holdings, so that adding
+/// one needs no memory. They stay in their tree meanwhile.
 pub(super) struct DeadList {
     first: HoldingKey,
 }
@@ -118,7 +118,7 @@ impl DeadList {
         self.first == NONE
     }
 
-    /// Puts a holding on the list if nothing is left of it.
+    /// Puts a holding on the list if it has no pins or reservations.
     pub(super) fn queue_dead(&mut self, key: HoldingKey, holding: &mut Holding) {
         if !holding.is_listed && holding.is_over() {
             holding.is_listed = true;
@@ -326,21 +326,21 @@ impl Registry {
         }
     }
 
-    /// Puts a holding on the list of the dead, if nothing is left of it.
+    /// Puts a holding on the list of dead ones if it has no pins or reservations.
     pub(super) fn queue_dead(&mut self, key: HoldingKey) {
         if let Some(holding) = self.holdings.get_mut(&key) {
             self.dead.queue_dead(key, holding);
         }
     }
 
-    /// Takes the first holding off the list of the dead that is still without pins.
+    /// Removes holdings from the list of dead ones up to the first that still has no pins.
     pub(super) fn pop_dead(&mut self) -> Option<HoldingKey> {
         while !self.dead.is_empty() {
             let key = self.dead.first;
             let holding = self.holdings.get_mut(&key)?;
             self.dead.first = holding.next_dead;
             holding.is_listed = false;
-            // Otherwise it has come to life again.
+            // Otherwise it has got pins or reservations again.
             if holding.is_over() {
                 return Some(key);
             }

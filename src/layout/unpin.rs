@@ -139,11 +139,11 @@ impl Registry {
         recorded
     }
 
-    /// Fast path of [`Registry::credit_folio`] for an inode with a single holding. Takes folios of
-    /// a span off the record, from index `from` on. Returns the number of folios credited and
+    /// Implements [`Registry::credit_folio`] for an inode with a single holding. Removes folios of
+    /// a span from the record, from index `from` on. Returns the number of folios credited and
     /// whether a check is needed; [`None`] if the inode has no holding or several.
     ///
-    /// Folios that lose all their references are taken off together.
+    /// Folios that lose all their references are removed together.
     fn credit_only(&mut self, span: &Span, from: u64) -> Option<(u64, bool)> {
         let first = span.folio(from);
         let refs = span.refs;

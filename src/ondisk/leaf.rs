@@ -123,7 +123,7 @@ pub(crate) struct NameHead {
 
 pub(crate) const NAME_HEAD: usize = size_of::<NameHead>();
 
-/// More names than fit into a leaf.
+/// Upper bound of the names in a leaf.
 pub(crate) const MAX_NAMES: usize = BODY / (NAME_HEAD + 2);
 
 impl NameHead {
