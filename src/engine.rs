@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine: reads and changes what [`ondisk`](crate::ondisk) describes.
+//! The engine: reads and changes the structures of [`ondisk`](crate::ondisk).
 //!
 //! Everything here is safe Rust on `core` alone: the kernel module, `mkfs.pinfs` and the host tests
 //! compile the same files. It sees persistent memory through [`Medium`], which copies. It imports
 //! `ondisk` and nothing else.
 //!
-//! # Changing it
+//! # Changes
 //!
-//! Every change is made in a transaction ([`Tx`]): it works on copies in an arena that the caller
-//! owns, [`Tx::commit`] writes one redo record and then changes the objects in place. A transaction
-//! that is dropped instead leaves no trace. What order the stores reach the memory in is fixed by
-//! types ([`persist`]).
+//! Every change is made in a transaction ([`Tx`]). It works on copies in an arena that the caller
+//! owns. [`Tx::commit`] writes one redo record and then changes the objects in place. A transaction
+//! that is dropped instead leaves no trace. Types fix the order in which stores reach the memory
+//! ([`persist`]).
 //!
 //! # Locks
 //!
@@ -22,10 +22,10 @@
 //! 2. inside that, the *journal lock*, around everything that has a `&mut` [`Journal`] or
 //!    [`Space`]: from [`Journal::begin`] to the end of the transaction.
 //!
-//! Readers without the journal lock ([`Volume`]'s methods and the functions that take one) are
-//! safe beside a commit, because no commit stores to an object whose inode lock it does not hold,
-//! except for fields such a reader does not use: orphan links (outside the checksum) and headers
-//! of inode blocks (read in single words).
+//! Readers without the journal lock ([`Volume`]'s methods and the functions that take one) are safe
+//! during a commit, because the caller of a commit holds the inode locks of all objects that it
+//! stores to. Exceptions are fields that such a reader does not use: orphan links (outside the
+//! checksum) and headers of inode blocks (read in single words).
 
 pub mod bitmap;
 pub mod dir;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/fs/pinfs/features`: what this kernel allows, one file for each, `1` or `0`.
+//! `/sys/fs/pinfs/features`: features that this kernel allows, one file for each, `1` or `0`.
 //!
 //! * `layout_lease`: `fcntl(F_SETLEASE)` takes layout leases.
 //! * `lease_ioctl`: `ioctl(PINFS_IOC_LEASE)` does.
-//! * `longterm_pin`: who has a strong lease may pin pages for long.
-//! * `file_pins`: there is `/proc/PID/file_pins`.
+//! * `longterm_pin`: processes with a strong lease may take long-term pins.
+//! * `file_pins`: `/proc/PID/file_pins` exists.
 
 use crate::{
     layout::{
@@ -30,7 +30,7 @@ pub(crate) struct Features {
 }
 
 impl Features {
-    /// Tells what the hooks have found.
+    /// Creates the directory, with the features that the hooks allow.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl Features {
     pub(crate) fn new(pinfs: &Directory, layout: &Layout<impl Host>) -> Result<Self> {
         let features = pinfs.directory(c"features")?;
         features.flag(&LAYOUT_LEASE, layout.has_leases())?;
-        // Takes nothing that a kernel could lack.
+        // It needs no hook.
         features.flag(&LEASE_IOCTL, true)?;
         features.flag(&LONGTERM_PIN, layout.has_longterm())?;
         features.flag(&FILE_PINS, layout.has_file_pins())?;

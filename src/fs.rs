@@ -2,16 +2,17 @@
 
 //! The file system: the VFS's traits on the metadata engine of [`crate::engine`].
 //!
-//! Every change of metadata is one transaction ([`SuperBlock::transact`](crate::rust::vfs::SuperBlock::transact)) and durable when it returns.
-//! What the VFS keeps in memory besides (sizes, link counts, times) is set after the transaction
-//! has committed, so that a failed one changes nothing anywhere.
+//! Every change of metadata is one transaction
+//! ([`SuperBlock::transact`](crate::rust::vfs::SuperBlock::transact)) and durable when it returns.
+//! The VFS's copies in memory (sizes, link counts, times) are set after the transaction has
+//! committed, so that a failed one changes nothing.
 //!
 //! # Locks
 //!
-//! The engine wants an *inode lock*, shared to read an inode or its tree and exclusive to change
-//! them. That is the map lock ([`Data::map`]): the VFS's own `i_rwsem` cannot be it, because page
-//! faults and writeback come without `i_rwsem`. The engine's *journal lock* is the mutex in
-//! [`Super`]. The order of all locks is at the head of [`crate::rust::lock`].
+//! The engine requires an *inode lock*, shared to read an inode or its tree and exclusive to change
+//! them. This is the map lock ([`Data::map`]): the VFS's own `i_rwsem` cannot be it, because page
+//! faults and writeback do not hold `i_rwsem`. The engine's *journal lock* is the mutex in
+//! [`Super`]. The order of all locks is in [`crate::rust::lock`].
 
 mod dir;
 mod export;
@@ -35,7 +36,7 @@ use self::{
     super_block::Super, //
 };
 
-/// Turns an error of the engine into the errno that the user sees.
+/// Turns an error of the engine into the errno for user space.
 fn errno(err: crate::ondisk::Error) -> Error {
     Error::from_errno(err.errno())
 }

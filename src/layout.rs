@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Layout leases, long-term pins, and the operations that have to heed them.
+//! Layout leases, long-term pins, and the operations that conflict with them.
 //!
-//! Leases and pins decide about each other under one lock, so they live in one place. Nothing here
-//! knows how a file system keeps its blocks: it is about inodes and ranges, and [`host`] is all that
-//! is asked of the file system.
+//! Leases and pins depend on each other under one lock, so they are in one place. The code here
+//! does not know how a file system keeps its blocks: it handles inodes and ranges, and [`host`] is
+//! the whole interface to the file system.
 //!
 //! * Leases. [`fcntl`]: `F_SETLEASE` and `F_GETLEASE` with F_LAYOUT; [`ioctl`]: the same on ranges.
-//!   [`lease_state`]: the life of a lease; [`lease_ranges`]: what it covers.
-//! * Breaking. [`breaking`]: what an operation asks before it frees, moves or un-shares blocks.
-//! * Pins. [`context`]: what owns a pin; [`uring_clones`]: what has a part in it.
-//!   [`longterm`] and [`reserve`]: how a pin comes onto the record. [`unpin`], [`observer`] and
-//!   [`deferred`]: how it comes off. [`proc`]: what is seen of it.
-//! * The record. [`registry`]: the tables, and the one lock over all of them; [`folio_runs`]: which
-//!   pages; [`node_cache`]: memory for both.
+//! [`lease_state`]: the life of a lease; [`lease_ranges`]: the pages that it covers.
+//! * Breaking. [`breaking`]: checks of an operation before it frees, moves or un-shares blocks.
+//! * Pins. [`context`]: owners of pins; [`uring_clones`]: files that share pins. [`longterm`] and
+//! [`reserve`]: recording a pin. [`unpin`], [`observer`] and [`deferred`]: removing its record.
+//! [`proc`]: files in `/proc` that show pins.
+//! * The record. [`registry`]: the tables, and the one lock over all of them; [`folio_runs`]:
+//!   pinned pages; [`node_cache`]: memory for both.
 //!
 //! # Locks
 //!
-//! The lock order is in [`lock`](crate::rust::lock). While the registry's lock ([`registry::lock`]) is
-//! held, nothing sleeps, and nothing is dropped whose destructor could sleep or take a lock.
+//! The lock order is in [`lock`](crate::rust::lock). While the registry's lock ([`registry::lock`])
+//! is held, the task does not sleep, and drops no value whose destructor could sleep or take a
+//! lock.
 //!
-//! `tests/models` has models of what happens at the same time, on the host.
+//! `tests/models` has models of concurrent operations, which run on the host.
 
 use self::{
     fcntl::Fcntl,
@@ -70,8 +71,8 @@ pub(crate) use self::ioctl::lease as lease_ioctl;
 
 /// Leases and pins with their hooks, as long as the value lives.
 pub(crate) struct Layout<H: Host> {
-    /// Both hooks or none: a lease that cannot be asked for is no use, and neither is one that
-    /// cannot be seen. Comes first, so that nothing is leased when the rest goes.
+    /// Both hooks or none: a lease needs both the request and the report of leases. It is the first
+    /// field, so that no lease is taken while the others are dropped.
     fcntl: Option<FcntlHooks<H>>,
     pins: Pins<H>,
 }
@@ -82,8 +83,8 @@ type FcntlHooks<H> = (
 );
 
 impl<H: Host> Layout<H> {
-    /// Opens the registry, and starts to decide on long-term pins and to answer `fcntl()`. Where the
-    /// kernel lacks a hook point, everything else works.
+    /// Opens the registry, and starts to decide on long-term pins and to handle `fcntl()`. If the
+    /// kernel lacks a hook point, the other features work.
     ///
     /// # Errors
     ///
@@ -95,17 +96,17 @@ impl<H: Host> Layout<H> {
         Ok(Self { fcntl, pins })
     }
 
-    /// Says whether `fcntl()` takes layout leases.
+    /// Returns whether `fcntl()` takes layout leases.
     pub(crate) fn has_leases(&self) -> bool {
         self.fcntl.is_some()
     }
 
-    /// Says whether long-term pins can be taken at all.
+    /// Returns whether long-term pins can be taken.
     pub(crate) fn has_longterm(&self) -> bool {
         self.pins.has_longterm()
     }
 
-    /// Says whether there is `/proc/PID/file_pins`.
+    /// Returns whether `/proc/PID/file_pins` exists.
     pub(crate) fn has_file_pins(&self) -> bool {
         self.pins.has_file_pins()
     }

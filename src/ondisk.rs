@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is on the medium: structures, checksums, names and sizes. Nothing here changes the medium.
+//! The format of the medium: structures, checksums, names and sizes. Nothing here changes the
+//! medium.
 //!
-//! Everything here is safe Rust on `core` alone: the kernel module, `mkfs.pinfs`, `fsck.pinfs` and
-//! the host tests compile the same files. It imports nothing of the rest; `engine` reads and
-//! changes what it describes.
+//! All of it is safe Rust on `core` alone: the kernel module, `mkfs.pinfs`, `fsck.pinfs` and the
+//! host tests compile the same files. It imports no other part; `engine` reads and changes these
+//! structures.
 //!
 //! # Layout
 //!
@@ -21,7 +22,7 @@
 //!                                                              512 blocks
 //!
 //! data area, in any order, one block each unless said otherwise:
-//!   inode block      [header | inode | inode | ... ]    16 slots of 256 bytes, slot 0 is the header
+//!   inode block      [header | inode | inode | ... ]    16 slots of 256 bytes, slot 0: the header
 //!   tree node        [header | 169 entries of 24 bytes]
 //!   directory leaf   [header | names -> ... <- slots]
 //!   symlink target   [header | bytes]
@@ -30,36 +31,37 @@
 //!   file extent      1 to 2^32 - 1 blocks of user data
 //! ```
 //!
-//! * The *superblock* is written by mkfs, last, and never changes, so it cannot be torn; its backup
-//!   is the same byte for byte. What does change for the whole file system (mount state, orphan
-//!   list, inode count, label) is the *status* block.
-//! * Behind the status, in the same block, stands a word that asks for a check if it is not 0
-//!   ([`status::CHECK`]). It was reserved and 0 before; who does not know of it neither refuses such a
-//!   file system nor changes the word.
-//! * The journal has room for every operation, whatever the trees look like, if it has
-//!   [`record::BLOCKS_MIN`] blocks. One with fewer is not mounted.
+//! * The *superblock* is written by mkfs, last, and never changes, so it cannot be torn. Its backup
+//!   is an identical copy. The *status* block holds the state of the whole file system that changes
+//!   (mount state, orphan list, inode count, label).
+//! * After the status, in the same block, is a word that requests a check if it is not 0
+//!   ([`status::CHECK`]). It was reserved and 0 before: older code neither refuses such a file
+//!   system nor changes the word.
+//! * The journal has room for every operation, whatever the shape of the trees, if it has
+//!   [`record::BLOCKS_MIN`] blocks. A file system with fewer is not mounted.
 //! * An *inode number* is the byte offset of the inode divided by 256: finding an inode needs
 //!   neither a table nor a lock. The inode-block bitmap says which blocks hold inodes, so a number
 //!   from outside (a file handle, a directory entry of a hostile image) is checked before use.
-//! * Every inode is the root of one *B+tree*, four entries inline. For a regular file it maps file
-//!   blocks to extents. For a directory it maps the lowest cookie of a leaf to the leaf's block.
-//! * The keys of a tree are *relative* below the root: entries of inner nodes say how much the keys
-//!   beneath are to be shifted. So a range is collapsed out of a file of any number of extents by
-//!   changing one node per level, in one transaction.
-//! * The *extended attributes* of an inode stand in a list of blocks, most often one.
+//! * Every inode has the root of one *B+tree*, four entries inline. For a regular file the tree
+//!   maps file blocks to extents. For a directory it maps the lowest cookie of a leaf to the leaf's
+//!   block.
+//! * The keys of a tree are *relative* below the root: entries of inner nodes hold the shift of the
+//!   keys beneath. So a range is collapsed out of a file of any number of extents by changing one
+//!   node per level, in one transaction.
+//! * The *extended attributes* of an inode are in a list of blocks, most often one.
 //! * A *cookie* names a directory entry: 56 bits of the keyed hash of its name and 7 bits that tell
 //!   names of equal hash apart. It is unique in its directory and never changes while the name
 //!   exists, so it is also the position for readdir.
-//! * Every structure carries a CRC-32C seeded with the UUID and with its own offset: a block of
-//!   another file system, or of another place, is not mistaken for a good one. Those of the bitmaps
-//!   stand in a table, one word for the two cache lines of a group of 512 blocks.
+//! * Every structure has a CRC-32C seeded with the UUID and its own offset: a block of another file
+//!   system, or of another place, does not pass as valid. The checksums of the bitmaps are in a
+//!   table, one word for the two cache lines of a group of 512 blocks.
 //!
 //! # Versions
 //!
-//! Another version number means a superblock that is read in another way, and is refused. What is
-//! added to a format without that gets a feature bit. An unknown bit in `incompat` refuses the mount,
-//! one in `ro_compat` makes it read-only, one in `compat` is ignored. Reserved fields are zero and
-//! belong to features to come.
+//! Another version number means that the superblock has another format; the mount is refused.
+//! Additions to the format get a feature bit instead. An unknown bit in `incompat` refuses the
+//! mount, one in `ro_compat` makes it read-only, one in `compat` is ignored. Reserved fields are
+//! zero and are for future features.
 
 pub mod bitmap;
 pub mod crc;
@@ -102,15 +104,15 @@ pub const INODE_SIZE: u64 = 256;
 /// Slots in an inode block, the header included.
 pub const INODE_SLOTS: u64 = BLOCK_SIZE / INODE_SIZE;
 
-/// Blocks in a group: 2 MiB, what one huge page maps.
+/// Blocks in a group: 2 MiB, the size of a huge page.
 pub const GROUP_BLOCKS: u64 = 512;
 
-/// The byte offset of `block`, for block numbers that the geometry has bounded.
+/// Returns the byte offset of `block`, which the geometry has bounded.
 pub const fn offset_of(block: u64) -> u64 {
     block << BLOCK_SHIFT
 }
 
-/// Where inode `ino` stands, for numbers that were checked.
+/// Returns the offset of inode `ino`, whose number was checked.
 pub const fn inode_offset(ino: u64) -> u64 {
     ino * INODE_SIZE
 }

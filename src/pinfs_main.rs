@@ -3,22 +3,25 @@
 //! pinfs: a DAX file system that makes long-term page pins safe.
 //!
 //! A process takes an exclusive layout lease on a file and pins its pages through the kernel's
-//! ordinary interfaces; until the pins end, whatever would free their blocks fails.
+//! ordinary interfaces. Until the pins end, operations that would free their blocks fail.
 //!
-//! What the compiler cannot check is all in `rust/`, behind safe abstractions of what the kernel
-//! crate lacks. Of the modules here, [`fs`] uses [`layout`], which knows the file system as a
-//! [`Host`](layout::host::Host) only.
+//! All code that the compiler cannot check is in `rust/`, behind safe abstractions that the kernel
+//! crate lacks. Of the modules here, [`fs`] uses [`layout`], and [`layout`] only knows the file
+//! system as a [`Host`](layout::host::Host).
 //!
 //! # Glossary
 //!
-//! * *lease*: a layout lease that user space takes with `fcntl(F_SETLEASE)`; *strong* if it cannot
-//!   be broken, and then it permits pins. In [`layout`] a *lease record*, which may outlive its descriptor.
-//! * *long-term pin*: a reference to pages taken with `FOLL_LONGTERM` (RDMA, io_uring, AF_XDP, VFIO).
+//! * *lease*: a layout lease that user space takes with `fcntl(F_SETLEASE)` or
+//!   `ioctl(PINFS_IOC_LEASE)`. A *strong* one cannot be broken, and permits pins. In [`layout`] a
+//!   *lease record*, which may outlive its descriptor.
+//! * *long-term pin*: a reference to pages taken with `FOLL_LONGTERM` (RDMA, io_uring, AF_XDP,
+//!   VFIO).
 //! * *transient pin*: any other reference (O_DIRECT, vmsplice, ptrace).
-//! * *context*: what owns a long-term pin: an open file, or a process's memory.
-//! * *holding*: what one context has pinned of one file under one lease.
-//! * *subtractive*: said of operations that free, move or un-share blocks of a file.
-//! * *quarantine*: where the inode of a closed file waits for the last reference to its pages.
+//! * *context*: the owner of a long-term pin: an open file, or a process's memory.
+//! * *holding*: the pins of one context on one file under one lease.
+//! * *subtractive*: property of operations that free, move or un-share blocks of a file.
+//! * *quarantine*: the state of the inode of a closed file until the last reference to its pages
+//!   ends.
 
 #![crate_name = "pinfs"]
 

@@ -2,9 +2,9 @@
 
 //! Changes of the bitmaps on the medium, and of their checksums.
 //!
-//! The log names the words of the groups that a transaction changes in part, so that recovery does
-//! not have to believe what it finds in the bitmaps. Those of groups that a run covers as a whole
-//! follow from the run: a huge file is freed with a log record of one entry.
+//! The log names the words of the groups that a transaction changes in part, so recovery does not
+//! rely on the contents of the bitmaps. The words of groups that a run covers as a whole follow
+//! from the run: a huge file is freed with a log record of one entry.
 
 use core::{
     cmp,
@@ -39,14 +39,14 @@ use crate::ondisk::{
 };
 
 impl Plane {
-    /// The checksum of a line of `group`.
+    /// Returns the checksum of a line of `group`.
     fn crc<M: Medium>(self, volume: &Volume<M>, group: u64, line: &[u8]) -> u32 {
         let seed = volume.crc_start(self.line(volume.geometry(), group));
         volume.medium().crc32c(seed, line)
     }
 }
 
-/// What both bitmaps say about one group.
+/// The bits of one group in both bitmaps.
 pub(crate) struct Bits {
     pub(crate) used: [U64; WORDS],
     pub(crate) inodes: [U64; WORDS],
@@ -70,14 +70,14 @@ impl Bits {
         })
     }
 
-    /// The word that belongs into the table.
+    /// Returns the word of the checksum table for these bits.
     pub(crate) fn sum<M: Medium>(&self, volume: &Volume<M>, group: u64) -> u64 {
         let used = Plane::Used.crc(volume, group, self.used.as_bytes());
         let inodes = Plane::Inodes.crc(volume, group, self.inodes.as_bytes());
         Plane::Inodes.half(u64::from(used), inodes)
     }
 
-    /// Sets or clears what a run has in `group`.
+    /// Sets or clears the bits of a run that are in `group`.
     pub(crate) fn mark(&mut self, group: u64, plane: Plane, run: BlockRun, set: bool) {
         let words = match plane {
             Plane::Used => &mut self.used,
@@ -91,12 +91,12 @@ impl Bits {
     }
 }
 
-/// The groups that `run` covers as a whole.
+/// Returns the groups that `run` covers as a whole.
 pub(super) fn whole_groups(run: BlockRun) -> Range<u64> {
     run.start.div_ceil(GROUP_BLOCKS)..(run.start + run.len) / GROUP_BLOCKS
 }
 
-/// The groups that `run` covers in part; at most two.
+/// Returns the groups that `run` covers in part, at most two.
 pub(super) fn partial_groups(run: BlockRun) -> impl Iterator<Item = u64> {
     let first = run.start / GROUP_BLOCKS;
     let last = (run.start + run.len - 1) / GROUP_BLOCKS;
@@ -107,8 +107,8 @@ pub(super) fn partial_groups(run: BlockRun) -> impl Iterator<Item = u64> {
         .filter(move |group| !whole_groups(run).contains(group))
 }
 
-/// Sets or clears a run of bits in a bitmap, with the checksums of the groups that it covers as a
-/// whole, and flushes what it stored.
+/// Sets or clears a run of bits in a bitmap, updates the checksums of the groups that it covers as
+/// a whole, and flushes these stores.
 pub(crate) fn mark<M: Medium>(
     volume: &Volume<M>,
     plane: Plane,
@@ -163,8 +163,8 @@ pub(crate) fn set_sum<M: Medium>(volume: &Volume<M>, group: u64, word: u64) -> R
     volume.medium().store(off, &word.to_le_bytes())
 }
 
-/// Whether all blocks of a run are in use and none holds inodes. The checksums were verified at the
-/// mount; nothing but commits stores there since, a word at once.
+/// Returns whether all blocks of a run are in use and none holds inodes. The checksums were
+/// verified at the mount. Only commits store there since, a word at a time.
 pub(super) fn all_data<M: Medium>(volume: &Volume<M>, run: BlockRun) -> Result<bool> {
     let end = run.start + run.len;
     for group in run.start / GROUP_BLOCKS..end.div_ceil(GROUP_BLOCKS) {

@@ -49,7 +49,7 @@ use crate::ondisk::{
     Result, //
 };
 
-/// Where in the tree an entry stands.
+/// Position of an entry in the tree.
 struct Place {
     /// Key and block of the leaf.
     leaf: Entry,
@@ -78,14 +78,14 @@ impl<M: Medium> Volume<M> {
         to.head.count(owner).map(drop)
     }
 
-    /// Bytes from the body of a leaf that [`Volume::leaf`] has checked.
+    /// Reads bytes from the body of a leaf that [`Volume::leaf`] has checked.
     pub(crate) fn leaf_bytes(&self, block: u64, at: usize, buf: &mut [u8]) -> Result {
         Leaf::check_range(at, buf.len())?;
         let at = size_of::<LeafHead>() + at;
         self.medium().read(offset_of(block) + at as u64, buf)
     }
 
-    /// Reads the head of name `index` of a leaf, and its place.
+    /// Returns the head of name `index` of a leaf, and its offset.
     pub(crate) fn name_at(&self, block: u64, index: usize) -> Result<(NameHead, usize)> {
         let mut slot = U16::ZERO;
         self.leaf_bytes(block, Leaf::slot_range(index)?.start, slot.as_mut_bytes())?;
@@ -95,7 +95,7 @@ impl<M: Medium> Volume<M> {
         Ok((head, at))
     }
 
-    /// The first of `count` names whose cookie is not below `cookie`.
+    /// Returns the index of the first of `count` names whose cookie is not below `cookie`.
     fn search(&self, block: u64, count: usize, cookie: u64) -> Result<usize> {
         let (mut low, mut high) = (0, count);
         while low < high {
@@ -151,7 +151,7 @@ pub fn lookup<M: Medium>(volume: &Volume<M>, dir: &Inode, name: Name<'_>) -> Res
     Err(Error::NoEntry)
 }
 
-/// Finds a name as the transaction sees it. `Err(Error::NoEntry)` if there is none.
+/// Finds a name as the transaction sees it. Returns `Err(Error::NoEntry)` if there is none.
 fn find<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) -> Result<Place> {
     tx.inode(dir)?.check_dir()?;
     let cookie = first_cookie(tx.volume().geometry(), name);
@@ -166,30 +166,30 @@ fn find<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) -> Result<Place
     })
 }
 
-/// The same as [`lookup`], with the transaction's own changes.
+/// Does the same as [`lookup`], with the transaction's own changes.
 pub(super) fn lookup_tx<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) -> Result<Found> {
     Ok(find(tx, dir, name)?.found)
 }
 
-/// Some entries of a directory: those of one leaf that are at or behind a position.
+/// Some entries of a directory: those of one leaf that are at or after a position.
 pub struct Part<'l> {
     leaf: &'l Leaf,
     slots: Range<usize>,
-    /// The positions that its entries may have.
+    /// The lowest position that its entries may have.
     from: u64,
     end: u64,
-    /// Where the next part begins, if there is one.
+    /// Position of the next part, if there is one.
     pub next: Option<u64>,
 }
 
 impl<'l> Part<'l> {
-    /// The entries, in the order of their cookies. To go on later behind one, begin with its cookie
-    /// plus one.
+    /// Returns the entries in the order of their cookies. A reader resumes after an entry at its
+    /// cookie plus one.
     pub fn entries(&self) -> impl Iterator<Item = Result<(Found, &'l [u8])>> {
         let (leaf, end, mut from) = (self.leaf, self.end, self.from);
         self.slots.clone().map(move |index| {
             let (found, name) = leaf.name(index)?;
-            // A reader that starts again behind this one must always get on.
+            // A reader that resumes after this entry must always make progress.
             if found.cookie < from || found.cookie >= end {
                 return Err(DISORDER);
             }
@@ -199,9 +199,9 @@ impl<'l> Part<'l> {
     }
 }
 
-/// Copies the next entries of a directory from position `from` on, if there are any, into `leaf`. The
-/// part may be empty and not the last one. Names that are added or removed meanwhile do not disturb
-/// the others. `.` and `..` are the caller's.
+/// Copies the next entries of a directory at or after position `from`, if there are any, into
+/// `leaf`. The part may be empty and not the last one. Names that are added or removed meanwhile do
+/// not disturb the others. The caller adds `.` and `..`.
 pub fn read<'l, M: Medium>(
     volume: &Volume<M>,
     dir: &Inode,
@@ -245,7 +245,7 @@ pub(super) fn add<M: Medium>(
     tx.inode(dir)?.check_dir()?;
     let cookie = first_cookie(tx.volume().geometry(), name);
     let size = NAME_HEAD + name.bytes().len();
-    // After one split there is room, unless many names share a hash; then it may take a few.
+    // After one split there is room, unless many names share a hash. Then it may take a few splits.
     for _ in 0..4 {
         let leaf = leaf_for(tx, dir, cookie)?;
         let mut target = tx.leaf_edit(leaf.value, dir)?;
@@ -265,13 +265,13 @@ pub(super) fn add<M: Medium>(
     Err(Error::NoSpace)
 }
 
-/// The leaf that a new name with `cookie` belongs into, made now if there is none.
+/// Returns the leaf for a new name with `cookie`, and makes it if there is none.
 fn leaf_for<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, cookie: u64) -> Result<Entry> {
     if let (Some(leaf), _) = tree::floor_tx(tx, dir, cookie)? {
         return Ok(leaf);
     }
     if let Some(first) = tree::ceiling(tx, dir, 0)? {
-        // The first leaf takes what is below it too.
+        // The first leaf also takes names below its lowest cookie.
         let leaf = Entry { key: 0, ..first };
         tree::change(tx, dir, first.key, leaf)?;
         return Ok(leaf);
@@ -288,10 +288,10 @@ fn leaf_for<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, cookie: u64) -> Result<Entr
     Ok(leaf)
 }
 
-/// Makes two leaves of one that has no room for a name with `cookie`.
+/// Splits a leaf that has no room for a name with `cookie`.
 ///
 /// # Errors
-/// [`Error::NoSpace`] if all names in it have the hash of the new one too.
+/// [`Error::NoSpace`] if all names in it have the hash of the new one.
 fn split<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, leaf: Entry, cookie: u64) -> Result {
     let full = tx.leaf_mut(leaf.value, dir)?;
     let middle = full.middle()?;
@@ -307,7 +307,8 @@ fn split<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, leaf: Entry, cookie: u64) -> R
         tx.leaf_mut(leaf.value, dir)?.keep(0..middle)?;
         key
     } else {
-        // Names of one other hash fill it: the new one gets a leaf of its own, behind or before.
+        // Names of one other hash fill it: the new one gets a leaf of its own, after or before this
+        // one.
         tx.place::<Leaf>(block)?.head.owner.set(dir);
         if lowest < cookie {
             base(cookie)
@@ -329,7 +330,7 @@ fn split<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, leaf: Entry, cookie: u64) -> R
     tree::insert(tx, dir, entry)
 }
 
-/// Removes a name and returns what it named.
+/// Removes a name and returns its entry.
 pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) -> Result<Found> {
     let place = find(tx, dir, name)?;
     let mut leaf = tx.leaf_edit(place.leaf.value, dir)?;
@@ -342,7 +343,7 @@ pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, name: Name<'_>) ->
     Ok(place.found)
 }
 
-/// Makes a name stand for another inode and returns what it named before.
+/// Makes a name refer to another inode and returns the entry that it replaces.
 pub(super) fn replace<M: Medium>(
     tx: &mut Tx<'_, M>,
     dir: u64,
@@ -359,7 +360,7 @@ pub(super) fn replace<M: Medium>(
     Ok(place.found)
 }
 
-/// Whether a directory has no names.
+/// Returns whether a directory has no names.
 pub fn is_empty(dir: &Inode) -> bool {
     dir.root.is_empty()
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Regular files: which block of the device holds which block of the file.
+//! Regular files: the map from blocks of the file to blocks of the device.
 //!
 //! To give a file blocks: [`alloc_extent`], store zeroes or data into the extent and flush it
 //! ([`Tx::zero_blocks`], or the caller's own stores and [`Tx::blocks_stored`]), [`insert`], commit.
-//! So no crash shows what the blocks held before.
+//! In this order no crash exposes the old contents of the blocks.
 //!
 //! Locks: the inode lock of the file, shared for [`map`], exclusive for the rest.
 
@@ -47,15 +47,16 @@ use crate::ondisk::{
     GROUP_BLOCKS, //
 };
 
-/// Blocks at the start of a file that are taken for the start of a huge one.
+/// A first extent of at least so many blocks is taken for the start of a huge file.
 const LARGE: u64 = 256;
 
-/// Extents that one call of [`remove`], [`mark_written`] or [`mark_unwritten`] goes over, even if the
-/// transaction has room for more: others wait for it.
+/// Extents that one call of [`remove`], [`mark_written`] or [`mark_unwritten`] handles, even if the
+/// transaction has room for more: other tasks wait for it.
 const BATCH: usize = 24;
 
-/// What it takes to remove a part of an extent from a tree with a root at `level`: the ways to it and
-/// to the one behind, another entry if it is cut in two, or the removal, and the run of blocks.
+/// Returns the need of removing a part of an extent from a tree with a root at `level`: the paths
+/// to it and to the extent after it, another entry if it is cut in two, or the removal, and the run
+/// of blocks.
 fn removal(level: u8) -> Need {
     let tree = tree::need(level, 2, 1);
     Need {
@@ -64,8 +65,8 @@ fn removal(level: u8) -> Need {
     }
 }
 
-/// What it takes to make a part of an extent written: the ways to it and to both beside it, and two
-/// entries more, or one or two less.
+/// Returns the need of making a part of an extent written: the paths to it and to both its
+/// neighbours, and two entries more, or one or two fewer.
 fn conversion(level: u8) -> Need {
     let tree = tree::need(level, 4, 2);
     Need {
@@ -74,29 +75,29 @@ fn conversion(level: u8) -> Need {
     }
 }
 
-/// What it takes to move what is behind a range that has been emptied.
+/// Returns the need of moving the extents after a range that has been emptied.
 fn closing(level: u8) -> Need {
     tree::need(level, 3, 0)
 }
 
-/// What is at a file block.
+/// The mapping of a file block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mapping {
-    /// From this block on, to the end of the extent.
+    /// The extent, from this block on.
     Extent(Extent),
-    /// Nothing, for so many blocks; up to [`MAX_BLOCKS`] if nothing follows.
+    /// A hole of so many blocks; up to [`MAX_BLOCKS`] if no extent follows.
     Hole {
         /// Blocks.
         len: u64,
     },
 }
 
-/// How far an operation has come that is cut into transactions.
+/// How far an operation that takes several transactions has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It is complete.
+    /// The operation is complete.
     Done,
-    /// It goes on at this file block, in another transaction.
+    /// The operation continues at this file block, in another transaction.
     More(u64),
 }
 
@@ -125,7 +126,8 @@ fn check_file(inode: &Inode) -> Result {
     }
 }
 
-/// What is at `lblock`, given the tree entry there or before and the lowest key behind.
+/// Returns the mapping at `lblock`, given the tree entry at or before it and the lowest key after
+/// it.
 fn mapping(
     (entry, above): (Option<Entry>, Option<u64>),
     geometry: &Geometry,
@@ -144,7 +146,7 @@ fn mapping(
     Ok(Mapping::Hole { len: end - lblock })
 }
 
-/// What is at block `lblock` of the file.
+/// Returns the mapping of block `lblock` of the file.
 ///
 /// # Errors
 /// [`Error::Overflow`] past [`MAX_BLOCKS`], [`Error::Invalid`] if this is no regular file.
@@ -155,8 +157,8 @@ pub fn map<M: Medium>(volume: &Volume<M>, inode: &Inode, lblock: u64) -> Result<
     mapping(found, volume.geometry(), lblock)
 }
 
-/// Checks that blocks that an extent of a file names are data as far as can be told at once: in use,
-/// without inodes, and no metadata that was seen since the mount.
+/// Checks, as far as it is possible at once, that the blocks of an extent are data: in use, without
+/// inodes, and not metadata that was verified since the mount.
 ///
 /// Locks: the inode lock of the file, shared.
 ///
@@ -174,7 +176,7 @@ pub fn vet<M: Medium>(volume: &Volume<M>, run: BlockRun) -> Result {
     Ok(())
 }
 
-/// The same as [`map`], with the transaction's own changes.
+/// Does the same as [`map`], with the transaction's own changes.
 pub fn map_tx<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, lblock: u64) -> Result<Mapping> {
     check_file(tx.inode(ino)?)?;
     check_block(lblock)?;
@@ -182,7 +184,7 @@ pub fn map_tx<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, lblock: u64) -> Result<Ma
     mapping(found, tx.geometry(), lblock)
 }
 
-/// The extent at `key` or before it, and the one behind `key`.
+/// Returns the extent at or before `key`, and the extent after `key`.
 fn neighbours<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -201,8 +203,8 @@ fn neighbours<M: Medium>(
     ))
 }
 
-/// Allocates blocks for a hole of the file that begins at or before `lblock`: at most `len`, at
-/// most to the end of the hole, and as many as are contiguous. They are not part of the file yet.
+/// Allocates blocks for the hole at `lblock`: at most `len`, at most to the end of the hole, and as
+/// many as are contiguous. They are not part of the file yet.
 ///
 /// # Errors
 /// [`Error::Exists`] if there is no hole at `lblock`, [`Error::NoSpace`].
@@ -228,12 +230,13 @@ pub fn alloc_extent<M: Medium>(
     })
 }
 
-/// What to ask for `len` blocks at `lblock` of a file, in a hole of `hole` blocks behind `left`.
+/// Returns the request for `len` blocks at `lblock` of a file, in a hole of `hole` blocks after
+/// `left`.
 fn request(left: Option<Extent>, lblock: u64, len: u64, hole: u64) -> Request {
-    // Where the block would be if the extent before went on.
+    // The block that would continue the extent before.
     let goal = left.and_then(|left| left.block.checked_add(lblock - left.lblock));
     let in_phase = goal.is_some_and(|goal| goal % GROUP_BLOCKS == lblock % GROUP_BLOCKS);
-    // What does not stand where a huge page could map it ends at the next boundary.
+    // A run that a huge page cannot map ends at the next boundary.
     let most = match lblock % GROUP_BLOCKS {
         0 => u64::from(u32::MAX),
         _ if in_phase => u64::from(u32::MAX),
@@ -243,15 +246,15 @@ fn request(left: Option<Extent>, lblock: u64, len: u64, hole: u64) -> Request {
         goal,
         min: 1,
         max: cmp::min(cmp::min(len, hole), most),
-        // A file that has outgrown a huge page, or begins as if it would, gets its blocks where
-        // huge pages can map them.
+        // A file that is larger than a huge page, or starts with a large write, gets its blocks
+        // where huge pages can map them.
         aligned: lblock % GROUP_BLOCKS == 0 && (lblock > 0 || len >= LARGE),
     }
 }
 
-/// Sets blocks aside for file block `lblock`, behind the last extent of the file: at most `len`, and
-/// as many as are contiguous. Nobody else gets them, and nothing on the medium knows of them. They
-/// are for [`append`], or for [`Space::give_back`].
+/// Claims blocks for file block `lblock`, after the last extent of the file: at most `len`, and as
+/// many as are contiguous. They are not allocated again, and are still free on the medium. They are
+/// for [`append`] or [`Space::give_back`].
 ///
 /// # Errors
 /// [`Error::NoSpace`].
@@ -271,8 +274,8 @@ pub fn claim_extent<S: DerefMut<Target = [u64]>>(
     })
 }
 
-/// Makes an extent from [`claim_extent`] part of the file. What the file is to read there has been
-/// stored into it and flushed. If this fails, or the transaction is dropped, the blocks are free.
+/// Makes an extent from [`claim_extent`] part of the file. Its contents must have been stored and
+/// flushed. If this fails, or the transaction is dropped, the blocks are free.
 ///
 /// # Errors
 /// [`Error::Exists`] if the file has blocks there.
@@ -285,8 +288,8 @@ pub fn append<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent) -> Result
     insert(tx, ino, extent)
 }
 
-/// Makes an extent from [`alloc_extent`] part of the file. It may be marked unwritten, or be cut into
-/// parts that are inserted one by one, as long as all of it is.
+/// Makes an extent from [`alloc_extent`] part of the file. It may be marked unwritten. It may also
+/// be inserted in parts, one by one, as long as all of it is inserted.
 ///
 /// # Errors
 /// [`Error::Exists`] if the file has blocks there.
@@ -320,7 +323,7 @@ fn link<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent) -> Result {
     }
 }
 
-/// Takes `from..to` out of `extent`, of which it is a part.
+/// Removes `from..to` from `extent`, which contains it.
 fn cut<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent, from: u64, to: u64) -> Result {
     let head = (extent.lblock < from).then(|| extent.clip(0, from));
     let tail = (to < extent.end()).then(|| extent.clip(to, u64::MAX));
@@ -336,8 +339,8 @@ fn cut<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent, from: u64, to: u
     }
 }
 
-/// Calls `f` with the parts of extents in `from..to`, as many as the transaction has room for, and one
-/// at least. A call takes no more than `need` says of a tree with its root at a level.
+/// Calls `f` with the parts of extents in `from..to`: one at least, and as many as the transaction
+/// has room for. A call takes at most `need(level)` in a tree with its root at `level`.
 fn for_parts<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -347,7 +350,7 @@ fn for_parts<M: Medium>(
 ) -> Result<Progress> {
     let mut at = from;
     for done in 0..BATCH {
-        // In a transaction that is new there is room for one in any tree, and most often for more.
+        // A new transaction has room for one part in any tree, and most often for more.
         if done > 0 && !tx.has_room(need(MAX_LEVEL)) {
             let need = need(tx.inode(ino)?.root.level());
             if !tx.has_room(need) {
@@ -374,12 +377,12 @@ fn for_parts<M: Medium>(
     Ok(Progress::More(at))
 }
 
-/// Removes `from..to` (file blocks) from the file and frees what was there, a bounded part of it
-/// per transaction. Nobody may use the blocks any more, and nobody may map them meanwhile.
+/// Removes `from..to` (file blocks) from the file and frees its blocks, a bounded part per
+/// transaction. The blocks must not be in use, and must not be mapped meanwhile.
 ///
 /// # Errors
-/// [`Error::NoSpace`] if an extent must be cut in two and there is no block for the tree, in the
-/// reserve neither. Where an extent goes as a whole, or its beginning or end, none is needed.
+/// [`Error::NoSpace`] if an extent must be cut in two and there is no block for the tree, not even
+/// in the reserve. The removal of a whole extent, or of its start or end, needs none.
 pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Result<Progress> {
     check_file(tx.inode(ino)?)?;
     check(from, to)?;
@@ -395,12 +398,12 @@ pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Re
     })
 }
 
-/// Makes the unwritten parts of `from..to` (file blocks) written ones. Their contents must be
-/// stored and flushed before ([`Tx::blocks_stored`]). Holes stay.
+/// Makes the unwritten parts of `from..to` (file blocks) written. Their contents must be stored and
+/// flushed before ([`Tx::blocks_stored`]). Holes stay.
 ///
 /// # Errors
-/// [`Error::NoSpace`] if the tree must grow and there is no block for it: [`without_growth`] says what
-/// can be done without.
+/// [`Error::NoSpace`] if the tree must grow and there is no block for it. [`without_growth`]
+/// returns a range that needs none.
 pub fn mark_written<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -410,8 +413,8 @@ pub fn mark_written<M: Medium>(
     convert(tx, ino, (from, to), false)
 }
 
-/// Makes the written parts of `from..to` (file blocks) unwritten ones: they read as zeroes then,
-/// and keep their blocks. Holes stay. Nobody may map the blocks meanwhile.
+/// Makes the written parts of `from..to` (file blocks) unwritten: they read as zeroes then, and
+/// keep their blocks. Holes stay. The blocks must not be mapped meanwhile.
 pub fn mark_unwritten<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -445,7 +448,7 @@ fn convert<M: Medium>(
     })
 }
 
-/// Puts `extent` in the place of one that is written if it is not, or the other way round, and joins it
+/// Replaces an unwritten extent by `extent`, which is written, or the other way round, and joins it
 /// with its neighbours. The tree does not grow.
 fn convert_whole<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent) -> Result {
     let (left, right) = beside(&extent, |key| {
@@ -469,8 +472,8 @@ fn convert_whole<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, extent: Extent) -> Res
     }
 }
 
-/// The extents that end where `extent` begins, and begin where it ends, given what is at a key or
-/// before it.
+/// Returns the extents that end where `extent` begins, and begin where it ends. `floor` returns the
+/// extent at or before a key.
 fn beside(
     extent: &Extent,
     mut floor: impl FnMut(u64) -> Result<Option<Extent>>,
@@ -486,13 +489,13 @@ fn beside(
     ))
 }
 
-/// What else must be made written so that the `len` blocks from `lblock` on, or the first of them, can
-/// be on a full device, where the tree cannot grow: all of the unwritten extent there, or what is
-/// between them and a written extent that continues it, whatever is least. `None` if there is no
-/// unwritten extent at `lblock`.
+/// Returns the extent to make written so that the `len` blocks at `lblock`, or the first of them,
+/// become written without growing the tree, for a full device: the whole unwritten extent, or its
+/// part up to a written neighbour that it joins, whichever is shortest. Returns `None` if there is
+/// no unwritten extent at `lblock`.
 ///
-/// The blocks can be zeroed before: as long as they are unwritten, nobody sees them. Locks: the inode
-/// lock, exclusive, until they are [written](mark_written).
+/// The blocks can be zeroed before: they read as zeroes as long as they are unwritten. Locks: the
+/// inode lock, exclusive, until they are [written](mark_written).
 pub fn without_growth<M: Medium>(
     volume: &Volume<M>,
     inode: &Inode,
@@ -528,14 +531,14 @@ pub fn without_growth<M: Medium>(
     Ok(Some(least))
 }
 
-/// Takes `from..to` (file blocks) out of the file and frees what was there: what is behind moves
-/// down, and the size goes with it. The caller sets the times.
+/// Removes `from..to` (file blocks) from the file and frees its blocks. The blocks after it move
+/// down, and the size shrinks. The caller sets the times.
 ///
-/// The move is one transaction, however many extents it concerns. If there is more in the range than
-/// that one has room to free, others before it empty the range, and this returns
-/// [`Progress::More`]: it is to be called again with the same range. The first of them notes in the
-/// inode what is to be done, so that after a crash [`orphan::work_off`] does the rest: there is either
-/// the file as it was or the file without the range.
+/// The move is one transaction, however many extents it moves. If the range has more extents than
+/// that transaction can free, others before it empty the range, and this returns
+/// [`Progress::More`]: the caller must call it again with the same range. The first of them records
+/// the range in the inode, so that [`orphan::work_off`] completes the collapse after a crash:
+/// recovery yields either the file as it was or the file without the range.
 ///
 /// # Errors
 /// [`Error::Invalid`] if the range is not all below the size; [`Error::NoSpace`] as in [`remove`],
@@ -559,7 +562,7 @@ pub fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> 
     Ok(Progress::Done)
 }
 
-/// Ends what [`collapse`] has noted, if it has: it is done, or will not be.
+/// Ends a [`collapse`] that is recorded in the inode, if there is one.
 pub(super) fn forget_collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
     let inode = tx.inode(ino)?;
     if inode.collapsing().is_none() {
@@ -573,8 +576,8 @@ pub(super) fn forget_collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result
     Ok(())
 }
 
-/// Makes a hole of `len` blocks at block `at` of the file: what was there and behind moves up, and
-/// the size goes with it. One transaction, however many extents it concerns. The caller sets the
+/// Inserts a hole of `len` blocks at block `at` of the file. The blocks from `at` on move up, and
+/// the size grows. This is one transaction, however many extents it moves. The caller sets the
 /// times.
 ///
 /// # Errors
@@ -587,7 +590,7 @@ pub fn insert_range<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, at: u64, len: u64) 
     if at << BLOCK_SHIFT >= size {
         return Err(Error::Invalid);
     }
-    // One that could not go on after an I/O error: its range is not what it was any more.
+    // A collapse that an I/O error interrupted is dropped: its range moves.
     forget_collapse(tx, ino)?;
     let (last, _) = neighbours(tx, ino, MAX_BLOCKS - 1)?;
     let end = last.map_or(0, |last| last.end()).checked_add(len);
@@ -606,7 +609,7 @@ pub fn insert_range<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, at: u64, len: u64) 
     Ok(())
 }
 
-/// Joins the extents before and behind block `at`, if they are one.
+/// Joins the extents before and after block `at`, if they are contiguous.
 fn rejoin<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, at: u64) -> Result {
     let Some(below) = at.checked_sub(1) else {
         return Ok(());

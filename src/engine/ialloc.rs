@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How inodes are made and freed.
+//! Allocation of inodes.
 
 use super::{
     run::BlockRun,
@@ -24,7 +24,7 @@ use crate::ondisk::{
     INODE_SLOTS, //
 };
 
-/// What a new inode starts with.
+/// Initial fields of a new inode.
 #[derive(Clone, Copy, Debug)]
 pub struct Attributes {
     /// File type and permissions.
@@ -41,10 +41,10 @@ pub struct Attributes {
     pub now: Time,
 }
 
-/// How many inode blocks are looked into before a new one is made.
+/// Inode blocks that are searched before a new one is made.
 const CANDIDATES: usize = 4;
 
-/// Makes an inode with no names, in the block of the inode of its directory if there is room.
+/// Makes an inode with no names, in the block of its directory's inode if there is room.
 pub(super) fn alloc<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, attr: &Attributes) -> Result<u64> {
     let flags = tx.inode(dir)?.attributes() & inherited(attr.mode);
     let ino = match free_slot(tx, dir / INODE_SLOTS)? {
@@ -101,7 +101,7 @@ fn free_slot<M: Medium>(tx: &mut Tx<'_, M>, near: u64) -> Result<Option<u64>> {
 /// Makes an inode block and takes its first slot.
 fn new_block<M: Medium>(tx: &mut Tx<'_, M>) -> Result<u64> {
     let block = tx.alloc_meta()?;
-    // Whatever stood here may be in the cache only; the log records differences to what is durable.
+    // The old contents may be in the cache only; the log records differences to durable contents.
     tx.zero_blocks(BlockRun {
         start: block,
         len: 1,
@@ -112,7 +112,7 @@ fn new_block<M: Medium>(tx: &mut Tx<'_, M>) -> Result<u64> {
     Ok(block * INODE_SLOTS + 1)
 }
 
-/// Frees inode `ino`, and its block with the last one in it.
+/// Frees inode `ino`, and its block with the last inode in it.
 pub(super) fn free<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
     let block = ino / INODE_SLOTS;
     let bit = 1 << (ino % INODE_SLOTS);

@@ -2,22 +2,20 @@
 
 //! The journal: one redo record at a time.
 //!
-//! A record is a [`Header`] and, behind it, entries ([`record`](crate::ondisk::record)). Applying an
+//! A record is a [`Header`] followed by entries ([`record`](crate::ondisk::record)). Applying an
 //! entry twice is the same as applying it once.
 //!
-//! Each commit writes its record over the one before. What makes that safe:
-//! * The record is complete or it is not one: two checksums cover the header and all entries. A
-//!   record that was written half over another does not have them. One is not enough: the entries
-//!   hold CRC-32Cs of bytes that they hold too, so a word that is old here and a checksum that is
-//!   old there are a difference that a CRC-32C of the record need not see. So there is an XXH64, too,
-//!   which is not linear.
-//! * When a record is overwritten, everything that it says is durable in its place.
-//! * A record that is complete and applied already may be applied again by recovery, because
-//!   nothing that counts has been stored since to a place that it names. Metadata is stored to by
-//!   later transactions only, which overwrite the record first. User data is stored in place, but
-//!   not where the record names bytes: a block that it frees gets into a file only by a later
-//!   transaction.
-//! * What a record depends on but does not contain, the contents of new blocks, is durable before
+//! Each commit writes its record over the previous one. This is safe because:
+//! * A record is complete or not valid: two checksums cover the header and all entries. A record
+//!   that was written half over another does not match them. One is not enough: the entries hold
+//!   CRC-32Cs of bytes that they hold too, so a CRC-32C of the record need not detect an old word
+//!   here with an old checksum there. The XXH64 is not linear and detects it.
+//! * When a record is overwritten, all its entries are durable in their places.
+//! * Recovery may apply a complete record again, because no later store went to a place that it
+//!   names. Only later transactions store metadata, and they overwrite the record first. User data
+//!   is stored in place, but never to bytes that the record names: a block that it frees gets into
+//!   a file only by a later transaction.
+//! * The contents of new blocks, which a record depends on but does not contain, are durable before
 //!   the record is written ([`persist`](super::persist)).
 
 use core::{
@@ -78,14 +76,15 @@ use crate::ondisk::{
     Result, //
 };
 
-/// Bytes of memory that a [`Writer`] needs beside those of the entries.
+/// Bytes of memory that a [`Writer`] needs in addition to the entries.
 pub(super) const WRITER: u64 = HEADER + CHUNK as u64;
 
-/// Bytes of arena that suit every operation of the engine: copies of objects, and the record.
+/// Bytes of arena that suffice for every operation of the engine: copies of objects, and the
+/// record.
 pub const ARENA_BYTES: usize = 480 << 10;
 
-/// Bytes of an object that a change is noted for: a cache line. An object has [`u64::BITS`] lines at
-/// most.
+/// Bytes of an object that a change is noted for: a cache line. An object has [`u64::BITS`] lines
+/// at most.
 pub(super) const LINE: usize = 64;
 
 /// Lines that are compared with the medium at a time, at most.
@@ -94,18 +93,18 @@ const COMPARED: usize = CHUNK / LINE;
 /// Words that are logged though they did not change, because a new entry would cost as much.
 const GAP: usize = 2;
 
-/// The most bytes that the log entries for an object of `len` bytes can take. Two entries stand for
-/// words that are at least `GAP + 2` apart, which is as many bytes as the first of them takes.
+/// Returns the most bytes that the log entries for an object of `len` bytes can take. The starts of
+/// two entries are at least `GAP + 2` words apart, as many bytes as an entry of one word takes.
 pub(super) const fn bound(len: u64) -> u64 {
     const { assert!(ENTRY + 8 <= (GAP as u64 + 2) * 8) };
     len + ENTRY + 8
 }
 
-/// The most bytes that the log entries for a run of bits can take: its own, and those for the
+/// The most bytes that the log entries for a run of bits can take: its own entry, and those for the
 /// checksums of the groups at its two ends.
 pub(super) const RUN_BOUND: u64 = 3 * ENTRY;
 
-/// What the journal of a mounted file system remembers.
+/// State of the journal of a mounted file system.
 pub(super) struct State {
     sequence: u64,
     aborted: bool,
@@ -120,7 +119,7 @@ impl State {
         self.aborted = true;
     }
 
-    /// The record is in its places: the next may overwrite it.
+    /// Notes that the record is durable in its places; the next one may overwrite it.
     pub(super) fn settled(&mut self, _: Durable<Home>) {
         self.sequence = self.sequence.wrapping_add(1);
     }
@@ -134,17 +133,17 @@ pub struct Journal<A> {
     arena: A,
 }
 
-/// What [`recover`] found.
+/// Result of [`recover`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovered {
     /// No complete record.
     Nothing,
-    /// A record, of so many bytes, that was applied (again).
+    /// A record of so many bytes was applied, perhaps again.
     Replayed(u64),
 }
 
 impl<A: DerefMut<Target = [u8]>> Journal<A> {
-    /// The journal of `volume`, which has been recovered.
+    /// Returns the journal of `volume`, which has been recovered.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if it has less than [`BLOCKS_MIN`] blocks, or the status is damaged.
@@ -154,7 +153,7 @@ impl<A: DerefMut<Target = [u8]>> Journal<A> {
         }
         let mounts = mount::status(volume)?.mounts();
         Ok(Journal {
-            // Never the same twice: a mount counts up, in a transaction, before all others.
+            // Differs between mounts for writing, each of which increments the count.
             state: State {
                 sequence: mounts << 32,
                 aborted: volume.geometry().read_only,
@@ -163,7 +162,8 @@ impl<A: DerefMut<Target = [u8]>> Journal<A> {
         })
     }
 
-    /// A journal that takes no transaction, for a volume that is only read. `arena` may be empty.
+    /// Returns a journal that refuses transactions, for a volume that is only read. `arena` may be
+    /// empty.
     pub fn closed(arena: A) -> Self {
         Journal {
             state: State {
@@ -194,7 +194,8 @@ impl<A: DerefMut<Target = [u8]>> Journal<A> {
         Tx::new(volume, &mut self.state, &mut self.arena, space.view())
     }
 
-    /// Runs `operation` in a transaction, which is committed if it succeeds and dropped if not.
+    /// Runs `operation` in a transaction. Commits it if `operation` succeeds, and drops it
+    /// otherwise.
     pub fn run<M, S, R>(
         &mut self,
         volume: &Volume<M>,
@@ -211,12 +212,12 @@ impl<A: DerefMut<Target = [u8]>> Journal<A> {
         Ok(answer)
     }
 
-    /// Whether a commit has failed.
+    /// Returns whether the journal refuses transactions, as after a failed commit.
     pub fn is_aborted(&self) -> bool {
         self.state.aborted
     }
 
-    /// Empties the journal, at umount: the next mount has nothing to replay.
+    /// Empties the journal at umount: the next mount has nothing to replay.
     pub fn retire<M: Medium>(&mut self, volume: &Volume<M>) -> Result {
         if self.state.aborted {
             return Err(Error::Aborted);
@@ -225,7 +226,7 @@ impl<A: DerefMut<Target = [u8]>> Journal<A> {
     }
 }
 
-/// Makes the journal hold no record.
+/// Erases the record in the journal.
 pub fn erase<M: Medium>(volume: &Volume<M>) -> Result {
     let base = offset_of(volume.geometry().journal_start);
     volume.medium().zero(base, HEADER)?;
@@ -251,8 +252,8 @@ impl Record<'_> {
         Ok(())
     }
 
-    /// Adds bytes `more` of an object that stands at `off` to the `run` that is to be logged of it.
-    /// What cannot join it gets an entry of its own.
+    /// Adds bytes `more` of an object at offset `off` to its pending `run`. Bytes that cannot join
+    /// the run start a new one, and the old one gets an entry.
     fn extend(
         &mut self,
         off: u64,
@@ -268,7 +269,7 @@ impl Record<'_> {
         }
     }
 
-    /// Appends an entry for bytes `run` of an object that stands at `off`.
+    /// Appends an entry for bytes `run` of an object at offset `off`.
     fn part(&mut self, off: u64, object: &[u8], run: Range<usize>) -> Result {
         if run.is_empty() {
             return Ok(());
@@ -286,18 +287,18 @@ impl Record<'_> {
     }
 }
 
-/// Writes a record: first into memory, then, when it is complete, to the journal.
+/// Builds a record in memory, and writes it to the journal when it is complete.
 pub(super) struct Writer<'v, M: Medium> {
     volume: &'v Volume<M>,
     record: Record<'v>,
-    /// For what stands on the medium where an object is to go.
+    /// Buffer for the old contents of an object on the medium.
     old: &'v mut [Words],
 }
 
 /// The words of a line.
 type Words = [U64; LINE / 8];
 
-/// The words in which two lines differ, as bits.
+/// Returns a mask of the words in which two lines differ.
 fn difference(old: &Words, new: &Words) -> u32 {
     let pairs = old.iter().zip(new).enumerate();
     pairs.fold(0, |bits, (index, (old, new))| {
@@ -306,7 +307,7 @@ fn difference(old: &Words, new: &Words) -> u32 {
 }
 
 impl<'v, M: Medium> Writer<'v, M> {
-    /// A writer that builds the record in `memory`.
+    /// Returns a writer that builds the record in `memory`.
     pub(super) fn new(volume: &'v Volume<M>, memory: &'v mut [u8]) -> Result<Self> {
         let (old, bytes) =
             <[Words]>::mut_from_prefix_with_elems(memory, COMPARED).map_err(|_| Error::TxFull)?;
@@ -325,8 +326,8 @@ impl<'v, M: Medium> Writer<'v, M> {
     }
 
     /// Logs the words of an object that differ from the medium, all of them in the `lines` that are
-    /// set. If these are `noted` one by one, many of them in a row are what has been moved: hardly a
-    /// word there is as it was, and they are not compared.
+    /// set. If the lines are `noted` one by one, many in a row are entries that were moved: almost
+    /// every word differs, and they are logged without a comparison.
     pub(super) fn object(&mut self, off: u64, bytes: &[u8], lines: u64, noted: bool) -> Result {
         debug_assert!(self.is_noted(off, bytes, lines));
         // The run of words to log, as byte positions in the object.
@@ -352,7 +353,7 @@ impl<'v, M: Medium> Writer<'v, M> {
         self.record.part(off, bytes, run)
     }
 
-    /// Adds the words in a part of an object that differ from the medium to what is logged of it.
+    /// Adds the words in a part of an object that differ from the medium to the pending `run`.
     fn differences(
         &mut self,
         off: u64,
@@ -379,7 +380,7 @@ impl<'v, M: Medium> Writer<'v, M> {
         Ok(())
     }
 
-    /// Whether all that differs from the medium is in `lines`.
+    /// Returns whether all differences to the medium are in `lines`.
     fn is_noted(&self, off: u64, bytes: &[u8], lines: u64) -> bool {
         let mut old = [0; LINE];
         bytes.chunks(LINE).enumerate().all(|(line, new)| {
@@ -410,7 +411,7 @@ impl<'v, M: Medium> Writer<'v, M> {
         self.record.append(head.as_bytes())
     }
 
-    /// Completes the record and stores it. What it refers to must be durable before this.
+    /// Completes the record and stores it. The contents that it refers to must be durable before.
     pub(super) fn finish(self, _: Durable<Fresh>, state: &State) -> Result<Written<'v, M>> {
         let volume = self.volume;
         let base = offset_of(volume.geometry().journal_start);
@@ -443,7 +444,7 @@ pub(super) struct Written<'v, M: Medium> {
 }
 
 impl<'v, M: Medium> Written<'v, M> {
-    /// Makes the record durable, and stores what it says in its places.
+    /// Makes the record durable, and applies it.
     pub(super) fn apply(self) -> Result<Flushed<'v, M, Home>> {
         let log = self.flushed.fence();
         apply_entries(self.volume, log, self.entries)
@@ -483,13 +484,13 @@ fn apply_bits<M: Medium>(volume: &Volume<M>, entry: &EntryHead) -> Result {
     }
 }
 
-/// The checksums of a record that has no entries yet.
+/// Returns the checksums of a record that has no entries yet.
 fn sums<M: Medium>(volume: &Volume<M>) -> Sums<'_, M> {
     let crc = volume.crc_start(offset_of(volume.geometry().journal_start));
     Sums::new(volume.medium(), crc)
 }
 
-/// Gives a record in memory the checksums that belong to it.
+/// Sets the checksums of a record in memory.
 pub fn seal<M: Medium>(volume: &Volume<M>, record: &mut [u8]) -> Result {
     let (header, entries) = Header::mut_from_prefix(record).map_err(|_| Error::Invalid)?;
     let len = cmp::min(header.len.get(), entries.len() as u64);
@@ -555,7 +556,7 @@ fn find<M: Medium>(volume: &Volume<M>) -> Result<Option<u64>> {
         return Ok(None);
     }
 
-    // A right checksum can still be a forger's: nothing outside what the journal is for.
+    // A record with right checksums may be forged: only allow places that the journal is for.
     let mut room = len;
     for_each(volume, len, |entry, _| {
         let (start, bits) = (entry.start.get(), entry.bits.get());
@@ -563,7 +564,7 @@ fn find<M: Medium>(volume: &Volume<M>) -> Result<Option<u64>> {
         room = room
             .checked_sub(ENTRY)
             .and_then(|room| room.checked_sub(bytes))
-            .ok_or(Error::Corrupt("journal entry reaches over its end"))?;
+            .ok_or(Error::Corrupt("journal entry past the record's end"))?;
         let good = match entry.kind.get() {
             BYTES => allowed(geometry, start, bytes),
             BLOCKS_USED..=INODES_GONE => bits > 0 && bytes == 0 && geometry.in_data(start, bits),
@@ -576,18 +577,18 @@ fn find<M: Medium>(volume: &Volume<M>) -> Result<Option<u64>> {
     Ok(Some(len))
 }
 
-/// Whether [`recover`] would write, for a mount that must not.
+/// Returns whether [`recover`] would write, for a mount that must not.
 pub fn needs_recovery<M: Medium>(volume: &Volume<M>) -> Result<bool> {
     Ok(find(volume)?.is_some())
 }
 
-/// Completes the last commit if it reached the journal. Must come before anything else is read.
+/// Completes the last commit if it reached the journal. Must be called before any other read.
 ///
-/// A crash on the way is harmless: the record is still there.
+/// A crash meanwhile is harmless: the record is still there.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if the journal holds what no commit can have written, [`Error::Aborted`] if
-/// the volume must not be written but needs it.
+/// [`Error::Corrupt`] if the journal holds a record that no commit can have written,
+/// [`Error::Aborted`] if the volume must not be written but needs recovery.
 pub fn recover<M: Medium>(volume: &Volume<M>) -> Result<Recovered> {
     let Some(len) = find(volume)? else {
         return Ok(Recovered::Nothing);
@@ -596,7 +597,7 @@ pub fn recover<M: Medium>(volume: &Volume<M>) -> Result<Recovered> {
         return Err(Error::Aborted);
     }
     let base = offset_of(volume.geometry().journal_start);
-    // What is seen after a crash may still be on its way: flush it before relying on it.
+    // Contents that are visible after a crash may still be in the cache: flush them first.
     let log = Stored::new(volume.medium(), base, HEADER + len)
         .flush()?
         .fence();

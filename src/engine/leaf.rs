@@ -2,7 +2,7 @@
 
 //! Changes of a leaf of a directory.
 //!
-//! Names stand in the order they came in, and slots in the order of the cookies: so adding a name
+//! Names are stored in the order of insertion, and slots in the order of the cookies: adding a name
 //! changes few words.
 
 use core::ops::{
@@ -38,7 +38,7 @@ use crate::ondisk::{
     Result, //
 };
 
-/// A leaf that is being changed, with a note of the lines in which it is.
+/// A leaf that is being changed, with a mask of the lines that change.
 pub(super) struct LeafEdit<'t> {
     leaf: &'t mut Leaf,
     lines: &'t mut U64,
@@ -53,12 +53,12 @@ impl Deref for LeafEdit<'_> {
 }
 
 impl<'t> LeafEdit<'t> {
-    /// A change of `leaf` that is noted in `lines`.
+    /// Returns a leaf whose changed lines are noted in `lines`.
     pub(super) fn new(leaf: &'t mut Leaf, lines: &'t mut U64) -> Self {
         LeafEdit { leaf, lines }
     }
 
-    /// Notes that bytes of the body change.
+    /// Notes a change of bytes of the body.
     fn touch(&mut self, body: Range<usize>) {
         let first = (size_of::<LeafHead>() + body.start) / LINE;
         let end = (size_of::<LeafHead>() + body.end).div_ceil(LINE);
@@ -66,7 +66,7 @@ impl<'t> LeafEdit<'t> {
             .set(self.lines.get() | mask(0, first as u64..end as u64));
     }
 
-    /// [`Leaf::insert`], noted.
+    /// Does [`Leaf::insert`] and notes the lines.
     pub(super) fn insert(&mut self, index: usize, head: NameHead, name: Name<'_>) -> Result {
         let at = usize::from(self.head.end.get());
         if self.gap() < head.size() + 2 {
@@ -74,18 +74,18 @@ impl<'t> LeafEdit<'t> {
             self.touch(0..BODY);
         }
         self.touch(at..at + head.size());
-        // All slots from this one on, and one more.
+        // All slots from this one on move, and there is one more.
         self.touch(Leaf::slot_range(self.len())?.start..Leaf::slot_range(index)?.end);
         self.leaf.insert(index, head, name)
     }
 
-    /// [`Leaf::remove`], noted.
+    /// Does [`Leaf::remove`] and notes the lines.
     pub(super) fn remove(&mut self, index: usize) -> Result {
         self.touch(Leaf::slot_range(self.len())?.end..Leaf::slot_range(index)?.end);
         self.leaf.remove(index)
     }
 
-    /// Changes the head of the name at `at` of the body.
+    /// Changes the head of the name at offset `at` of the body.
     pub(super) fn set_head(&mut self, at: usize, head: &NameHead) -> Result {
         self.touch(at..at + NAME_HEAD);
         let bytes = self.leaf.body.get_mut(at..at + NAME_HEAD);
@@ -94,7 +94,7 @@ impl<'t> LeafEdit<'t> {
     }
 }
 
-/// Sorts a few hundred numbers: Shell's sort, which is small. The library's is made for more.
+/// Sorts a few hundred numbers with Shell's sort, whose code is smaller than the library's.
 fn sort(numbers: &mut [u32]) {
     for gap in [57, 23, 10, 4, 1] {
         for start in gap..numbers.len() {
@@ -115,8 +115,8 @@ impl Leaf {
         Ok(())
     }
 
-    /// The slot and the cookie for a new name: the lowest cookie of its hash, from `first` on, that
-    /// is not taken.
+    /// Returns the slot and the cookie for a new name: the lowest free cookie of its hash, from
+    /// `first` on.
     pub(super) fn vacancy(&self, first: u64, name: Name<'_>) -> Result<(usize, u64)> {
         let start = self.search(first)?;
         let mut end = start;
@@ -144,7 +144,7 @@ impl Leaf {
         }
     }
 
-    /// Adds a name as slot `index`; the room must be there.
+    /// Adds a name as slot `index`. There must be room.
     pub(crate) fn insert(&mut self, index: usize, head: NameHead, name: Name<'_>) -> Result {
         if self.gap() < head.size() + 2 {
             self.compact()?;
@@ -184,13 +184,13 @@ impl Leaf {
         } else if dead + size <= end {
             self.head.dead.set((dead + size) as u16);
         } else {
-            // Names that overlap; they cannot be ours.
+            // Names overlap: the leaf is corrupt.
             return Err(BAD_SLOT);
         }
         Ok(())
     }
 
-    /// Moves the names together, in the order of their places.
+    /// Compacts the names, in the order of their offsets.
     fn compact(&mut self) -> Result {
         let mut places = [0u32; MAX_NAMES];
         let places = places.get_mut(..self.len()).ok_or(BAD_SLOT)?;
@@ -202,7 +202,7 @@ impl Leaf {
         for place in places {
             let (at, index) = ((*place >> 16) as usize, (*place & 0xffff) as usize);
             if at < from {
-                // Names that overlap; they cannot be ours.
+                // Names overlap: the leaf is corrupt.
                 return Err(BAD_SLOT);
             }
             let size = self.name_head(at)?.size();
@@ -218,7 +218,7 @@ impl Leaf {
         Ok(())
     }
 
-    /// Keeps the slots in `range` only.
+    /// Keeps only the slots in `range`.
     pub(super) fn keep(&mut self, range: Range<usize>) -> Result {
         for (to, from) in range.clone().enumerate() {
             let moved = self.slot(from)?;
@@ -228,8 +228,8 @@ impl Leaf {
         self.compact()
     }
 
-    /// Where to split: near the middle of the bytes, but not between names of equal hash. `None` if
-    /// there are no others.
+    /// Returns where to split: near the middle of the bytes, but not between names of equal hash.
+    /// Returns `None` if all names have the same hash.
     pub(super) fn middle(&self) -> Result<Option<usize>> {
         let len = self.len();
         let live = usize::from(self.head.end.get()) - usize::from(self.head.dead.get());

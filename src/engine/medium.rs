@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the engine needs from persistent memory.
+//! Interface of the engine to persistent memory.
 
 use core::cmp;
 
@@ -43,14 +43,13 @@ pub trait Medium: Checksum {
         self.flush(off, data.len() as u64)
     }
 
-    /// Does the same as [`Medium::store`] with what will not be read soon: a medium may store it past
+    /// Does the same as [`Medium::store`] for data that will not be read soon: a medium may bypass
     /// the cache.
     fn stream(&self, off: u64, data: &[u8]) -> Result {
         self.store(off, data)
     }
 
-    /// Copies `len` bytes from one place to another, which does not overlap the first, and flushes
-    /// that.
+    /// Copies `len` bytes to a place that does not overlap the source, and flushes the copy.
     fn copy(&self, from: u64, to: u64, len: u64) -> Result {
         let mut chunk = [0u8; CHUNK];
         let mut done = 0;
@@ -67,31 +66,31 @@ pub trait Medium: Checksum {
     /// Waits until everything flushed before is durable.
     fn fence(&self);
 
-    /// Whether `block` is known to be good, from [`Medium::set_verified`]. A mounted file system
-    /// that remembers need not compute a checksum at each look at a block: like any file system
-    /// that reads through a cache, it finds damage at the first one.
+    /// Returns whether `block` is known to be good, from [`Medium::set_verified`]. A mounted file
+    /// system need not compute a checksum at each read of a block. Like a file system with a page
+    /// cache, it detects damage at the first read.
     fn is_verified(&self, _block: u64) -> bool {
         false
     }
 
-    /// Says that the checksum of the metadata in `block` was found right.
+    /// Notes that the checksum of the metadata in `block` was right.
     ///
     /// Locks: the inode lock of its owner.
     fn set_verified(&self, _block: u64) {}
 
-    /// Says that `len` blocks from `start` on hold something else from now on.
+    /// Notes that the contents of `len` blocks from `start` on change.
     ///
     /// Locks: those of [`Medium::set_verified`], exclusive.
     fn forget_verified(&self, _start: u64, _len: u64) {}
 
-    /// Whether one of `len` blocks from `start` on is known to be metadata
+    /// Returns whether one of `len` blocks from `start` on is known to be metadata
     /// ([`Medium::set_verified`]).
     fn any_verified(&self, _start: u64, _len: u64) -> bool {
         false
     }
 
-    /// Whether one of `len` blocks from `start` on is in the mapping of a file: programs may have it
-    /// in their page tables. Such a block is that file's data, and nothing else.
+    /// Returns whether one of `len` blocks from `start` on is in the mapping of a file: processes
+    /// may have it in their page tables. Such a block holds only data of that file.
     fn is_mapped(&self, _start: u64, _len: u64) -> bool {
         false
     }

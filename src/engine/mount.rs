@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mount and umount, and what else changes for the file system as a whole.
+//! Mount and umount, and other changes of the file system as a whole.
 //!
 //! To mount: [`Volume::open`], [`journal::recover`](super::journal::recover), [`Space::load`],
-//! [`Journal::new`], [`mounted`] in a transaction, and [`orphan::work_off`](super::orphan::work_off).
-//! To unmount: [`unmounted`], then [`Journal::retire`].
+//! [`Journal::new`], [`mounted`] in a transaction, and
+//! [`orphan::work_off`](super::orphan::work_off). To unmount: [`unmounted`], then
+//! [`Journal::retire`].
 //!
 //! [`Space::load`]: super::Space::load
 //! [`Journal::new`]: super::Journal::new
@@ -29,13 +30,13 @@ use crate::ondisk::{
     Time, //
 };
 
-/// The status as it is on the medium. Locks: the journal lock, or nobody writes.
+/// Reads the status from the medium. Locks: the journal lock, or no writers.
 pub fn status<M: Medium>(volume: &Volume<M>) -> Result<Status> {
     volume.load(STATUS)
 }
 
-/// Asks for a check: the file system is not sound, or something could not be done because it is not.
-/// `fsck.pinfs` then looks at everything, even if the file system is unmounted cleanly afterwards.
+/// Requests a check: the file system is damaged, or damage made an operation fail. `fsck.pinfs`
+/// then checks everything, even if the file system is unmounted cleanly afterwards.
 ///
 /// Locks: none.
 pub fn ask_for_check<M: Medium>(medium: &M) -> Result {
@@ -49,7 +50,7 @@ pub(crate) fn set_check<M: Medium>(medium: &M, word: u64) -> Result {
     Ok(())
 }
 
-/// Whether somebody has asked for a check.
+/// Returns whether a check is requested.
 pub fn wants_check<M: Medium>(volume: &Volume<M>) -> Result<bool> {
     Ok(volume.word(CHECK)? != 0)
 }
@@ -65,7 +66,7 @@ pub fn mounted<M: Medium>(tx: &mut Tx<'_, M>, now: Time) -> Result {
     Ok(())
 }
 
-/// Gives the file system another label; NULs stand behind a shorter one.
+/// Sets the label of the file system. A shorter one is padded with NULs.
 pub fn set_label<M: Medium>(tx: &mut Tx<'_, M>, label: [u8; LABEL_MAX]) -> Result {
     tx.status_mut()?.label = label;
     Ok(())

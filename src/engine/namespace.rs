@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Operations on names, each to be used alone in one transaction.
+//! Operations on names. Each is the only operation of its transaction.
 //!
 //! Locks, for all of them: the inode locks, exclusive, of every directory and inode that is named
 //! by an argument, found under a name, or replaced. The caller has checked permissions, and that a
@@ -36,16 +36,16 @@ use crate::ondisk::{
     Time, //
 };
 
-/// What to do in [`rename`] if the new name exists.
+/// Action of [`rename`] if the new name exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfExists {
-    /// Replace what it names.
+    /// Replace it.
     Replace,
     /// Fail with [`Error::Exists`].
     Fail,
 }
 
-/// Makes an inode and its first name, and returns its number. `target` is for symbolic links.
+/// Makes an inode and its first name, and returns the inode number. `target` is for symbolic links.
 pub fn create<M: Medium>(
     tx: &mut Tx<'_, M>,
     parent: u64,
@@ -73,8 +73,8 @@ pub fn create<M: Medium>(
     Ok(ino)
 }
 
-/// Makes an inode without a name, which is freed at its last use unless [`link`] gives it one. It
-/// has flags as a file in `dir` would.
+/// Makes an inode without a name. It is freed at the last use unless [`link`] gives it a name. It
+/// inherits the flags that a file in `dir` would.
 pub fn create_unnamed<M: Medium>(tx: &mut Tx<'_, M>, dir: u64, attr: &Attributes) -> Result<u64> {
     if matches!(attr.mode & S_IFMT, S_IFDIR | S_IFLNK) {
         return Err(Error::Invalid);
@@ -111,8 +111,8 @@ pub fn link<M: Medium>(
     Ok(())
 }
 
-/// Removes a name of something other than a directory. With its last name the inode goes to the
-/// orphan list, for [`orphan::reap`] when nobody uses it any more.
+/// Removes a name of an inode other than a directory. Removing the last name puts the inode on the
+/// orphan list, for [`orphan::reap`] after its last use.
 ///
 /// # Errors
 /// [`Error::NoEntry`], [`Error::IsDirectory`].
@@ -131,7 +131,7 @@ pub fn unlink<M: Medium>(
     Ok(found)
 }
 
-/// Removes a directory, which goes to the orphan list.
+/// Removes a directory and puts it on the orphan list.
 ///
 /// # Errors
 /// [`Error::NoEntry`], [`Error::NotDirectory`], [`Error::NotEmpty`].
@@ -148,8 +148,8 @@ pub fn rmdir<M: Medium>(
     Ok(found)
 }
 
-/// Moves `from.1` in directory `from.0` to `to.1` in directory `to.0` and returns what that name
-/// stood for before, if it did.
+/// Moves `from.1` in directory `from.0` to `to.1` in directory `to.0` and returns the entry that it
+/// replaces, if there is one.
 ///
 /// # Errors
 /// [`Error::NoEntry`], [`Error::Exists`], [`Error::NotEmpty`], [`Error::NotDirectory`],
@@ -168,9 +168,9 @@ pub fn rename<M: Medium>(
     Ok(old.replaced())
 }
 
-/// The same as [`rename`], but leaves a whiteout under the old name: a character device of number 0,
-/// which overlayfs takes for a name that is not there. `attr` gives it its owner and permissions.
-/// Returns the whiteout's number too, or `None` if nothing was moved.
+/// Does the same as [`rename`], but leaves a whiteout under the old name: a character device of
+/// number 0, which overlayfs takes for a missing name. `attr` has its owner and permissions. Also
+/// returns the inode number of the whiteout, or `None` if no name was moved.
 ///
 /// # Errors
 /// Those of [`rename`].
@@ -197,11 +197,11 @@ pub fn rename_whiteout<M: Medium>(
     Ok((old.replaced(), whiteout))
 }
 
-/// What [`add_moved`] has done.
+/// Result of [`add_moved`].
 enum Moved {
-    /// Nothing: both are names of one inode.
+    /// Nothing was done: both are names of one inode.
     No,
-    /// The new name was made, or names another inode than the one in here.
+    /// The new name was added, or it replaced this entry.
     Yes(Option<Found>),
 }
 
@@ -214,7 +214,7 @@ impl Moved {
     }
 }
 
-/// Does all of [`rename`] but for the old name.
+/// Does all of [`rename`] except for the old name.
 fn add_moved<M: Medium>(
     tx: &mut Tx<'_, M>,
     from: (u64, Name<'_>),
@@ -235,7 +235,7 @@ fn add_moved<M: Medium>(
         return Err(Error::Exists);
     }
     if old.is_some_and(|old| old.ino == moved.ino) {
-        // Two names of one inode: both stay, says POSIX.
+        // Both are names of one inode: POSIX keeps both.
         return Ok(Moved::No);
     }
     if let Some(old) = old {
@@ -259,7 +259,7 @@ fn add_moved<M: Medium>(
     Ok(Moved::Yes(old))
 }
 
-/// Lets two names change places, whatever they stand for.
+/// Exchanges two names, whatever their types.
 ///
 /// # Errors
 /// [`Error::NoEntry`], [`Error::TooManyLinks`].
@@ -287,7 +287,7 @@ pub fn exchange<M: Medium>(
     Ok(())
 }
 
-/// The inode that a directory entry names.
+/// Returns the inode that a directory entry names.
 fn named<'t, M: Medium>(tx: &'t mut Tx<'_, M>, found: Found) -> Result<&'t inode::Inode> {
     match tx.inode(found.ino) {
         Ok(inode) if leaf::kind_of(inode.mode.get()) == found.kind => Ok(inode),
@@ -305,7 +305,7 @@ fn check_empty(inode: &inode::Inode) -> Result {
     }
 }
 
-/// An inode has lost a name in `parent`.
+/// Updates an inode that has lost a name in `parent`.
 fn drop_name<M: Medium>(tx: &mut Tx<'_, M>, parent: u64, ino: u64, now: Time) -> Result {
     let inode = tx.inode_mut(ino)?;
     inode.set_time(Stamp::Change, now);
@@ -322,7 +322,7 @@ fn drop_name<M: Medium>(tx: &mut Tx<'_, M>, parent: u64, ino: u64, now: Time) ->
     Ok(())
 }
 
-/// Directory `ino` has gone from one directory to another.
+/// Updates directory `ino`, which was moved from one directory to another.
 fn reparent<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, to: u64) -> Result {
     if from != to {
         tx.inode_mut(from)?.add_links(-1)?;

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes that have work left: those without a name that someone still has open, and files that
-//! are being truncated, or that a range is being collapsed out of, in several transactions. They are
-//! on a list in the status block, newest first, so that a mount after a crash can finish the work
-//! without looking for it.
+//! Inodes with unfinished work: inodes without a name that are still open, and files with a
+//! truncate or a collapse that takes several transactions. They are on a list in the status block,
+//! newest first, so that a mount after a crash can finish the work without a search.
 //!
-//! The list is linked both ways through the inodes, in fields that belong to the journal lock.
+//! The list is doubly linked through fields of the inodes, which the journal lock protects.
 //!
-//! An inode whose work fails, because something of it is damaged, is *set aside*: it stays on the list,
-//! and the others are worked on ([`work_off`]). One that cannot be read cannot stay, or nobody could
-//! put another before it: it is left out. Both are for fsck, whose attention the mount asks for
+//! An inode whose work fails because it is damaged is *set aside*: it stays on the list, and the
+//! others are worked on ([`work_off`]). An inode that cannot be read is removed from the list,
+//! because no other could be put before it. Both are left to fsck, which the mount asks for
 //! ([`mount::ask_for_check`]).
 
 use core::ops::{
@@ -50,16 +49,16 @@ use crate::ondisk::{
     BLOCK_SIZE, //
 };
 
-/// Only files have work left that have names.
-pub const NO_FILE: Error = Error::Corrupt("orphan that is no file has names");
+/// An inode with names that is on the list must be a file.
+pub const NO_FILE: Error = Error::Corrupt("orphan with names is not a regular file");
 
-/// What it takes to free an inode and its block.
+/// The need of freeing an inode and its block.
 const END: Need = Need {
     blocks: 0,
     changes: 2,
 };
 
-/// Puts an inode on the list; one that is there stays.
+/// Puts an inode on the list, if it is not on it.
 ///
 /// Locks: its inode lock, exclusive.
 pub fn add<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
@@ -78,7 +77,7 @@ pub fn add<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
     Ok(())
 }
 
-/// Takes an inode off the list, if it is there.
+/// Removes an inode from the list, if it is on it.
 ///
 /// Locks: its inode lock, exclusive.
 pub fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
@@ -114,10 +113,11 @@ fn on_list<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64) -> Result<&'t mut ino
     }
 }
 
-/// Frees a part of an inode without names, as much as the transaction has room for, and with the last
-/// part the inode itself. To be called in one transaction after the other until it returns true.
+/// Frees a part of an inode without names, as much as the transaction has room for, and the inode
+/// itself with the last part. The caller repeats this, each time in a new transaction, until it
+/// returns true.
 ///
-/// Locks: nobody else may use the inode any more.
+/// Locks: the inode must not be in use.
 pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     let inode = tx.inode(ino)?;
     if inode.nlink.get() != 0 || !inode.is_orphan() {
@@ -146,8 +146,8 @@ pub fn reap<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Does a part of what [`extents::collapse`] has noted in an inode. What is noted may have come from a
-/// damaged medium, and is dropped if it cannot be done.
+/// Does a part of the collapse that is recorded in an inode ([`extents::collapse`]). A record that
+/// cannot be carried out, from a damaged medium, is dropped.
 fn go_on_collapsing<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -160,15 +160,15 @@ fn go_on_collapsing<M: Medium>(
     extents::collapse(tx, ino, start, end).map(drop)
 }
 
-/// Removes a part of what a file has past its size, and with the last part takes it off the list.
-/// To be called in one transaction after the other until it returns true.
+/// Removes a part of a file's extents past its size, and takes the file off the list with the last
+/// part. The caller repeats this, each time in a new transaction, until it returns true.
 ///
-/// To truncate: set the size and [`add`] in one transaction, then this.
+/// To truncate: set the size and [`add`] in one transaction, then call this.
 ///
 /// Locks: the inode lock, exclusive, from before the size was set.
 pub fn trim<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     if tx.inode(ino)?.collapsing().is_some() {
-        // One that could not go on after an I/O error; what this does takes its place.
+        // A collapse that an I/O error interrupted is dropped: the truncate replaces it.
         tx.inode_mut(ino)?.set_collapsing(None);
     }
     let inode = tx.inode(ino)?;
@@ -185,7 +185,7 @@ pub fn trim<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Does a part of the work of an inode that is on the list.
+/// Does a part of the work on an inode that is on the list.
 pub(crate) fn work_on<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
     if on_list(tx, ino)?.nlink.get() == 0 {
         reap(tx, ino).map(drop)
@@ -194,13 +194,14 @@ pub(crate) fn work_on<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
     }
 }
 
-/// Works off the list, as a mount does. `failed` is told which inodes are set aside or left out, and
-/// why; if it was told of any, the caller is to [ask for a check](mount::ask_for_check).
+/// Works off the list at a mount. Calls `failed` with each inode that is set aside or left out, and
+/// the reason. After such a call, the caller must [ask for a check](mount::ask_for_check).
 ///
-/// Locks: nobody else may use the file system yet.
+/// Locks: the file system is not in use yet.
 ///
 /// # Errors
-/// Those of commits that fail, after which nothing can be written; and of a status that is damaged.
+/// Errors of failed commits, after which no write is possible, and [`Error::Corrupt`] if the status
+/// is damaged.
 pub fn work_off<M, A, S>(
     journal: &mut Journal<A>,
     volume: &Volume<M>,
@@ -216,7 +217,7 @@ where
         return Ok(());
     }
     list(journal, volume, space, |_, _| {}, &mut failed)?;
-    // The last one that was set aside.
+    // The last inode that was set aside.
     let mut aside = 0;
     loop {
         let ino = match aside {
@@ -237,17 +238,17 @@ where
     }
 }
 
-/// Calls `found` with each inode on the list, newest first. Those that cannot be read are left out of
-/// the list, and what is behind one that does not say where the list goes on; `failed` is told of them
-/// as by [`work_off`].
+/// Calls `found` with each inode on the list, newest first. Removes inodes that cannot be read from
+/// the list, along with the rest of the list if such an inode has no valid link to it. Calls
+/// `failed` with these as [`work_off`] does.
 ///
-/// The walk ends: of those that it has passed each is linked back to the one before, so that it comes
-/// to none of them again.
+/// The walk ends: each inode that it has passed is linked back to the previous one, so none is
+/// passed twice.
 ///
-/// Locks: nobody else may change the list.
+/// Locks: the list must not change meanwhile.
 ///
 /// # Errors
-/// As [`work_off`].
+/// The same as [`work_off`].
 pub fn list<M, A, S>(
     journal: &mut Journal<A>,
     volume: &Volume<M>,
@@ -291,8 +292,8 @@ where
     Ok(())
 }
 
-/// The inode behind one that is damaged, if that one says that it is; else 0. The links are outside the
-/// checksum.
+/// Returns the inode after a damaged one, if its back link confirms it; else 0. The links are not
+/// covered by the checksum.
 fn behind_damaged<M: Medium>(volume: &Volume<M>, ino: u64) -> u64 {
     let next = |damaged: Inode| {
         let next = damaged.orphan_next.get();
@@ -303,14 +304,14 @@ fn behind_damaged<M: Medium>(volume: &Volume<M>, ino: u64) -> u64 {
     damaged.ok().and_then(next).unwrap_or(0)
 }
 
-/// Goes on with what was cut short of a truncate or collapse, and returns whether that was the last
-/// part of it. To be called in one transaction after the other until it returns true.
+/// Continues an interrupted truncate or collapse, and returns whether that was its last part. The
+/// caller repeats this, each time in a new transaction, until it returns true.
 ///
-/// Locks: its inode lock, exclusive; and whatever else keeps others from blocks that are freed or
+/// Locks: its inode lock, exclusive, and those that keep other tasks from blocks that are freed or
 /// moved.
 ///
 /// # Errors
-/// [`Error::Invalid`] if the inode has no name, which is for [`reap`].
+/// [`Error::Invalid`] if the inode has no name: [`reap`] is for these.
 pub fn resume<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<bool> {
     let inode = tx.inode(ino)?;
     if !inode.is_orphan() {

@@ -2,9 +2,9 @@
 
 //! The order in which stores become durable, as types.
 //!
-//! A store is [`Stored`], then [`Flushed`], then [`Durable`]; each step consumes the one before. A
-//! step that depends on another being durable takes its `Durable` as an argument, so a commit in
-//! the wrong order does not compile. The parameter `W` says what was stored: [`Fresh`], [`Log`] or
+//! A store is [`Stored`], then [`Flushed`], then [`Durable`]; each step consumes the previous one.
+//! A step that requires another to be durable takes its `Durable` as an argument, so a commit in
+//! the wrong order does not compile. The parameter `W` is the kind of store: [`Fresh`], [`Log`] or
 //! [`Home`].
 //!
 //! ```text
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::ondisk::Result;
 
-/// New blocks that nothing refers to yet.
+/// New blocks that are not referenced yet.
 pub enum Fresh {}
 
 /// The redo record of a transaction.
@@ -38,21 +38,21 @@ pub struct Stored<'m, M: Medium, W> {
     what: PhantomData<W>,
 }
 
-/// Stores that are on their way to the memory.
+/// Stores whose write-back has started.
 #[must_use]
 pub struct Flushed<'m, M: Medium, W> {
     medium: &'m M,
     what: PhantomData<W>,
 }
 
-/// Proof that the stores have reached the memory.
+/// Proof that the stores are durable.
 #[must_use]
 pub struct Durable<W> {
     what: PhantomData<W>,
 }
 
 impl<'m, M: Medium, W> Stored<'m, M, W> {
-    /// Says that `off..off + len` was stored. Only the owner of a kind of store calls this.
+    /// Asserts that `off..off + len` was stored. Only the owner of a kind of store calls this.
     pub(super) fn new(medium: &'m M, off: u64, len: u64) -> Self {
         Stored {
             medium,
@@ -70,7 +70,7 @@ impl<'m, M: Medium, W> Stored<'m, M, W> {
 }
 
 impl<'m, M: Medium, W> Flushed<'m, M, W> {
-    /// Says that a number of stores of this kind were made and flushed one by one.
+    /// Asserts that stores of this kind were made and flushed one by one.
     pub(super) fn new(medium: &'m M) -> Self {
         Flushed {
             medium,
@@ -78,7 +78,7 @@ impl<'m, M: Medium, W> Flushed<'m, M, W> {
         }
     }
 
-    /// Waits for the memory.
+    /// Waits until the stores are durable.
     pub(super) fn fence(self) -> Durable<W> {
         self.medium.fence();
         Durable { what: PhantomData }
@@ -86,7 +86,7 @@ impl<'m, M: Medium, W> Flushed<'m, M, W> {
 }
 
 impl Durable<Fresh> {
-    /// A transaction that stored nothing outside the log has nothing to wait for.
+    /// Returns the proof for a transaction that stored nothing outside the log.
     pub(super) fn nothing() -> Self {
         Durable { what: PhantomData }
     }

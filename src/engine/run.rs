@@ -9,13 +9,13 @@ use crate::ondisk::bitmap::BITS;
 /// A run of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRun {
-    /// The first.
+    /// First block.
     pub start: u64,
-    /// How many.
+    /// Number of blocks.
     pub len: u64,
 }
 
-/// The bits of word number `word` that stand for `range`.
+/// Returns the bits of word number `word` that stand for `range`.
 pub fn mask(word: u64, range: Range<u64>) -> u64 {
     let base = word * BITS;
     let below = |limit: u64| match limit.saturating_sub(base) {

@@ -2,29 +2,29 @@
 
 //! Free space, in memory.
 //!
-//! While a file system is mounted, the bitmaps in memory are the truth for allocation; the ones on
-//! the medium follow with each commit. Blocks that a transaction allocates are marked here at once
-//! and given back if it is dropped; blocks that it frees are marked free only after its commit, so
-//! that nobody stores to them while a crash could still bring their old owner back.
+//! While a file system is mounted, allocation uses the bitmaps in memory; the ones on the medium
+//! follow with each commit. Blocks that a transaction allocates are marked here at once and
+//! released if it is dropped. Blocks that it frees are marked free only after its commit, so that
+//! no task stores to them while a crash could still restore their old owner.
 //!
 //! The unit for huge pages is the *group*, 512 blocks aligned to 2 MiB. Large requests get whole
-//! free groups; small ones fill groups that are broken already, the lowest first, and break another
-//! only when none is left. So as files come and go, small ones gather in the low groups and the
-//! others become whole again.
+//! free groups. Small ones fill broken groups, the lowest first, and break another only if there is
+//! none. So as files come and go, small requests gather in the low groups and the others become
+//! whole again.
 //!
-//! A file that grows by small appends past a 2 MiB boundary starts a group of its own, as long as whole
-//! ones are not scarce: on an aged file system the ends of files would break them all. The last few
-//! groups so started are kept free of others' blocks for as long as there is another place: or two
-//! files that grow side by side would end each other's contiguous runs.
+//! A file that grows by small appends past a 2 MiB boundary starts a group of its own, as long as
+//! whole groups are not scarce: on an aged file system the ends of files would break them all. The
+//! last few groups that files started are kept for them as long as other blocks are free. Otherwise
+//! two files that grow at the same time would interrupt each other's contiguous runs.
 //!
-//! Metadata gathers in groups of its own: an inode block is hardly ever freed, and would for ever
-//! break the group that it happened to come into.
+//! Metadata gathers in groups of its own: an inode block is hardly ever freed, and would keep its
+//! group broken.
 //!
-//! The last free blocks are a *reserve*, of one block in 64 and at most [`RESERVE_MAX`]. To free a
-//! part of an extent, or to write to a part of an unwritten one, may take a tree node, and must not
-//! fail because the device is full. [`Claim`] says who may have what of it. Nothing on the medium
-//! knows of the reserve: where it was used up, or never kept, each of these operations has a way
-//! without a block.
+//! The last free blocks are a *reserve*, of one block in 64 and at most [`RESERVE_MAX`]. Freeing a
+//! part of an extent, or writing to a part of an unwritten one, may take a tree node, and must not
+//! fail because the device is full. [`Claim`] says which operations may use it. The medium does not
+//! record the reserve: if it is used up, or was never kept, each of these operations has a way that
+//! needs no block.
 
 use core::{
     cmp,
@@ -53,17 +53,17 @@ const TRIES: u32 = 8;
 /// Broken groups that are searched before anything is taken.
 const TRIES_MAX: u32 = 64;
 
-/// Groups started by files that are kept for them.
+/// Groups started by files that are kept for these files.
 const KEPT: usize = 8;
 
 /// No group.
 const NONE: u64 = u64::MAX;
 
-/// The most blocks that are kept for [`Claim`]s other than the ordinary one. With nodes that are half
-/// full, so many are enough to cut what is unwritten into 350,000 parts.
+/// The most blocks that are kept for [`Claim`]s other than the ordinary one. With nodes that are
+/// half full, they suffice to cut unwritten extents into 350,000 parts.
 pub const RESERVE_MAX: u64 = 4096;
 
-/// Of how many blocks one is kept.
+/// One block in so many is kept.
 const RESERVE_SHARE: u64 = 64;
 
 /// Which free blocks a transaction may have.
@@ -71,10 +71,10 @@ const RESERVE_SHARE: u64 = 64;
 pub enum Claim {
     /// All but the reserve.
     Ordinary,
-    /// All but a half of the reserve: for a node where blocks that were given are to be used. If there
-    /// is none, more is made written than was asked for.
+    /// All but half of the reserve: for a tree node when a part of an unwritten extent is made
+    /// written. If there is no block, more of the extent is made written.
     Promised,
-    /// All: for a node where blocks are freed.
+    /// All: for a tree node when blocks are freed.
     Freeing,
 }
 
@@ -86,41 +86,41 @@ pub struct Space<S> {
     map: Map,
 }
 
-/// How many blocks are kept of `blocks` that can be used.
+/// Returns how many of `blocks` usable blocks are kept.
 fn reserve(blocks: u64) -> u64 {
     cmp::min(blocks / RESERVE_SHARE, RESERVE_MAX)
 }
 
-/// How many words of memory a [`Space`] for `blocks` blocks needs.
+/// Returns how many words of memory a [`Space`] for `blocks` blocks needs.
 pub const fn words_needed(blocks: u64) -> u64 {
     3 * blocks.div_ceil(BITS) + blocks.div_ceil(GROUP_BLOCKS)
 }
 
-/// What statfs wants to know, in blocks.
+/// The numbers for statfs, in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Blocks that data and metadata can use, used or not.
     pub total: u64,
     /// Blocks that are free.
     pub free: u64,
-    /// Those of them that files can have: all but the reserve.
+    /// Free blocks that files can have: all but the reserve.
     pub available: u64,
     /// Blocks that hold inodes.
     pub inode_blocks: u64,
-    /// Groups that are free as a whole: the huge pages that can still be given out.
+    /// Groups that are free as a whole, for huge pages.
     pub free_groups: u64,
 }
 
-/// What to allocate.
+/// A request for blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// Where the caller would like it to start.
+    /// Preferred first block.
     pub goal: Option<u64>,
     /// The fewest blocks that are of use.
     pub min: u64,
     /// The most blocks wanted.
     pub max: u64,
-    /// Whether to start on a 2 MiB boundary if there is a free group, and it is worth it.
+    /// Whether to start on a 2 MiB boundary if a group is free and groups are not scarce.
     pub aligned: bool,
 }
 
@@ -131,7 +131,7 @@ pub(crate) enum Plane {
     Used,
     /// Set: the block holds inodes.
     Inodes,
-    /// Set: the block holds inodes and one of them may be free. A hint, never wrong about "none".
+    /// Set: the block holds inodes and one of them may be free. A clear bit is always right.
     Hints,
 }
 
@@ -158,9 +158,9 @@ struct Map {
     inode_word: u64,
     /// Groups started by files, or [`NONE`].
     kept: [u64; KEPT],
-    /// The oldest of them.
+    /// Index of the oldest of the groups in `kept`.
     kept_next: usize,
-    /// Where metadata is put.
+    /// Group of the last metadata block.
     meta_group: u64,
 }
 
@@ -176,7 +176,8 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
         Ok(space)
     }
 
-    /// No free space that is known of, for a volume that is only read. `words` are all zero.
+    /// Returns a `Space` without known free blocks, for a volume that is only read. `words` are all
+    /// zero.
     ///
     /// # Errors
     /// [`Error::Invalid`] if `words` is too short.
@@ -210,7 +211,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
         })
     }
 
-    /// The numbers for statfs.
+    /// Returns the numbers for statfs.
     pub fn counts(&self) -> Counts {
         Counts {
             total: self.map.data_end - self.map.data_start,
@@ -221,15 +222,14 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
         }
     }
 
-    /// Takes blocks outside a transaction: they are in use as far as allocation goes, and free on the
-    /// medium.
+    /// Takes blocks outside a transaction: they are in use for allocation, and free on the medium.
     pub(super) fn take(&mut self, request: Request) -> Result<BlockRun> {
         let run = self.view().alloc(request, Claim::Ordinary);
         run.ok_or(Error::NoSpace)
     }
 
-    /// Lets others have what was set aside ([`extents::claim_extent`](super::extents::claim_extent)) and is not
-    /// needed.
+    /// Releases blocks that were claimed ([`extents::claim_extent`](super::extents::claim_extent))
+    /// and are not needed.
     pub fn give_back(&mut self, run: BlockRun) {
         self.view().release(run);
     }
@@ -242,7 +242,7 @@ impl<S: DerefMut<Target = [u64]>> Space<S> {
     }
 }
 
-/// A [`Space`] at work; it is apart from it to be free of the memory's type.
+/// A borrowed [`Space`], without the type of its memory.
 pub(crate) struct SpaceMut<'a> {
     words: &'a mut [u64],
     map: &'a mut Map,
@@ -262,7 +262,7 @@ impl SpaceMut<'_> {
 
         let m = &self.map;
         for word in 0..m.plane_words {
-            // What the bitmap says about blocks past the end does not count.
+            // The bits of blocks past the end do not count.
             let valid = mask(word, 0..m.blocks);
             let metadata = mask(word, 0..m.data_start) | mask(word, m.data_end..m.blocks);
             let used = self.word(Plane::Used, word);
@@ -302,7 +302,7 @@ impl SpaceMut<'_> {
         (base + word) as usize
     }
 
-    /// A word of a bitmap. What lies outside is in use and holds no inodes.
+    /// Returns a word of a bitmap. Blocks outside are in use and hold no inodes.
     fn word(&self, plane: Plane, word: u64) -> u64 {
         let outside = match plane {
             Plane::Used => !0,
@@ -342,7 +342,7 @@ impl SpaceMut<'_> {
         (3 * self.map.plane_words + group) as usize
     }
 
-    /// Free blocks of a group.
+    /// Returns the number of free blocks of a group.
     fn group(&self, group: u64) -> u64 {
         let index = self.group_index(group);
         self.words.get(index).copied().unwrap_or(0)
@@ -363,7 +363,7 @@ impl SpaceMut<'_> {
         }
     }
 
-    /// Marks a run used or free. Blocks that are so already are left out of the counts.
+    /// Marks a run used or free. The counts change only for blocks whose state changes.
     fn mark(&mut self, run: BlockRun, used: bool) {
         let end = cmp::min(run.start.saturating_add(run.len), self.map.blocks);
         let mut at = run.start;
@@ -394,7 +394,7 @@ impl SpaceMut<'_> {
         }
     }
 
-    /// Marks a whole group used or free, if all of it is the other, and returns whether it was.
+    /// Marks a whole group used or free if all of it is in the other state. Returns whether it was.
     fn turn(&mut self, group: u64, used: bool) -> bool {
         let free = self.group(group);
         if free != if used { GROUP_BLOCKS } else { 0 } {
@@ -417,7 +417,7 @@ impl SpaceMut<'_> {
         true
     }
 
-    /// Whether all of `run` is in use and can be freed.
+    /// Returns whether all of `run` is in use and can be freed.
     pub(super) fn all_used(&self, run: BlockRun) -> bool {
         let end = run.start.saturating_add(run.len);
         if run.start < self.map.data_start || end > self.map.data_end {
@@ -449,7 +449,7 @@ impl SpaceMut<'_> {
         self.get(Plane::Inodes, block)
     }
 
-    /// Says that `block` holds inodes from now on, or no longer.
+    /// Notes that `block` holds inodes, or no longer does.
     pub(super) fn set_inode_block(&mut self, block: u64, holds: bool) {
         if self.put(Plane::Inodes, block, holds) {
             if holds {
@@ -461,7 +461,7 @@ impl SpaceMut<'_> {
         self.hint(block, holds);
     }
 
-    /// Says that a free inode may be found in `block`, or that there is none.
+    /// Notes that `block` may have a free inode, or that it has none.
     pub(super) fn hint(&mut self, block: u64, free: bool) {
         if self.put(Plane::Hints, block, free) {
             if free {
@@ -472,7 +472,7 @@ impl SpaceMut<'_> {
         }
     }
 
-    /// An inode block that may have a free inode: `near` if it may, else any.
+    /// Returns an inode block that may have a free inode: `near` if it may, else any.
     pub(super) fn hinted(&mut self, near: u64) -> Option<u64> {
         if self.map.hints == 0 {
             return None;
@@ -494,9 +494,9 @@ impl SpaceMut<'_> {
 
     /// Takes free blocks and marks them used.
     ///
-    /// The answer starts at the goal if that is free and does not break a group for a small
-    /// request; else a large or aligned one starts a free group, and a small one comes from a
-    /// broken group.
+    /// The run starts at the goal if that is free and a small request would not break a group.
+    /// Otherwise a large or aligned one starts a free group, and a small one comes from a broken
+    /// group.
     pub(super) fn alloc(&mut self, request: Request, claim: Claim) -> Option<BlockRun> {
         let want = cmp::min(request.max, self.left(claim));
         if want == 0 || want < request.min {
@@ -521,7 +521,7 @@ impl SpaceMut<'_> {
         Some(run)
     }
 
-    /// How many blocks are left for `claim`.
+    /// Returns how many free blocks `claim` may use.
     fn left(&self, claim: Claim) -> u64 {
         let kept = match claim {
             Claim::Ordinary => self.map.reserve,
@@ -531,8 +531,8 @@ impl SpaceMut<'_> {
         self.map.free.saturating_sub(kept)
     }
 
-    /// Whether less than half of what is free is in whole groups: too little to begin one for a few
-    /// blocks.
+    /// Returns whether less than half of the free blocks are in whole groups: too few to start a
+    /// group for a few blocks.
     fn whole_are_scarce(&self) -> bool {
         2 * self.map.whole * GROUP_BLOCKS < self.map.free
     }
@@ -545,7 +545,7 @@ impl SpaceMut<'_> {
         let groups = self.map.groups;
         let free = |space: &Self, group: &u64| space.group(*group) != 0;
         if !free(self, &self.map.meta_group) {
-            // One that was left when it was full, else a new one.
+            // Prefer a group with inodes: it was full when another was chosen.
             let old = (0..groups).find(|group| free(self, group) && self.holds_inodes(*group));
             let whole = || (0..groups).find(|&group| self.group(group) == GROUP_BLOCKS);
             let any = || (0..groups).find(|group| free(self, group));
@@ -561,7 +561,7 @@ impl SpaceMut<'_> {
         (group * words..(group + 1) * words).any(|word| self.word(Plane::Inodes, word) != 0)
     }
 
-    /// Keeps `group` for the file that has started it.
+    /// Keeps `group` for the file that started it.
     fn keep(&mut self, group: u64) {
         if let Some(slot) = self.map.kept.get_mut(self.map.kept_next) {
             *slot = group;
@@ -580,8 +580,8 @@ impl SpaceMut<'_> {
         {
             return None;
         }
-        // Nor may it break the next one: a file that gets there at a boundary of its own comes back
-        // with an aligned request.
+        // It must not break the next group either: a file that reaches a boundary makes an aligned
+        // request there.
         let end = (start / GROUP_BLOCKS + 1) * GROUP_BLOCKS;
         let max = if large {
             request.max
@@ -592,7 +592,7 @@ impl SpaceMut<'_> {
         (len > 0 && len >= request.min).then_some(BlockRun { start, len })
     }
 
-    /// The first run of free groups that is long enough, else the longest.
+    /// Returns the first run of free groups that is long enough, else the longest.
     fn in_whole_groups(&mut self, request: Request) -> Option<BlockRun> {
         let large = request.max >= GROUP_BLOCKS;
         if self.map.whole == 0 || !(large || request.aligned) {
@@ -608,7 +608,7 @@ impl SpaceMut<'_> {
                 run.len = 0;
                 continue;
             }
-            // A run does not go round from the last group to the first.
+            // A run does not wrap from the last group to the first.
             if run.len == 0 || group == 0 {
                 run = BlockRun {
                     start: group,
@@ -625,7 +625,7 @@ impl SpaceMut<'_> {
         }
         self.map.large_group = best.start;
         let len = cmp::min(best.len * GROUP_BLOCKS, request.max);
-        // A tail shorter than a group is left for a request of its own, which need not break one.
+        // A tail shorter than a group is left for another request, which need not break a group.
         let len = if large { len - len % GROUP_BLOCKS } else { len };
         (len > 0 && len >= request.min).then_some(BlockRun {
             start: best.start * GROUP_BLOCKS,
@@ -633,7 +633,7 @@ impl SpaceMut<'_> {
         })
     }
 
-    /// `kept`: also in groups that are kept for files.
+    /// Returns a run in a broken group. If `kept`, it may be a group that is kept for a file.
     fn in_broken_group(&mut self, request: Request, kept: bool) -> Option<BlockRun> {
         if self.map.broken == 0 {
             return None;
@@ -668,14 +668,14 @@ impl SpaceMut<'_> {
         if self.map.whole == 0 {
             return None;
         }
-        // The lowest, not one near the goal, which is among large files as often as not.
+        // The lowest group, not one near the goal, which is often among large files.
         let group = (0..self.map.groups).find(|&group| self.group(group) == GROUP_BLOCKS)?;
         let start = group * GROUP_BLOCKS;
         let len = self.free_len(start, cmp::min(request.max, GROUP_BLOCKS));
         (len >= request.min).then_some(BlockRun { start, len })
     }
 
-    /// The first free run in a group of at least `max` blocks, else the longest.
+    /// Returns the first free run of at least `max` blocks in a group, else the longest.
     fn run_in_group(&self, group: u64, max: u64) -> Option<BlockRun> {
         let end = (group + 1) * GROUP_BLOCKS;
         let mut at = group * GROUP_BLOCKS;
@@ -689,14 +689,14 @@ impl SpaceMut<'_> {
                 break;
             }
             at += len;
-            // What stands here is used; go on behind it, a word at most.
+            // The block at `at` is used: skip the used ones, a word at most.
             let used = self.word(Plane::Used, at / BITS) >> (at % BITS);
             at += cmp::max(u64::from(used.trailing_ones()), 1);
         }
         best
     }
 
-    /// How many blocks from `start` on are free, up to `max`.
+    /// Returns how many blocks from `start` on are free, up to `max`.
     fn free_len(&self, start: u64, max: u64) -> u64 {
         let end = cmp::min(start.saturating_add(max), self.map.blocks);
         let mut at = start;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading the superblock.
+//! Reads of the superblock.
 
 use zerocopy::{
     FromZeros,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Symbolic links: a short target stands in the inode, a longer one in a block of its own.
+//! Symbolic links: a short target is in the inode, a longer one in a block of its own.
 
 use zerocopy::IntoBytes;
 
@@ -34,7 +34,7 @@ use crate::ondisk::{
     Result, //
 };
 
-/// Gives a new symbolic link its target.
+/// Sets the target of a new symbolic link.
 pub(super) fn set<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, target: &[u8]) -> Result {
     if target.is_empty() || target.contains(&0) {
         return Err(Error::Invalid);

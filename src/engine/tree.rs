@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The B+tree that every inode is the root of.
+//! The B+tree of an inode, whose root is in the inode.
 //!
-//! Nodes ([`node`](crate::ondisk::node)) split when they are full, leaves also when much would have
-//! to move in them, and are freed when they are empty; a single child that fits is taken back into
-//! the inode.
+//! Nodes ([`node`](crate::ondisk::node)) are split when they are full. Leaves are also split when
+//! an insertion would move many entries. Empty nodes are freed. A single child that fits is moved
+//! back into the inode.
 //!
 //! As keys in a node are relative, all keys from one on can be moved by changing the nodes on one
-//! way down, however many there are ([`shift`]); that is how a range is collapsed out of a file or
+//! path, however many keys there are ([`shift`]). This is how a range is collapsed out of a file or
 //! inserted into one.
 //!
-//! Going down is bounded by [`MAX_LEVEL`]: each step must find a node one level lower.
+//! The depth of a descent is bounded by [`MAX_LEVEL`]: each step must find a node one level lower.
 
 use core::{
     cmp,
@@ -55,24 +55,24 @@ use crate::ondisk::{
     Result, //
 };
 
-/// Entries of a leaf that is split before it is full, if so many more would have to be moved for a
-/// new one: a move is logged, and stored in its place, with all that it moves.
+/// Entries of a leaf that is split before it is full, if an insertion would move more than [`MOVE`]
+/// of them: all moved entries are logged, and stored in their places.
 const CROWDED: usize = 48;
 
-/// Entries that are moved without a thought.
+/// Entries that an insertion moves without splitting the leaf.
 const MOVE: usize = 16;
 
-/// A node in which so many entries are left is merged with one beside it.
+/// A node with so many entries left is merged with a neighbour.
 const SPARSE: usize = 12;
 
-/// Entries of a node that two are merged into, at most; it is not split soon.
+/// Entries of a merged node, at most: it has room for more before it is split.
 const MERGED: usize = 40;
 
-/// A single child of at most so many entries goes back into the root. Less than what makes a root
-/// overflow, so that a file at the limit does not go back and forth.
+/// A single child of at most so many entries is moved back into the root. This is less than the
+/// entries that overflow a root, so a file at the limit does not alternate.
 const COLLAPSE: usize = 2;
 
-/// Where the root stands instead of in a block.
+/// Stands for the root, which has no block.
 const ROOT: u64 = 0;
 
 impl Root {
@@ -94,7 +94,7 @@ impl Node {
         }
     }
 
-    /// The entries, to be changed with a note in `lines` of where.
+    /// Returns the entries, to be changed. Notes the changed lines in `lines`.
     fn noted_slots<'a>(&'a mut self, lines: &'a mut U64) -> Slots<'a> {
         Slots {
             lines: Some(lines),
@@ -104,19 +104,19 @@ impl Node {
 }
 
 impl<'a> Live<'a> {
-    /// Whether so much would have to move for a new `key` that a leaf is better split. What grows at
-    /// its end never is.
+    /// Returns whether so many entries would move for a new `key` that a leaf is better split. An
+    /// insertion at the end never moves any.
     fn is_crowded(&self, key: i64) -> bool {
         let len = self.0.len();
         len >= CROWDED && len - self.rank(key) > MOVE
     }
 }
 
-/// The entries of a root or a node, to be changed.
+/// The entries of a root or a node, for changes.
 pub(crate) struct Slots<'a> {
     count: &'a mut U16,
     raw: &'a mut [RawEntry],
-    /// The lines of a node in which it changes. The first one does anyway.
+    /// The lines of a node that change. The first line changes in any case.
     lines: Option<&'a mut U64>,
 }
 
@@ -137,7 +137,7 @@ impl Slots<'_> {
         self.live().get(index)
     }
 
-    /// Notes that entries change.
+    /// Notes a change of entries.
     fn touch(&mut self, entries: Range<usize>) {
         let Some(lines) = self.lines.as_mut() else {
             return;
@@ -187,7 +187,7 @@ impl Slots<'_> {
         self.set_len(len - index);
     }
 
-    /// The index of `key`, which is as in this node.
+    /// Returns the index of `key`, which is relative to this node.
     fn find(&self, key: u64) -> Result<usize> {
         let index = self.live().rank(key as i64).checked_sub(1);
         let index = index.ok_or(Error::NoEntry)?;
@@ -197,7 +197,7 @@ impl Slots<'_> {
         Ok(index)
     }
 
-    /// Moves all keys from entry `index` on, and what is beneath them if there is.
+    /// Moves all keys from entry `index` on, along with all keys of their subtrees.
     fn shift_from(&mut self, index: usize, delta: i64, inner: bool) -> Result {
         for index in index..self.len() {
             let entry = self.get(index)?;
@@ -214,19 +214,19 @@ impl Slots<'_> {
     }
 }
 
-/// One node on the way to a key.
+/// One node on the path to a key.
 #[derive(Clone, Copy, Default)]
 struct Step {
     /// [`ROOT`] or the node's block.
     block: u64,
-    /// In an inner node, the entry that was followed; in a leaf, how many keys are not above the
-    /// wanted one.
+    /// In an inner node, the entry that was followed; in a leaf, the number of keys that are not
+    /// above the wanted one.
     index: usize,
-    /// What must be added to the node's keys to have them as in the root.
+    /// Difference of the keys in the root and in this node.
     shift: i64,
 }
 
-/// The way to a key.
+/// The path to a key.
 #[derive(Default)]
 struct Path {
     steps: [Step; MAX_LEVEL as usize + 1],
@@ -240,7 +240,7 @@ impl Path {
     }
 }
 
-/// Looks for `key` in the node in `block`, which has `count` entries, where it stands.
+/// Searches the node in `block`, which has `count` entries, for `key` on the medium.
 pub(super) fn search_in_place<M: Medium>(
     volume: &Volume<M>,
     (block, count): (u64, usize),
@@ -266,7 +266,7 @@ pub(super) fn search_in_place<M: Medium>(
     })
 }
 
-/// Goes down to `key`, calls `visit` with the depth of each step and the step, and returns the entry
+/// Descends to `key` and calls `visit` with the depth of each step and the step. Returns the entry
 /// with the greatest key not above `key`, and the lowest key above.
 fn descend<R: Reader>(
     r: &mut R,
@@ -309,7 +309,7 @@ fn descend<R: Reader>(
     Err(Error::Corrupt("tree does not end"))
 }
 
-/// The way to `key`, and the entry with the greatest key not above it.
+/// Returns the path to `key`, and the entry with the greatest key not above it.
 fn locate<R: Reader>(
     r: &mut R,
     owner: u64,
@@ -328,7 +328,7 @@ fn locate<R: Reader>(
     Ok((path, entry))
 }
 
-/// The entry with the greatest key not above `key`, and the lowest key above `key`.
+/// Returns the entry with the greatest key not above `key`, and the lowest key above `key`.
 pub(super) fn floor<R: Reader>(
     r: &mut R,
     owner: u64,
@@ -342,7 +342,7 @@ pub(super) fn floor<R: Reader>(
     descend(r, owner, root, key, |_, _| {})
 }
 
-/// The same as [`floor`] in the tree of inode `ino`, as the transaction sees it.
+/// Does the same as [`floor`] in the tree of inode `ino`, as the transaction sees it.
 pub(super) fn floor_tx<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -352,13 +352,13 @@ pub(super) fn floor_tx<M: Medium>(
     if let Some(found) = root.floor(key) {
         return Ok(found);
     }
-    // Only now: a root is not small.
+    // Only copy the root if it is needed: it is not small.
     let root = *root;
     floor(tx, ino, &root, key)
 }
 
-/// The entry with the lowest key not below `key` in the tree of inode `ino`, as the transaction
-/// sees it.
+/// Returns the entry with the lowest key not below `key` in the tree of inode `ino`, as the
+/// transaction sees it.
 pub(super) fn ceiling<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Result<Option<Entry>> {
     let (entry, above) = floor_tx(tx, ino, key)?;
     if entry.is_some_and(|entry| entry.key == key) {
@@ -394,11 +394,11 @@ fn slots<'t, M: Medium>(tx: &'t mut Tx<'_, M>, ino: u64, block: u64) -> Result<S
     }
 }
 
-/// What it takes to look up keys on `paths` ways through a tree with a root at `level`, and then to
-/// insert `inserted` entries or to remove one.
+/// Returns the need of looking up keys on `paths` paths in a tree with a root at `level`, and of
+/// inserting `inserted` entries or removing one.
 ///
-/// An insertion splits a node on each level, twice more where leaves are crowded, and deepens the tree.
-/// A removal frees a node on each level, or looks at the one beside it, and takes single children
+/// An insertion splits a node on each level, twice more where leaves are crowded, and deepens the
+/// tree. A removal frees a node on each level, or reads its neighbour, and moves single children
 /// back into the root.
 pub(super) fn need(level: u8, paths: usize, inserted: usize) -> Need {
     let levels = usize::from(level);
@@ -415,10 +415,10 @@ pub(super) fn insert<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, entry: Entry) -> R
     let mut at = ROOT;
     let mut shift = 0;
     let mut level = tx.inode(ino)?.root.level;
-    // Leaves are split only when they must be.
+    // A transaction that is half full only splits leaves that are full.
     let mut thrifty = tx.is_half_full();
-    // Every node on the way down is made to have room before it is entered. A turn either goes down
-    // a level, splits a child, deepens the tree, or finds that a split must not be, so a few per
+    // Each node on the path gets room before the descent enters it. An iteration descends a level,
+    // splits a child, deepens the tree, or finds that there is no block for a split. So a few per
     // level are enough.
     for _ in 0..4 * usize::from(MAX_LEVEL) {
         let node = live(tx, ino, at)?;
@@ -453,7 +453,7 @@ pub(super) fn insert<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, entry: Entry) -> R
                 split(tx, ino, (at, index), child, new.key)
             };
             match room {
-                // No block for it: then what is there has to move.
+                // There is no block for a split: move the entries instead.
                 Err(Error::NoSpace) if !child_full => thrifty = true,
                 room => room?,
             }
@@ -495,7 +495,7 @@ fn deepen<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<u8> {
     Ok(old.level + 1)
 }
 
-/// Splits node `child`, entry `at.1` of `at.0`, for an insertion of `key`, which is as in `at.0`.
+/// Splits node `child`, entry `at.1` of `at.0`, to insert `key`, which is relative to `at.0`.
 fn split<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -509,7 +509,7 @@ fn split<M: Medium>(
     tx.duplicate::<Node>(child.value, right)?;
     let mut left = slots(tx, ino, child.value)?;
     let len = left.len();
-    // What grows at its end leaves full nodes behind.
+    // A tree that grows at its end fills its nodes.
     let keep = if left.live().rank(key) == len {
         len - 1
     } else {
@@ -522,7 +522,7 @@ fn split<M: Medium>(
     slots(tx, ino, at.0)?.insert(at.1 + 1, separator)
 }
 
-/// The way to an entry that must exist, and its index in the leaf.
+/// Returns the path to an entry that must exist, and its index in the leaf.
 fn locate_exact<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Result<(Path, usize)> {
     let root = root(tx, ino)?;
     let (path, entry) = locate(tx, ino, &root, key)?;
@@ -533,7 +533,7 @@ fn locate_exact<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Result<(Pa
     }
 }
 
-/// Tells the nodes above step `depth` that the lowest key there is now `key`.
+/// Sets the lowest key of step `depth` in the nodes above to `key`.
 fn set_lowest<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -554,7 +554,7 @@ fn set_lowest<M: Medium>(
     Ok(())
 }
 
-/// Replaces the entry at `key` by one that has the same neighbours.
+/// Replaces the entry at `key` by one with the same neighbours.
 pub(super) fn change<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64, entry: Entry) -> Result {
     if tx.inode(ino)?.root.level == 0 {
         let mut root = slots(tx, ino, ROOT)?;
@@ -603,9 +603,10 @@ pub(super) fn remove<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, key: u64) -> Resul
     collapse(tx, ino)
 }
 
-/// Merges the node of step `depth`, which has lost an entry, with one beside it if there are few in
-/// both; then those above, which have lost one by that. They are asked when they have [`SPARSE`]
-/// entries left, and again with the last one: a neighbour that is full is not looked at all the time.
+/// Merges the node of step `depth`, which has lost an entry, with a neighbour if both have few
+/// entries. Then merges the nodes above, each of which has lost an entry by that. A node is
+/// considered with [`SPARSE`] entries left and again with one, so a full neighbour is not read at
+/// each removal.
 fn merge<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, path: &Path, depth: usize) -> Result {
     for depth in (1..=depth).rev() {
         let len = live(tx, ino, path.step(depth).block)?.0.len();
@@ -624,7 +625,7 @@ fn merge<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, path: &Path, depth: usize) -> 
         if count > MERGED {
             break;
         }
-        // What must be added to the keys in one to have them as in the other.
+        // Difference of the relative keys in the two nodes.
         let delta = moved.shift().checked_sub(left.shift()).ok_or(BAD_KEY)?;
         slots(tx, ino, moved.value)?.shift_from(0, delta, level > 0)?;
         let mut entries = [RawEntry::new_zeroed(); MERGED];
@@ -643,15 +644,15 @@ fn merge<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, path: &Path, depth: usize) -> 
     Ok(())
 }
 
-/// Adds `delta` to all keys from `from` on. The order must stay, so there is no key from
-/// `from + delta` to `from` if `delta` is negative. Changes a node per level at most.
+/// Adds `delta` to all keys from `from` on. The order must stay: if `delta` is negative, there is
+/// no key from `from + delta` to `from`. Changes a node per level at most.
 pub(super) fn shift<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, delta: i64) -> Result {
     let root = root(tx, ino)?;
     let path = match from.checked_sub(1) {
         Some(below) => locate(tx, ino, &root, below)?.0,
         None => Path::default(),
     };
-    // Nothing is below: there is no way between what moves and what does not.
+    // No key is below: no path separates moved keys from others.
     if path.step(path.depth).index == 0 {
         let inner = root.level > 0;
         return tx.inode_mut(ino)?.root.slots().shift_from(0, delta, inner);
@@ -665,7 +666,7 @@ pub(super) fn shift<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, from: u64, delta: i
     Ok(())
 }
 
-/// Takes a single small child back into the root.
+/// Moves the entries of a small single child back into the root.
 fn collapse<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result {
     for _ in 0..MAX_LEVEL {
         let old = &tx.inode(ino)?.root;

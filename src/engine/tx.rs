@@ -2,9 +2,9 @@
 
 //! Transactions.
 //!
-//! A [`Tx`] keeps, in the journal's arena, copies of the objects that it has looked at, and a list
-//! of changes to the bitmaps. It sees its own changes; nobody else does before [`Tx::commit`]. If
-//! it is dropped instead, nothing has changed and blocks it allocated are free again.
+//! A [`Tx`] keeps copies of the objects that it reads in the journal's arena, and a list of changes
+//! of the bitmaps. Its changes are visible to itself only before [`Tx::commit`]. If it is dropped
+//! instead, nothing has changed and the blocks that it allocated are free again.
 //!
 //! After an error the transaction may hold half an operation: it must be dropped.
 
@@ -81,17 +81,17 @@ const SLOTS: usize = 96;
 /// Runs of bitmap bits that a transaction can change.
 const CHANGES: usize = 160;
 
-/// What is said of a block that is free, or being freed, and in the mapping of a file.
-pub const MAPPED: &str = "a block is mapped as one of a file that has it no more";
+/// Damage of a block that is free, or being freed, but in the mapping of a file.
+pub const MAPPED: &str = "a file maps a block that is free or being freed";
 
-/// Objects of less than a block that an operation may hold beside what its steps need: the status,
-/// inodes, headers of inode blocks.
+/// Objects of less than a block that an operation may hold in addition to the needs of its steps:
+/// the status, inodes, headers of inode blocks.
 const SMALL: usize = 10;
 
-/// Runs that it may change beside: an inode block.
+/// Runs that an operation may change in addition: an inode block.
 const SMALL_CHANGES: usize = 4;
 
-/// What a step of an operation takes of a transaction at most, beside a few small objects.
+/// Upper bound of what a step takes of a transaction, apart from a few small objects.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Need {
     /// Objects that fill a block.
@@ -101,28 +101,28 @@ pub(super) struct Need {
 }
 
 impl Need {
-    /// Whether this is no more than `before` and `need` together.
+    /// Returns whether `self` is at most `before` and `need` together.
     pub(super) fn is_within(&self, before: Need, need: Need) -> bool {
         self.blocks <= before.blocks + need.blocks + SMALL
             && self.changes <= before.changes + need.changes
     }
 }
 
-/// Bytes of the log that so much can take.
+/// Returns the most bytes of the log that `need` can take.
 const fn log_need(need: Need) -> u64 {
     need.blocks as u64 * journal::bound(BLOCK_SIZE)
         + SMALL as u64 * journal::bound(INODE_SIZE)
         + (need.changes + SMALL_CHANGES) as u64 * journal::RUN_BOUND
 }
 
-/// Bytes of the arena for the objects of so much.
+/// Returns the bytes of the arena that the objects of `need` take.
 const fn arena_need(need: Need) -> usize {
     need.blocks * BLOCK_SIZE as usize + SMALL * INODE_SIZE as usize
 }
 
-// A transaction that holds nothing yet has room for every step, and for every operation that is not
-// cut into steps: a rename in directories with trees as deep as there can be, of which each node is
-// split or freed.
+// A transaction that holds nothing yet has room for each step, and for each operation that is not
+// divided into steps. The largest is a rename in directories with trees of maximal depth, of which
+// each node is split or freed.
 const _: () = {
     let largest = Need {
         blocks: 56,
@@ -135,7 +135,7 @@ const _: () = {
     assert!(arena_need(largest) <= (journal::ARENA_BYTES - MORE - tables) / 2);
 };
 
-/// Bytes that the record of all objects and changes takes beside those of the objects.
+/// Bytes that the record of all objects and changes takes in addition to the objects.
 const MORE: usize = (journal::WRITER
     + SLOTS as u64 * journal::bound(0)
     + CHANGES as u64 * journal::RUN_BOUND) as usize;
@@ -143,13 +143,13 @@ const MORE: usize = (journal::WRITER
 /// The object differs from the medium, or may.
 const DIRTY: u32 = 1 << 0;
 
-/// The object is in a block that nothing refers to yet: it goes to its place before the log.
+/// The object is in a block that is not referenced yet: it is stored before the log is.
 const PLACED: u32 = 1 << 1;
 
 /// The object's block was freed: it must not be written.
 const GONE: u32 = 1 << 2;
 
-/// Every line in which the object differs was noted by itself.
+/// Only lines in which the object changed are noted.
 const NOTED: u32 = 1 << 3;
 
 /// A copy of an object.
@@ -169,7 +169,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Says that a part of the object changes, which will be noted in `lines`.
+    /// Notes a change of a part of the object, whose lines the caller adds to `lines`.
     fn note_part(&mut self) {
         let noted = if self.flags.get() & DIRTY == 0 {
             NOTED
@@ -182,7 +182,7 @@ impl Slot {
     }
 }
 
-/// All lines of an object.
+/// Returns the mask of all lines of an object.
 const fn all_lines<T: Object>() -> u64 {
     const { assert!(size_of::<T>() % LINE == 0 && size_of::<T>() / LINE <= 64) };
     !0 >> (64 - size_of::<T>() / LINE)
@@ -194,7 +194,7 @@ const fn all_lines<T: Object>() -> u64 {
 pub(super) struct Change {
     start: U64,
     len: U64,
-    /// One of [`journal`]'s record kinds.
+    /// One of the kinds of [`record`].
     kind: U32,
     pad: U32,
 }
@@ -208,7 +208,7 @@ impl Change {
     }
 }
 
-/// The arena, divided.
+/// The arena, divided into its uses.
 struct Memory<'a> {
     slots: &'a mut [Slot],
     changes: &'a mut [Change],
@@ -223,7 +223,7 @@ impl<'a> Memory<'a> {
             <[Slot]>::mut_from_prefix_with_elems(arena, SLOTS).map_err(|_| Error::Invalid)?;
         let (changes, rest) =
             <[Change]>::mut_from_prefix_with_elems(rest, CHANGES).map_err(|_| Error::Invalid)?;
-        // A record of all objects as they are, and of all changes.
+        // The record may hold all objects unchanged, and all changes.
         let objects = rest.len().saturating_sub(MORE) / 2;
         let (objects, record) = rest.split_at_mut(objects);
         Ok(Memory {
@@ -247,9 +247,9 @@ pub struct Tx<'a, M: Medium> {
     slots: usize,
     changes: usize,
     used: usize,
-    /// Upper bound of what the log record will take.
+    /// Upper bound of the size of the log record.
     log_bytes: u64,
-    /// Which blocks it may have.
+    /// Free blocks that it may use.
     claim: Claim,
     /// Something outside the log has been stored and flushed.
     stored: bool,
@@ -278,12 +278,13 @@ impl<'a, M: Medium> Tx<'a, M> {
         })
     }
 
-    /// The volume that is being changed. What is read through it lacks this transaction's changes.
+    /// Returns the volume that is being changed. Reads through it do not see this transaction's
+    /// changes.
     pub fn volume(&self) -> &'a Volume<M> {
         self.volume
     }
 
-    /// Inode `ino`, which may come from anywhere.
+    /// Returns inode `ino`. The number may be any.
     ///
     /// # Errors
     /// [`Error::Stale`] if no inode of that number is in use.
@@ -294,7 +295,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(inode)
     }
 
-    /// Inode `ino`, to be changed. Locks: its inode lock, exclusive.
+    /// Returns inode `ino` for changes. Locks: its inode lock, exclusive.
     pub fn inode_mut(&mut self, ino: u64) -> Result<&mut Inode> {
         self.check_inode(ino)?;
         let inode = self.object_mut::<Inode>(inode_offset(ino))?;
@@ -303,7 +304,7 @@ impl<'a, M: Medium> Tx<'a, M> {
     }
 
     fn check_inode(&mut self, ino: u64) -> Result {
-        // One that this transaction holds is in use, even if the medium does not know it yet.
+        // An inode that this transaction holds is in use, even if it is not on the medium yet.
         if ino < self.volume.geometry().blocks * INODE_SLOTS
             && self.find(inode_offset(ino)).is_some()
         {
@@ -314,7 +315,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         known.then_some(()).ok_or(Error::Stale)
     }
 
-    /// Allocates blocks, to be used by this transaction.
+    /// Allocates blocks for this transaction.
     ///
     /// # Errors
     /// [`Error::NoSpace`].
@@ -327,9 +328,8 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(run)
     }
 
-    /// Fails if a block that is free, or is to be so, is in the mapping of a file: by an image in
-    /// which it has two owners, or none. Whoever frees the blocks of a file has taken them out of
-    /// its mapping before.
+    /// Fails if a block that is free, or being freed, is in the mapping of a file: the image gives
+    /// it two owners, or none. Blocks of a file are removed from its mapping before they are freed.
     fn check_unmapped(&self, run: BlockRun) -> Result {
         if self.volume.medium().is_mapped(run.start, run.len) {
             return Err(Error::Corrupt(MAPPED));
@@ -337,12 +337,12 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(())
     }
 
-    /// Says which free blocks this may have from now on, and returns which it might before.
+    /// Sets the free blocks that this may use from now on, and returns the previous claim.
     pub fn claim(&mut self, claim: Claim) -> Claim {
         core::mem::replace(&mut self.claim, claim)
     }
 
-    /// Allocates what was taken outside a transaction.
+    /// Allocates blocks that were taken outside a transaction.
     pub(super) fn take_over(&mut self, run: BlockRun) -> Result {
         if !self.space.all_used(run) {
             return Err(Error::Invalid);
@@ -361,8 +361,8 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(())
     }
 
-    /// Stores zeroes into blocks that this transaction has allocated; they are durable before the
-    /// commit is.
+    /// Stores zeroes into blocks that this transaction has allocated. They are durable before the
+    /// commit.
     pub fn zero_blocks(&mut self, run: BlockRun) -> Result {
         let (off, len) = (offset_of(run.start), run.len * BLOCK_SIZE);
         self.volume.medium().zero(off, len)?;
@@ -371,14 +371,13 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(())
     }
 
-    /// Says that the caller itself has stored to, and flushed, blocks that this transaction has
-    /// allocated: they must be durable before the commit is.
+    /// Notes that the caller has stored to blocks that this transaction has allocated, and flushed
+    /// them. They must be durable before the commit.
     pub fn blocks_stored(&mut self) {
         self.stored = true;
     }
 
-    /// Whether half of what the transaction can hold is used: what need not be in it had better not
-    /// be.
+    /// Returns whether half of the transaction's room is used: optional changes should be skipped.
     pub(super) fn is_half_full(&self) -> bool {
         self.slots > SLOTS / 2
             || self.changes > CHANGES / 2
@@ -386,7 +385,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             || self.log_bytes > record::capacity(self.volume.geometry()) / 2
     }
 
-    /// Whether a step fits that needs so much. Every one does if the transaction is new.
+    /// Returns whether a step with this need fits. A new transaction has room for every step.
     pub(super) fn has_room(&self, need: Need) -> bool {
         self.slots + need.blocks + SMALL <= SLOTS
             && self.changes + need.changes + SMALL_CHANGES <= CHANGES
@@ -394,7 +393,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             && self.log_bytes + log_need(need) <= record::capacity(self.volume.geometry())
     }
 
-    /// What was taken of the transaction so far; all objects count as large.
+    /// Returns what the transaction has taken so far; all objects count as blocks.
     pub(super) fn taken(&self) -> Need {
         Need {
             blocks: self.slots,
@@ -402,8 +401,8 @@ impl<'a, M: Medium> Tx<'a, M> {
         }
     }
 
-    /// Whether to end the transaction before a step that needs so much: it may not fit, and something
-    /// was freed or allocated before, so that the next transaction begins further on.
+    /// Returns whether to end the transaction before a step with this need: the step may not fit,
+    /// and blocks were freed or allocated, so the next transaction makes progress.
     pub(super) fn is_done_before(&self, need: Need) -> bool {
         self.changes > 0 && !self.has_room(need)
     }
@@ -485,7 +484,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.inode_mut(ino)?.add_blocks(-1)
     }
 
-    /// A tree node of inode `owner`.
+    /// Returns a tree node of inode `owner`.
     pub(super) fn node_peek(&mut self, block: u64, owner: u64) -> Result<&Node> {
         self.check_block(block)?;
         let node = self.object::<Node>(offset_of(block))?;
@@ -493,7 +492,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(node)
     }
 
-    /// A tree node of inode `owner`, to be changed, and where to note the lines in which it is.
+    /// Returns a tree node of inode `owner` for changes, and the mask to note changed lines in.
     pub(super) fn node_edit(&mut self, block: u64, owner: u64) -> Result<(&mut Node, &mut U64)> {
         self.check_block(block)?;
         let (slot, node) = self.open::<Node>(offset_of(block))?;
@@ -502,7 +501,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok((node, &mut slot.lines))
     }
 
-    /// A leaf of directory `owner`.
+    /// Returns a leaf of directory `owner`.
     pub(super) fn leaf(&mut self, block: u64, owner: u64) -> Result<&Leaf> {
         self.check_block(block)?;
         let leaf = self.object::<Leaf>(offset_of(block))?;
@@ -510,7 +509,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(leaf)
     }
 
-    /// A leaf of directory `owner`, to be changed.
+    /// Returns a leaf of directory `owner` for changes.
     pub(super) fn leaf_mut(&mut self, block: u64, owner: u64) -> Result<&mut Leaf> {
         self.check_block(block)?;
         let leaf = self.object_mut::<Leaf>(offset_of(block))?;
@@ -518,7 +517,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(leaf)
     }
 
-    /// A leaf of directory `owner`, of which a part is to be changed.
+    /// Returns a leaf of directory `owner` for changes of a part of it.
     pub(super) fn leaf_edit(&mut self, block: u64, owner: u64) -> Result<LeafEdit<'_>> {
         self.check_block(block)?;
         let (slot, leaf) = self.open::<Leaf>(offset_of(block))?;
@@ -527,14 +526,14 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(LeafEdit::new(leaf, &mut slot.lines))
     }
 
-    /// A block of attributes, to be changed.
+    /// Returns a block of attributes for changes.
     pub(super) fn attributes_mut(&mut self, block: u64) -> Result<&mut xattr::Attributes> {
         self.check_block(block)?;
         self.object_mut(offset_of(block))
     }
 
-    /// Whether `block` can hold a node or a leaf. That no inode can stand there too keeps objects
-    /// in the arena from overlapping.
+    /// Checks that `block` can hold a node or a leaf. It holds no inodes, so objects in the arena
+    /// do not overlap.
     fn check_block(&self, block: u64) -> Result {
         if self.volume.geometry().in_data(block, 1) && !self.space.is_inode_block(block) {
             Ok(())
@@ -572,7 +571,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(self.slots)
     }
 
-    /// Keeps the object that [`Tx::reserve`] made room for.
+    /// Keeps the object that [`Tx::reserve`] has reserved room for.
     fn keep(&mut self, len: usize) {
         self.slots += 1;
         self.used += len;
@@ -590,7 +589,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok((slot, bytes))
     }
 
-    /// The copy of the object at `off`, made now if there is none.
+    /// Returns the copy of the object at `off`, and makes it if there is none.
     fn open<T: Object>(&mut self, off: u64) -> Result<(&mut Slot, &mut T)> {
         let index = match self.find(off) {
             Some(index) => index,
@@ -608,7 +607,7 @@ impl<'a, M: Medium> Tx<'a, M> {
             }
         };
         let (slot, bytes) = self.held(index)?;
-        // Two uses of one place: the lengths differ, or else the magic does.
+        // If a place is used for two objects, their lengths or their magics differ.
         let magic = bytes.get(..4).is_some_and(|m| m == T::MAGIC.to_le_bytes());
         match T::mut_from_bytes(bytes) {
             Ok(object) if magic => Ok((slot, object)),
@@ -627,18 +626,18 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(object)
     }
 
-    /// An object of zeroes in a place whose contents do not matter but are durable.
+    /// Returns an object of zeroes in a place whose contents are durable and do not matter.
     pub(super) fn fresh<T: Object>(&mut self, off: u64) -> Result<&mut T> {
         self.create::<T>(off, DIRTY)
     }
 
-    /// An object of zeroes in a block that this transaction has allocated.
+    /// Returns an object of zeroes in a block that this transaction has allocated.
     pub(super) fn place<T: Object>(&mut self, block: u64) -> Result<&mut T> {
         self.create::<T>(offset_of(block), DIRTY | PLACED)
     }
 
     fn create<T: Object>(&mut self, off: u64, flags: u32) -> Result<&mut T> {
-        // An object may have stood here that this transaction has freed.
+        // This transaction may have freed an object in this place.
         self.forget(off, size_of::<T>() as u64);
         let index = self.reserve::<T>(off)?;
         self.keep(size_of::<T>());
@@ -652,7 +651,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         T::mut_from_bytes(bytes).map_err(|_| Error::Corrupt(T::DAMAGED))
     }
 
-    /// A copy of the object in block `from`, in block `to` that this transaction has allocated.
+    /// Copies the object in block `from` to block `to`, which this transaction has allocated.
     pub(super) fn duplicate<T: Object>(&mut self, from: u64, to: u64) -> Result<&mut T> {
         self.object::<T>(offset_of(from))?;
         self.place::<T>(to)?;
@@ -662,7 +661,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         if target < end {
             return Err(Error::Corrupt("block allocated twice"));
         }
-        // The copy was placed behind the original.
+        // The copy is after the original in the arena.
         self.memory.objects.copy_within(source..end, target);
         self.object_mut::<T>(offset_of(to))
     }
@@ -674,8 +673,8 @@ impl<'a, M: Medium> Tx<'a, M> {
             .ok_or(Error::TxFull)
     }
 
-    /// Drops the copies of objects in a range that is being freed: nobody will read them, and
-    /// another object may come to stand there in this transaction.
+    /// Drops the copies of objects in a range that is being freed: they are not read again, and
+    /// another object may be made there in this transaction.
     pub(super) fn forget(&mut self, off: u64, len: u64) {
         for slot in self.memory.slots.iter_mut().take(self.slots) {
             let at = slot.off.get();
@@ -721,7 +720,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         Ok(())
     }
 
-    /// Makes the changes durable, all or none, and visible in their places.
+    /// Makes the changes durable, all or none, and applies them in place.
     ///
     /// # Errors
     /// [`Error::Aborted`] if an earlier commit failed. Any other error aborts the journal: whether
@@ -767,8 +766,8 @@ impl<'a, M: Medium> Tx<'a, M> {
         self.memory.changes.get(..self.changes).unwrap_or(&[])
     }
 
-    /// Logs the new checksums of the groups that the runs cover in part. The old ones are verified:
-    /// or what has been damaged since the mount would get a good checksum.
+    /// Logs the new checksums of the groups that the runs cover in part. Verifies the old ones
+    /// first: otherwise damage since the mount would get a good checksum.
     fn log_sums(&self, log: &mut journal::Writer<'_, M>) -> Result {
         let changes = self.changes();
         for (index, change) in changes.iter().enumerate() {
@@ -813,7 +812,7 @@ impl<'a, M: Medium> Tx<'a, M> {
         })
     }
 
-    /// Lets others have what this transaction freed.
+    /// Makes the blocks that this transaction freed available.
     fn publish(&mut self) {
         self.committed = true;
         for change in self.memory.changes.iter().take(self.changes) {
@@ -832,7 +831,7 @@ impl<'a, M: Medium> Tx<'a, M> {
 
 impl<M: Medium> Drop for Tx<'_, M> {
     fn drop(&mut self) {
-        // After an abort nothing is allocated any more, and what is on the medium is not known.
+        // After an abort there are no more allocations, and the contents of the medium are unknown.
         if self.committed || self.state.is_aborted() {
             return;
         }
@@ -854,8 +853,8 @@ impl<M: Medium> Reader for Tx<'_, M> {
 
     fn verify<T: Object>(&mut self, block: u64) -> Result {
         self.check_block(block)?;
-        // What is not held already is read where it stands: going over many blocks must not fill
-        // the arena.
+        // An object that is not held is read on the medium: reading many blocks must not fill the
+        // arena.
         match self.find(offset_of(block)) {
             Some(_) => self.object::<T>(offset_of(block)).map(drop),
             None => self.volume.verify_block::<T>(block),

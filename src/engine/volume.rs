@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading the medium, with every checksum verified.
+//! Reads of the medium, with every checksum verified.
 
 use zerocopy::{
     FromBytes,
@@ -38,7 +38,7 @@ use crate::ondisk::{
     INODE_SLOTS, //
 };
 
-/// A file system on a medium, for reading. Shared by all who read; writing goes through
+/// A file system on a medium, for reading. All readers share it. Writes go through
 /// [`Tx`](super::Tx).
 pub struct Volume<M> {
     pub(crate) medium: M,
@@ -49,13 +49,13 @@ impl<M: Medium> Volume<M> {
     /// Reads and checks the superblock.
     ///
     /// The journal must have been recovered ([`journal::recover`](super::journal::recover)) before
-    /// anything else is believed.
+    /// any other read is valid.
     pub fn open(medium: M) -> core::result::Result<Self, MountError> {
         let (_, geometry) = Superblock::read(&medium)?;
         Ok(Volume { medium, geometry })
     }
 
-    /// The same file system, where `medium` is another way to get to the same bytes.
+    /// Returns the same file system through `medium`, another way to access the same bytes.
     pub fn through<N: Medium>(&self, medium: N) -> Volume<N> {
         Volume {
             medium,
@@ -63,19 +63,19 @@ impl<M: Medium> Volume<M> {
         }
     }
 
-    /// The medium.
+    /// Returns the medium.
     pub fn medium(&self) -> &M {
         &self.medium
     }
 
-    /// Positions and identity.
+    /// Returns positions and identity.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// Reads inode `ino`, which may come from anywhere.
+    /// Reads inode `ino`. The number may be any.
     ///
-    /// Locks: the inode lock of `ino`, shared, unless nobody else can know the number yet.
+    /// Locks: the inode lock of `ino`, shared, unless no other task can know the number yet.
     ///
     /// # Errors
     /// [`Error::Stale`] if no inode of that number is in use, [`Error::Corrupt`] if it is damaged.
@@ -88,8 +88,8 @@ impl<M: Medium> Volume<M> {
         Ok(inode)
     }
 
-    /// Whether the bitmaps say that there is an inode `ino`. Reads single words, so it needs no
-    /// lock to be either the answer before a commit or after it.
+    /// Returns whether inode `ino` exists according to the bitmaps. Reads single words, so without
+    /// a lock it sees the state either before or after a commit.
     pub(super) fn inode_in_use(&self, ino: u64) -> Result<bool> {
         let block = ino / INODE_SLOTS;
         let slot = ino % INODE_SLOTS;
@@ -115,7 +115,7 @@ impl<M: Medium> Volume<M> {
         Ok(object)
     }
 
-    /// Writes the checksum into `bytes`, whose magic stands already.
+    /// Writes the checksum into `bytes`, which have the magic.
     pub fn reseal(&self, off: u64, sealed: usize, bytes: &mut [u8]) -> Result {
         let crc = self.checksum(off, sealed, bytes)?;
         put(bytes, 4, crc)
@@ -130,8 +130,8 @@ impl<M: Medium> Volume<M> {
         good.then_some(()).ok_or(Error::Corrupt(T::DAMAGED))
     }
 
-    /// The same as [`Volume::verify`] for a copy that was just made, with what is known of its block
-    /// if it fills one.
+    /// Does the same as [`Volume::verify`] for a copy that was just made. Skips the checksum of a
+    /// block that is known to be good.
     pub(super) fn verify_copy<T: Object>(&self, off: u64, bytes: &[u8]) -> Result {
         let block = off / BLOCK_SIZE;
         let whole = size_of::<T>() as u64 == BLOCK_SIZE && off % BLOCK_SIZE == 0;
@@ -149,8 +149,8 @@ impl<M: Medium> Volume<M> {
         Ok(())
     }
 
-    /// Notes that the metadata in a block was found right. What a program can store to at any time
-    /// is not: its checksum would say nothing a moment later.
+    /// Notes that the metadata in a block was found good. Fails for a block that is mapped to user
+    /// space: its contents may change at any time.
     fn remember_verified(&self, block: u64) -> Result {
         self.medium.set_verified(block);
         if self.medium.is_mapped(block, 1) {
@@ -169,13 +169,13 @@ impl<M: Medium> Volume<M> {
         Ok(self.medium.crc32c(crc, rest))
     }
 
-    /// The running checksum of an object at `off` before its first byte.
+    /// Returns the running checksum of an object at `off` before its first byte.
     pub fn crc_start(&self, off: u64) -> u32 {
         self.medium
             .crc32c(self.geometry.crc_seed, &off.to_le_bytes())
     }
 
-    /// Checks magic and checksum of the whole block that holds a `T`, a piece at a time.
+    /// Checks magic and checksum of the whole block of a `T`, a chunk at a time.
     pub(super) fn verify_block<T: Object>(&self, block: u64) -> Result {
         if !self.geometry.in_data(block, 1) {
             return Err(Error::Corrupt(T::DAMAGED));
@@ -206,7 +206,7 @@ impl<M: Medium> Volume<M> {
         self.remember_verified(block)
     }
 
-    /// Reads a plain structure without a checksum of its own.
+    /// Reads a plain structure, which has no checksum of its own.
     pub fn plain<T: FromBytes + IntoBytes>(&self, off: u64) -> Result<T> {
         let mut value = T::new_zeroed();
         self.medium.read(off, value.as_mut_bytes())?;
@@ -230,26 +230,25 @@ pub(crate) fn put(bytes: &mut [u8], at: usize, value: u32) -> Result {
     Ok(())
 }
 
-/// Where trees and directories are read from: the medium, or a transaction that sees its own
-/// changes.
+/// Source of trees and attributes: the medium, or a transaction that sees its own changes.
 pub trait Reader {
-    /// Positions and identity.
+    /// Returns positions and identity.
     fn geometry(&self) -> &Geometry;
 
     /// Checks magic and checksum of the `T` in `block`.
     fn verify<T: Object>(&mut self, block: u64) -> Result;
 
-    /// Bytes of an object that [`Reader::verify`] has checked.
+    /// Reads bytes of an object that [`Reader::verify`] has checked.
     fn bytes(&mut self, block: u64, at: usize, buf: &mut [u8]) -> Result;
 
     /// Checks that `block` is a tree node of inode `owner` at `level` and returns the number of its
     /// entries.
     fn node(&mut self, block: u64, owner: u64, level: u8) -> Result<usize>;
 
-    /// Entry `index` of a node that [`Reader::node`] has checked.
+    /// Returns entry `index` of a node that [`Reader::node`] has checked.
     fn node_entry(&mut self, block: u64, index: usize) -> Result<Entry>;
 
-    /// Does the same as [`Reader::node`], and looks for `key` in the node.
+    /// Does the same as [`Reader::node`], and searches the node for `key`.
     fn node_search(&mut self, block: u64, owner: u64, level: u8, key: i64) -> Result<Found>;
 }
 

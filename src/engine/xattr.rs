@@ -2,12 +2,12 @@
 
 //! Extended attributes.
 //!
-//! Most inodes that have any need one block of the list ([`xattr`](crate::ondisk::xattr)). New blocks
-//! come to the head of it, and an empty one is freed.
+//! Most inodes with attributes need one block of the list ([`xattr`](crate::ondisk::xattr)). New
+//! blocks are added at its head, and empty ones are freed.
 //!
-//! Each of [`set`] and [`remove`] is a whole transaction's work or a part of one: a new inode can get
-//! its attributes in the transaction that makes it ([`namespace::create`](super::namespace::create)).
-//! The caller sets the time of the inode's change.
+//! [`set`] and [`remove`] are a transaction of their own or a part of one: a new inode can get its
+//! attributes in the transaction that makes it ([`namespace::create`](super::namespace::create)).
+//! The caller sets the inode's change time.
 //!
 //! Locks: the inode lock, shared for [`get`] and [`list`], exclusive for the rest.
 
@@ -62,17 +62,17 @@ use crate::ondisk::{
 /// More blocks than the list of an inode can have: each holds a name, and [`LIST_MAX`] bounds them.
 const BLOCKS_MAX: usize = LIST_MAX / 4;
 
-/// Blocks that one call of [`free_some`] frees, give or take a value, even if the transaction has room
-/// for more: others wait for it.
+/// Blocks that one call of [`free_some`] frees, plus at most a value, even if the transaction has
+/// room for more: other tasks wait for it.
 const BATCH: u64 = 64;
 
-/// What it takes to free a value, and the block with its name or a part of that.
+/// The need of freeing a value, and the block with its name or a part of it.
 const VALUE: Need = Need {
     blocks: 1,
     changes: PIECES + 1,
 };
 
-/// What [`set`] expects.
+/// Expectation of [`set`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// The attribute may exist or not.
@@ -84,7 +84,7 @@ pub enum Mode {
 }
 const ENDLESS: Error = Error::Corrupt("list of attributes does not end");
 
-/// Where an attribute stands.
+/// Position of an attribute.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) block: u64,
@@ -121,7 +121,7 @@ fn link<R: Reader>(r: &mut R, owner: u64, block: u64, before: u64) -> Result<Lin
     })
 }
 
-/// Reads and checks the entry at `at` of a block's body, and its name into `name`.
+/// Reads and checks the entry at `at` of a block's body, and reads its name into `name`.
 fn entry<R: Reader>(
     r: &mut R,
     link: &Link,
@@ -141,8 +141,8 @@ fn entry<R: Reader>(
     Ok((entry, space))
 }
 
-/// Calls `block` with every block of the list of `inode` and `attribute` with what is in it, until
-/// one of them returns false.
+/// Calls `block` with each block of the list of `inode`, and `attribute` with each attribute in it,
+/// until one of them returns false.
 pub(crate) fn visit<R: Reader>(
     r: &mut R,
     inode: &Inode,
@@ -195,8 +195,8 @@ fn find<R: Reader>(r: &mut R, inode: &Inode, key: Key<'_>) -> Result<Option<Plac
     Ok(found)
 }
 
-/// Calls `f` with every block of the value of `entry`, if it has any, and the length of what it
-/// holds.
+/// Calls `f` with each block of the value of `entry`, if it has any, and the length of the part in
+/// it.
 pub(crate) fn pieces<R: Reader>(
     r: &mut R,
     owner: u64,
@@ -240,8 +240,8 @@ fn read_value<R: Reader>(r: &mut R, owner: u64, place: &Place, buf: &mut [u8]) -
     })
 }
 
-/// Copies the value of an attribute to the start of `buf`, if it has room for it, and returns the
-/// value's length.
+/// Copies the value of an attribute to the start of `buf`, if it fits, and returns the value's
+/// length.
 ///
 /// # Errors
 /// [`Error::NoAttribute`].
@@ -269,13 +269,13 @@ pub fn list<M: Medium>(
     visit(&mut &*volume, inode, |_| true, |_, _, key| Ok(emit(key)))
 }
 
-/// Gives an attribute a value.
+/// Sets the value of an attribute.
 ///
 /// # Errors
-/// [`Error::Exists`] and [`Error::NoAttribute`] as `mode` says; [`Error::Overflow`] for a value over
-/// [`VALUE_MAX`] bytes; [`Error::NoSpace`] if there is no block, in the reserve neither if the new value
-/// takes no more of them than the old one, or the names of all attributes would
-/// be over [`LIST_MAX`] bytes.
+/// [`Error::Exists`] and [`Error::NoAttribute`] according to `mode`; [`Error::Overflow`] for a
+/// value over [`VALUE_MAX`] bytes; [`Error::NoSpace`] if there is no block, or the names of all
+/// attributes would be over [`LIST_MAX`] bytes. A value that takes no more blocks than the old one
+/// may use the reserve.
 pub fn set<M: Medium>(
     tx: &mut Tx<'_, M>,
     ino: u64,
@@ -316,7 +316,7 @@ pub fn set<M: Medium>(
         _ => {}
     }
     if value.len() > INLINE {
-        // One that is not longer than the old one frees as many blocks as it takes.
+        // A value that is not longer than the old one frees as many blocks as it takes.
         let freed = old.map_or(0, |old| old.entry.pieces());
         let claim = tx.claim(if value.len().div_ceil(PIECE) <= freed {
             Claim::Freeing
@@ -330,7 +330,7 @@ pub fn set<M: Medium>(
     if let Some(old) = old {
         let left = take_out(tx, ino, &old)?;
         if left + entry.size() <= BODY {
-            // Where it was, so that a value that is set again and again stays in its place.
+            // Keep the block, so that a value that is set repeatedly stays in its place.
             block = Some(old.block);
         } else if left == 0 {
             unlink(tx, ino, &old)?;
@@ -399,7 +399,7 @@ fn attributes_mut<'t, M: Medium>(
     Ok(attributes)
 }
 
-/// Takes `len` bytes of entries at `at` out of a block.
+/// Removes `len` bytes of entries at `at` from a block and returns how many bytes are left.
 fn cut(block: &mut Attributes, at: usize, len: usize) -> Result<usize> {
     let used = usize::from(block.head.used.get());
     let end = at
@@ -433,7 +433,7 @@ fn unlink<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, place: &Place) -> Result {
     tx.free_for(ino, place.block)
 }
 
-/// Makes a block at the head of the list.
+/// Adds a block at the head of the list.
 fn new_block<M: Medium>(tx: &mut Tx<'_, M>, ino: u64) -> Result<u64> {
     let block = tx.alloc_for(ino)?;
     let next = core::mem::replace(&mut tx.inode_mut(ino)?.xattr, U64::new(block));
@@ -469,8 +469,8 @@ fn put_in<M: Medium>(
     Ok(())
 }
 
-/// Stores a long value into new blocks and returns the first. They are stored at once, not with
-/// the commit: nobody reads them before, and they need no room in the transaction.
+/// Stores a long value in new blocks and returns the first. They are stored at once, not with the
+/// commit: they are not referenced before, and need no room in the transaction.
 fn store_value<M: Medium>(tx: &mut Tx<'_, M>, ino: u64, value: &[u8]) -> Result<u64> {
     let mut blocks = [0; PIECES + 1];
     let count = value.len().div_ceil(PIECE);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Directories: looking names up, and every operation that adds, moves or removes one.
+//! Directories: lookups, and every operation that adds, moves or removes a name.
 
 use super::{
     errno,
@@ -77,7 +77,7 @@ fn name<'a>(dentry: &'a Dentry) -> Result<Name<'a>> {
     Name::new(dentry.name()).map_err(errno)
 }
 
-/// What the engine has to know of a file that is being created.
+/// Returns the engine's attributes for a file that is being created.
 fn owner(draft: &Draft<Pinfs>, rdev: u32) -> Owner {
     let (uid, gid) = draft.owner();
     Owner {
@@ -122,7 +122,7 @@ fn create(
     Ok(())
 }
 
-/// Takes over in memory what a transaction has done to a directory.
+/// Updates a directory in memory after a transaction that changed it.
 fn changed(dir: &VfsLocked<'_, Pinfs>, usage: Usage, now: Time) {
     let inode = dir.inode();
     inode.set_size(dir, usage.size);
@@ -131,7 +131,7 @@ fn changed(dir: &VfsLocked<'_, Pinfs>, usage: Usage, now: Time) {
     inode.set_ctime(now);
 }
 
-/// Removes a name by one of the engine's operations; the link counts are the caller's.
+/// Removes a name by one of the engine's operations. The caller changes the link counts.
 fn remove(
     dir: &VfsLocked<'_, Pinfs>,
     dentry: &Dentry,
@@ -241,7 +241,7 @@ impl Operations for DirInode {
         Ok(())
     }
 
-    /// The file is on the orphan list from the first, so that it does not outlive a crash.
+    /// Puts the file on the orphan list at once, so that it does not outlive a crash.
     fn tmpfile(dir: &FsInode<Pinfs>, file: Unnamed<'_>, draft: Draft<Pinfs>) -> Result {
         let owner = owner(&draft, 0);
         let disk = {
@@ -365,8 +365,8 @@ impl Operations for DirInode {
 
 /// Copies the next entries of a directory.
 ///
-/// The names go to user memory, which may fault and wait for anything, so the map lock is not held
-/// while they do.
+/// The names are copied to user memory, which may fault and wait for anything, so the map lock is
+/// not held meanwhile.
 fn next_part<'l>(
     dir: &FsInode<Pinfs>,
     from: u64,
@@ -390,7 +390,7 @@ impl file::Operations for OpenDir {
 
     const MAP: iomap::Table<Pinfs> = super::file::MAP;
 
-    // After a shutdown, too: what was frozen before is thawed through a directory.
+    // Also after a shutdown: a file system that was frozen before is thawed through a directory.
     fn open(_file: &OpenFile<'_, Pinfs>) -> Result {
         Ok(())
     }

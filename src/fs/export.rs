@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files by handle: number and generation instead of a name.
+//! File handles: inode number and generation instead of a name.
 
 use super::{
     inode,
@@ -16,7 +16,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// The functions behind file handles.
+/// The functions of file handles.
 pub(super) const TABLE: export::Table<Pinfs> = export::Table::of::<Handles>();
 
 struct Handles;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Regular files: page faults, and whatever changes which blocks they have. What reads and writes
-//! copy is in [`rw`].
+//! Regular files: page faults, and all changes of their blocks. The copies of reads and writes are
+//! in [`rw`].
 
 use super::{
     inode::Usage,
@@ -79,7 +79,7 @@ pub(super) const TABLE: Table<Pinfs> = Table::regular::<OpenFileOps>();
 pub(super) const MAP: iomap::Table<Pinfs> = iomap::Table::of::<BlockMap>();
 
 /// The most blocks that one transaction allocates for a write: they are zeroed under the journal
-/// lock, which others wait for.
+/// lock, for which other tasks wait.
 pub(super) const ALLOCATE_MAX: u64 = 4 * ondisk::GROUP_BLOCKS;
 
 struct BlockMap;
@@ -87,15 +87,15 @@ struct BlockMap;
 impl iomap::Operations for BlockMap {
     type Fs = Pinfs;
 
-    /// For a write, holes and unwritten blocks become written ones full of zeroes in one durable
-    /// transaction, so that neither a crash nor a reader ever finds what the blocks held before,
-    /// and a synchronous mapping needs nothing more (MAP_SYNC).
+    /// Turns holes and unwritten blocks into written blocks of zeroes for a write, in one durable
+    /// transaction. So neither a crash nor a reader exposes the old contents of the blocks, and a
+    /// synchronous mapping needs nothing more (MAP_SYNC).
     ///
-    /// A page fault that comes before shows the hole in page tables. If it is a fault that wants a
-    /// block, the DAX core replaces what is there of the hole; a write has to do so here. It is not
-    /// told that the blocks are new, for then it would take whatever is mapped of them away, and
-    /// that may be the new block itself by then: a page fault takes no lock that a write holds, and
-    /// the mapping must not forget a page that is mapped.
+    /// An earlier page fault may have mapped the hole. A fault that needs a block makes the DAX
+    /// core replace that mapping; a write must do so here. A write does not mark the blocks as new,
+    /// because the DAX core would then unmap all their pages. One of these may be the new block
+    /// already: a page fault takes no lock that a write holds, and the mapping must not forget a
+    /// page that is mapped.
     fn begin(inode: &FsInode<Pinfs>, pos: u64, length: u64, request: Request) -> Result<Map> {
         let first = pos / BLOCK_SIZE;
         let last = pos.saturating_add(length.max(1) - 1) / BLOCK_SIZE;
@@ -129,8 +129,8 @@ impl iomap::Operations for BlockMap {
         }
         let wanted = wanted.min(ALLOCATE_MAX);
         if request.is_fault() {
-            // On a full device more may have to be made written than the fault is for, and taken out
-            // of page tables, which needs the lock that faults hold: see `make_room_for_fault`.
+            // On a full device it may be necessary to make more written than the fault needs, and
+            // to unmap it. That needs the lock that faults hold: see `make_room_for_fault`.
             allocate_written(inode, first, wanted, Growth::Needed)
         } else {
             Ok(Map {
@@ -145,8 +145,8 @@ impl iomap::Operations for BlockMap {
     }
 }
 
-/// What is said of a block that two files have, or one file in two places.
-const CROSSED: ondisk::Error = ondisk::Error::Corrupt("a block is in two places of files");
+/// Damage of a block that two files have, or one file in two places.
+const CROSSED: ondisk::Error = ondisk::Error::Corrupt("a block has two places in files");
 
 /// Turns an extent, in blocks, into a mapping, in bytes.
 fn to_map(extent: extent::Extent, new: bool) -> Map {
@@ -163,13 +163,13 @@ fn to_map(extent: extent::Extent, new: bool) -> Map {
     }
 }
 
-/// Returns what is at file block `first`, to the end of the extent or hole.
+/// Returns the mapping at file block `first`, to the end of the extent or hole.
 pub(super) fn look_up(inode: &FsInode<Pinfs>, first: u64) -> Result<Map> {
     look_up_locked(inode, first, 1, &inode.data().map.read())
 }
 
-/// The same with the map lock held. Where it has to look at the tree, it also looks at what else is
-/// known of the first `vetted` blocks.
+/// Does the same as [`look_up`] with the map lock held. Checks the first `vetted` blocks of an
+/// extent that it reads from the tree.
 fn look_up_locked(
     inode: &FsInode<Pinfs>,
     first: u64,
@@ -201,19 +201,18 @@ fn look_up_locked(
     })
 }
 
-/// Checks that the first blocks of an extent that was just found, as many as are wanted, are data,
-/// and that no other file is mapped there.
+/// Checks that the first `wanted` blocks of an extent that was just found are data, and that no
+/// other file is mapped there.
 ///
-/// It costs little beside the look-up, and finds most of what images hold that were made to mislead.
-/// What it does not see is found in page faults (`BlockMap::crossed()`), or harms nobody who does
-/// not trust the image.
+/// This costs little compared to the lookup, and finds most damage of crafted images. Page faults
+/// find other damage (`BlockMap::crossed()`). The rest only harms users who trust the image.
 fn vet(
     inode: &FsInode<Pinfs>,
     extent: &extent::Extent,
     wanted: u64,
     lock: &ReadGuard<'_>,
 ) -> Result {
-    /// More than one page fault wants.
+    /// More than one page fault needs.
     const MAX: u64 = ondisk::GROUP_BLOCKS;
 
     let len = extent.len.min(wanted).min(MAX);
@@ -235,20 +234,20 @@ fn vet(
     vetted.map_err(|err| sb.report(err))
 }
 
-/// Whether a tree must grow for blocks that become written ones.
+/// Whether the tree may have to grow when blocks become written.
 #[derive(Clone, Copy)]
 enum Growth {
-    /// Yes, or else it fails.
+    /// It may. Fails if there is no block for the tree.
     Needed,
-    /// No: if there is no block for it, more blocks become written ones than are asked for.
+    /// It need not: if there is no block for the tree, more blocks become written than requested.
     Avoidable,
 }
 
-/// Makes file block `first` a written one, and as many of the `wanted` blocks as come with it, and
-/// returns the extent. It may begin before `first` where the tree need not grow.
+/// Makes file block `first` written, and as many of the `wanted` blocks as are contiguous, and
+/// returns the extent. The extent may start before `first` if the tree must not grow.
 ///
-/// Two tasks may want the same block at once, a write under `i_rwsem` and faults under the
-/// invalidate lock: whoever gets the map lock second finds it written and leaves it alone.
+/// Two tasks may need the same block at once, a write under `i_rwsem` and faults under the
+/// invalidate lock. The second one to take the map lock finds the block written and keeps it.
 fn allocate_written(
     inode: &FsInode<Pinfs>,
     first: u64,
@@ -292,11 +291,13 @@ fn allocate_written(
     Ok(to_map(extent, new))
 }
 
-/// Makes unwritten file blocks written ones where there is no block for the tree: more of them than
-/// were asked for, so that it need not grow. Who was given blocks can write to them.
+/// Makes unwritten file blocks written if there is no block for the tree: more of them than
+/// requested, so that the tree need not grow. So a file can always write to its preallocated
+/// blocks.
 ///
-/// They are zeroed before, without the journal lock, because there may be many. Nobody else writes to
-/// them: that takes the map lock, which is held. A fatal signal ends it; the next writer begins anew.
+/// Zeroes the blocks first, without the journal lock, because there may be many. No other task
+/// writes to them: that takes the map lock, which is held. Stops at a fatal signal; the next writer
+/// starts again.
 fn write_without_growth(
     inode: &FsInode<Pinfs>,
     lock: &WriteGuard<'_>,
@@ -336,8 +337,8 @@ fn write_without_growth(
     })
 }
 
-/// Does the same without page faults, and takes what they have shown of the holes out of page
-/// tables. No fault is halfway between having found a hole and showing it.
+/// Does the same as [`allocate_written`] while page faults are excluded, and unmaps the holes that
+/// they have mapped. No fault is between finding a hole and mapping it.
 fn replace_holes(
     no_faults: &NoFaults<'_>,
     inode: &FsInode<Pinfs>,
@@ -351,7 +352,7 @@ fn replace_holes(
     Ok(made)
 }
 
-/// The blocks of the device behind an extent.
+/// Returns the blocks of the device of an extent.
 fn run(extent: &extent::Extent) -> BlockRun {
     BlockRun {
         start: extent.block,
@@ -359,7 +360,7 @@ fn run(extent: &extent::Extent) -> BlockRun {
     }
 }
 
-/// Puts a new size, and the times that go with it, into an inode of the device.
+/// Sets a new size, and its times, in an inode of the device.
 pub(super) fn record_size(disk: &mut ondisk::Inode, size: u64, times: Times) {
     disk.size.set(size);
     disk.set_time(Stamp::Modify, times.mtime.to_format());
@@ -379,12 +380,12 @@ fn set_size(lock: &impl ExclusiveInode<Fs = Pinfs>, size: u64) -> Result {
     Ok(())
 }
 
-/// Zeroes what may be behind the end of the file, up to `until`, before the size grows over it: in
-/// the last block, what a mapping has left; and blocks that were written to before a crash, if the
-/// size that belongs to them was not synced. Holes and unwritten blocks cost nothing.
+/// Zeroes the bytes from the end of the file up to `until`, before the size grows over them: stores
+/// through a mapping in the last block, and blocks that were written before a crash without a sync
+/// of their size. Holes and unwritten blocks cost nothing.
 ///
-/// The zeroes are durable then. Without the fence the record of the new size could be so before
-/// them, and after a power loss in between the file would show what it had lost.
+/// The zeroes are durable when this returns. Without the fence the new size could be durable before
+/// them, and after a power loss in between the file would expose stale bytes.
 fn zero_behind_end(lock: &impl ExclusiveInode<Fs = Pinfs>, until: u64) -> Result {
     let inode = lock.inode();
     if until <= inode.size() {
@@ -395,10 +396,10 @@ fn zero_behind_end(lock: &impl ExclusiveInode<Fs = Pinfs>, until: u64) -> Result
     Ok(())
 }
 
-/// Breaks leases and waits for pages so that the blocks of `range` (bytes) may be freed, and takes
-/// the pages out of the mapping.
+/// Breaks leases and waits for pages so that the blocks of `range` (bytes) may be freed, and
+/// removes the pages from the mapping.
 ///
-/// The locks may be dropped meanwhile: what the caller knows about the file may be outdated.
+/// The locks may be dropped meanwhile: the caller's knowledge of the file may be outdated.
 fn break_layouts(lock: &mut LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     layout::break_layouts(lock, range.clone(), |_| Ok(()))?;
     keep_dirty(lock, range)?;
@@ -406,15 +407,15 @@ fn break_layouts(lock: &mut LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result
     Ok(())
 }
 
-/// Sees to it that what is dirty of the pages that reach out of a range stays on record, before the
-/// mapping forgets these pages. They are out of page tables already, so nothing more is stored.
+/// Keeps dirty pages that extend past a range on record, before the mapping forgets these pages.
+/// They are unmapped already, so there are no more stores through them.
 ///
-/// Whoever syncs the file flushes what was noted: to do so here would make a punch of 4 KiB flush
-/// 2 MiB. But the note has room for one range. A page that is nowhere near what it has is flushed,
-/// so that nobody has to flush all that lies between.
+/// The next sync of the file flushes the recorded range: a flush here would make a punch of 4 KiB
+/// flush 2 MiB. The record has room for one range. A page that is not adjacent to it is flushed
+/// here, so that a sync need not flush all bytes in between.
 ///
-/// The note comes before the mapping forgets, and fsync(2) looks at them the other way round: it
-/// finds at least one of them.
+/// The range is recorded before the mapping forgets the page, and fsync(2) checks the mapping
+/// before the record: it finds the page in at least one of them.
 fn keep_dirty(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     let inode = lock.inode();
     let edges = dax::pages_at_edges(lock, range).into_iter().flatten();
@@ -429,9 +430,9 @@ fn keep_dirty(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     Ok(())
 }
 
-/// Cuts a file off at `size`: from the first transaction on it has that size, and what lies behind
-/// is freed in that one and as many more as it takes. Until then the inode is on the orphan list,
-/// so that after a crash the next mount goes on.
+/// Truncates a file to `size`: the first transaction sets the size, and the blocks after it are
+/// freed in that one and as many more as necessary. Until then the inode is on the orphan list, so
+/// that the next mount after a crash continues.
 fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
     let inode = lock.inode();
     let ino = inode.ino();
@@ -454,15 +455,15 @@ fn cut_off(lock: &LayoutLock<'_, Pinfs>, size: u64) -> Result {
     Ok(())
 }
 
-/// Finishes a truncate or collapse that was cut short of a file that others may have open, map and
-/// read, while the file system is idle. The inner error is about the file.
+/// Finishes an interrupted truncate or collapse of a file while the file system is idle. Other
+/// tasks may have the file open, map and read it. The inner error is about the file.
 ///
 /// # Errors
 ///
-/// `EBUSY` if somebody holds what would be moved or freed.
+/// `EBUSY` if a block to be moved or freed is in use.
 pub(super) fn finish(inode: &FsInode<Pinfs>) -> Result<ondisk::Result> {
     let mut locked = InodeLock::new(inode);
-    // Nothing here waits without the locks, so nothing is checked again.
+    // No lock is dropped here, so there is nothing to recheck.
     let lock = LayoutLock::new(&mut locked, &StillMutable);
     let ino = inode.ino();
     let data = inode.super_block().data();
@@ -483,7 +484,7 @@ pub(super) fn finish(inode: &FsInode<Pinfs>) -> Result<ondisk::Result> {
     let map = inode.data().map.write();
     loop {
         let resumed = data.transact_idle(&map, |tx| {
-            // A write may have left the size for a sync that could not be.
+            // A write may have left the size to a sync that was not possible.
             record_size(tx.inode_mut(ino)?, size, times);
             Ok((orphan::resume(tx, ino)?, Usage::of(tx.inode(ino)?)))
         })?;
@@ -521,7 +522,7 @@ fn remove_blocks(lock: &LayoutLock<'_, Pinfs>, blocks: Range<u64>) -> Result {
 
 /// Sets the size of a file, for truncate(2) in either direction.
 ///
-/// `checks` are those that have let the caller get here.
+/// `checks` are the permission checks to repeat after the locks were dropped.
 pub(super) fn resize(
     locked: &mut impl ExclusiveInode<Fs = Pinfs>,
     size: u64,
@@ -533,18 +534,18 @@ pub(super) fn resize(
         return set_size(locked, size);
     }
     let mut lock = LayoutLock::new(locked, checks);
-    // The file may have grown or shrunk while the locks were dropped; what the caller wants is
-    // the same still, and `range` does not depend on the old size.
+    // The file may have grown or shrunk while the locks were dropped. The requested size is the
+    // same, and the range does not depend on the old size.
     break_layouts(&mut lock, &(size..u64::MAX))?;
     if size > lock.inode().size() {
-        // It has shrunk below what is wanted now.
+        // The file has shrunk below the requested size.
         zero_behind_end(&lock, size)?;
     }
     lock.inode().touch();
     let tail = size..size.next_multiple_of(BLOCK_SIZE);
     cut_off(&lock, size)?;
-    // A mapping of the last page shows zeroes behind the end. Only now: after a crash before the
-    // new size was durable, the file has its old bytes.
+    // A mapping of the last page shows zeroes past the end. Zero it only now: after a crash before
+    // the new size was durable, the file must have its old bytes.
     dax::zero_range(&lock, tail, MAP)
 }
 
@@ -554,8 +555,8 @@ fn punch(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     let end = range.end / BLOCK_SIZE;
     if start < end {
         match remove_blocks(lock, start..end) {
-            // There is not even a node in the reserve to cut an extent in two. What is left of the
-            // range keeps its blocks, and reads as zeroes all the same.
+            // There is not even a node in the reserve to cut an extent in two. The rest of the
+            // range keeps its blocks, and is zeroed instead.
             Err(ENOSPC) => {
                 dax::zero_range(lock, start * BLOCK_SIZE..end * BLOCK_SIZE, MAP)?;
             }
@@ -568,10 +569,9 @@ fn punch(lock: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     }
 }
 
-/// Breaks leases and waits for pages so that everything from `start` on may move, and takes the
-/// pages out of the mapping. They move with what they hold, so all of it is flushed first: what is
-/// dirty is known by the offset that a page has now. `check` is asked first, and whenever the locks were
-/// dropped.
+/// Breaks leases and waits for pages so that all blocks from `start` on may move, and removes the
+/// pages from the mapping. Flushes all of them first, because dirty pages are recorded by their
+/// current offset. Calls `check` first, and again whenever the locks were dropped.
 fn break_layouts_to_move(
     lock: &mut LayoutLock<'_, Pinfs>,
     start: u64,
@@ -586,7 +586,7 @@ fn break_layouts_to_move(
     Ok(())
 }
 
-/// The file blocks of a range that can be taken out of a file, or put into it: whole ones.
+/// Returns the file blocks of a range to collapse or insert, which must be whole blocks.
 fn whole_blocks(range: &Range<u64>) -> Result<Range<u64>> {
     if range.start % BLOCK_SIZE != 0 || range.end % BLOCK_SIZE != 0 {
         return Err(EINVAL);
@@ -594,7 +594,7 @@ fn whole_blocks(range: &Range<u64>) -> Result<Range<u64>> {
     Ok(range.start / BLOCK_SIZE..range.end / BLOCK_SIZE)
 }
 
-/// Takes a range out of a file, which must be whole blocks before its end.
+/// Collapses a range of a file, which must be whole blocks before its end.
 fn collapse(
     locked: &mut InodeLock<'_, Pinfs>,
     file: &OpenFile<'_, Pinfs>,
@@ -614,8 +614,8 @@ fn collapse(
     move_down(&lock, &blocks)
 }
 
-/// Collapses a range of blocks. If that takes more than one transaction, the first decides it: a
-/// mount after a crash goes on.
+/// Collapses a range of blocks. If that takes more than one transaction, the first one commits to
+/// it: a mount after a crash continues.
 fn move_down(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
     let inode = lock.inode();
     let ino = inode.ino();
@@ -623,7 +623,7 @@ fn move_down(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
     let map = inode.data().map.write();
     loop {
         let (progress, usage) = inode.super_block().transact(&map, |tx| {
-            // A write may have left the size for the next sync; the new one follows from it.
+            // A write may have left the size to the next sync; the new size depends on it.
             record_size(tx.inode_mut(ino)?, size, times);
             let progress = extents::collapse(tx, ino, blocks.start, blocks.end)?;
             Ok((progress, Usage::of(tx.inode(ino)?)))
@@ -636,7 +636,7 @@ fn move_down(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
     }
 }
 
-/// Makes a hole in a file that what is there now moves up for: whole blocks, before its end.
+/// Inserts a hole of whole blocks before the end of a file. The blocks from there on move up.
 fn insert(
     locked: &mut InodeLock<'_, Pinfs>,
     file: &OpenFile<'_, Pinfs>,
@@ -673,7 +673,7 @@ fn move_up(lock: &LayoutLock<'_, Pinfs>, blocks: &Range<u64>) -> Result {
     Ok(())
 }
 
-/// Checks the size that a file is to grow to, if it is.
+/// Checks the size that a file is to grow to, if it grows.
 fn check_growth(locked: &impl ExclusiveInode<Fs = Pinfs>, what: &Fallocate) -> Result {
     if what.keeps_size() || what.range.end <= locked.inode().size() {
         return Ok(());
@@ -681,7 +681,7 @@ fn check_growth(locked: &impl ExclusiveInode<Fs = Pinfs>, what: &Fallocate) -> R
     locked.inode().check_new_size(locked, what.range.end)
 }
 
-/// Allocates what is asked for, and lets the file grow over it unless it must not.
+/// Allocates the range, and grows the file over it unless it must keep its size.
 fn allocate(locked: &impl ExclusiveInode<Fs = Pinfs>, what: &Fallocate) -> Result {
     preallocate(locked, &what.range)?;
     if what.keeps_size() || what.range.end <= locked.inode().size() {
@@ -691,12 +691,12 @@ fn allocate(locked: &impl ExclusiveInode<Fs = Pinfs>, what: &Fallocate) -> Resul
     set_size(locked, what.range.end)
 }
 
-/// Makes a range read as zeroes: whole blocks become unwritten ones, and what is left of a block at
-/// either end is zeroed where it is. Leases and pins have been asked for the range, so nobody but the
-/// file has the blocks, and its pages are out of the mapping.
+/// Makes a range read as zeroes: whole blocks become unwritten, and the partial blocks at both ends
+/// are zeroed in place. Leases are broken, there are no pins, and the pages are removed from the
+/// mapping.
 ///
-/// On a full device there may be no room for the extents that an unwritten one leaves beside it. Then
-/// its blocks are zeroed, too.
+/// On a full device there may be no block for the extents that remain at both sides of an unwritten
+/// one. Then its blocks are zeroed, too.
 fn zero(locked: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     let start = range.start.next_multiple_of(BLOCK_SIZE);
     let end = range.end - range.end % BLOCK_SIZE;
@@ -712,8 +712,8 @@ fn zero(locked: &LayoutLock<'_, Pinfs>, range: &Range<u64>) -> Result {
     zero_in_place(locked, end..range.end)
 }
 
-/// Makes the blocks of a range unwritten, in steps of one transaction each. If one of them fails,
-/// returns where it began.
+/// Makes the blocks of a range unwritten, in steps of one transaction each. On failure, returns the
+/// first block of the step that failed.
 fn unwrite(
     locked: &LayoutLock<'_, Pinfs>,
     blocks: Range<u64>,
@@ -740,13 +740,13 @@ fn unwrite(
     }
 }
 
-/// Zeroes the written blocks of a range where they are.
+/// Zeroes the written blocks of a range in place.
 fn zero_in_place(locked: &LayoutLock<'_, Pinfs>, range: Range<u64>) -> Result {
-    /// Bytes between looks for a fatal signal.
+    /// Bytes between checks for a fatal signal.
     const STEP: u64 = 32 << 20;
 
-    // What is mapped behind the end of the file is in the last block only, and nothing that
-    // anybody may rely on.
+    // Past the end of the file only the last block can be mapped, and its bytes there have no
+    // defined contents.
     let end = range
         .end
         .min(locked.inode().size().next_multiple_of(BLOCK_SIZE));
@@ -769,7 +769,7 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
     let mut block = range.start / BLOCK_SIZE;
     let end = range.end.div_ceil(BLOCK_SIZE);
     while block < end {
-        // One extent at a time, so that page faults and a fatal signal get their turn.
+        // One extent at a time, so that page faults and a fatal signal are handled in between.
         if crate::rust::task::fatal_signal_pending() {
             return Err(EINTR);
         }
@@ -796,7 +796,8 @@ fn preallocate(locked: &impl ExclusiveInode<Fs = Pinfs>, range: &Range<u64>) -> 
     Ok(())
 }
 
-/// Allocates and zeroes what is not written of a range, for [`Host::prepare_pin`](crate::layout::host::Host::prepare_pin).
+/// Allocates and zeroes the blocks of a range that are not written, for
+/// [`Host::prepare_pin`](crate::layout::host::Host::prepare_pin).
 pub(super) fn allocate_for_pin(inode: &FsInode<Pinfs>, range: Range<u64>) -> Result {
     if !inode.is_regular() {
         return Err(EINVAL);
@@ -805,8 +806,8 @@ pub(super) fn allocate_for_pin(inode: &FsInode<Pinfs>, range: Range<u64>) -> Res
     let mut block = range.start / BLOCK_SIZE;
     let _access = FaultWriteAccess::new(inode);
     while block < end {
-        // The size is only looked at once: a pin behind the end of a file that shrinks meanwhile
-        // fails in the fault, and the blocks go with the next truncate.
+        // The size is read only once: a pin past the end of a file that shrinks meanwhile fails in
+        // the fault, and the next truncate frees the blocks.
         let no_faults = NoFaults::new(inode);
         let found = look_up(inode, block)?;
         let found = match found.extent {
@@ -818,25 +819,25 @@ pub(super) fn allocate_for_pin(inode: &FsInode<Pinfs>, range: Range<u64>) -> Res
     Ok(())
 }
 
-/// Notes that a device may write to a range. To be called between the reservation of a pin and the
-/// pin itself.
+/// Records that a device may write to a range. Must be called between the reservation of a pin and
+/// the pin itself.
 ///
-/// The file system's own stores and those of programs are known to the kernel as dirty pages, but
-/// not those of a device: a page may be flushed, and written to again with no page fault. So
-/// pinned ranges are on record here, and flushed whenever the file is.
+/// The kernel tracks stores of the file system and of processes as dirty pages, but not those of a
+/// device: it may write to a page again after a flush, without a page fault. So pinned ranges are
+/// recorded here, and flushed whenever the file is.
 pub(super) fn expect_device_writes(inode: &FsInode<Pinfs>, range: &Range<u64>) {
     inode.data().untracked.lock().note_device(range);
 }
 
-/// Bytes of a file that may have been written since they were flushed without the mapping's knowing:
-/// one range for each reason.
+/// Bytes of a file that may have been written since their last flush without being dirty in the
+/// mapping: one range for each reason.
 #[derive(Default)]
 pub(super) struct Untracked {
-    /// Those that a device may write to, and what is between them.
+    /// Bytes that a device may write to, and the bytes between them.
     device: Range<u64>,
-    /// Those of pages that the mapping had to forget.
+    /// Bytes of pages that the mapping had to forget.
     forgotten: Range<u64>,
-    /// Counts what was noted.
+    /// Number of additions.
     notes: u64,
 }
 
@@ -847,7 +848,8 @@ impl Untracked {
         self.device = union(&self.device, range);
     }
 
-    /// Adds the range of a page, unless there is a gap between. Returns whether it did.
+    /// Adds the range of a page, unless there is a gap to the recorded range. Returns whether it
+    /// was added.
     fn note_forgotten(&mut self, page: &Range<u64>) -> bool {
         let old = &self.forgotten;
         let beside = old.is_empty() || (page.start <= old.end && old.start <= page.end);
@@ -858,14 +860,14 @@ impl Untracked {
         beside
     }
 
-    /// What of the ranges is in `range`.
+    /// Returns the parts of the ranges that are in `range`.
     fn within(&self, range: &Range<u64>) -> [Range<u64>; 2] {
         [&self.device, &self.forgotten]
             .map(|known| known.start.max(range.start)..known.end.min(range.end))
     }
 }
 
-/// The range that has both, of which the first may be empty.
+/// Returns the smallest range that contains both. The first one may be empty.
 fn union(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
     if a.is_empty() {
         b.clone()
@@ -874,18 +876,18 @@ fn union(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
     }
 }
 
-/// Flushes what may have been written to a range without the mapping's knowing, and forgets it where
-/// no pin is left. What the mapping knows to be dirty must have been flushed before.
+/// Flushes untracked writes to a range, and removes their record if there are no pins. Dirty pages
+/// of the mapping must have been flushed before.
 ///
-/// The pins are asked before the flush. If there are none, a pin that comes later notes its range
-/// later, too, as it is reserved before, and then nothing is forgotten; and a pin that was there
-/// has ended, so that what the device wrote is there to be flushed. Nothing is forgotten unless all
-/// of it is in the range.
+/// Looks for pins before the flush. If there are none, two cases remain. A pin that comes later
+/// records its range after its reservation, thus after this check; then the record is kept. A pin
+/// that ended before has its device writes flushed here. The record is kept unless all of it is in
+/// the range.
 ///
-/// It is forgotten only after it was flushed. Else this could happen: fsync(2), which holds no lock
-/// that keeps blocks where they are, forgets the range; a range before it is collapsed out of the
-/// file, which finds nothing to flush and moves the blocks; fsync(2) looks for them at their old
-/// offset, and reports as durable what nobody has flushed.
+/// The record is removed only after the flush. Otherwise fsync(2), which holds no lock against
+/// moving blocks, could remove it before a collapse of an earlier range. The collapse would flush
+/// nothing and move the blocks. fsync(2) would flush the old offset and report unflushed bytes as
+/// durable.
 pub(super) fn flush_untracked(inode: &FsInode<Pinfs>, range: &Range<u64>) -> Result {
     let (known, [device, forgotten], notes) = {
         let untracked = inode.data().untracked.lock();
@@ -915,7 +917,7 @@ pub(super) fn flush_untracked(inode: &FsInode<Pinfs>, range: &Range<u64>) -> Res
     Ok(())
 }
 
-/// Has the file flushed by the next who syncs it, if there is something that is not tracked.
+/// Marks the file dirty for the next sync, if it has untracked writes.
 pub(super) fn keep_inode_dirty(inode: &FsInode<Pinfs>) {
     let [device, forgotten] = inode.data().untracked.lock().within(&(0..u64::MAX));
     if device.is_empty() && forgotten.is_empty() {
@@ -925,14 +927,14 @@ pub(super) fn keep_inode_dirty(inode: &FsInode<Pinfs>) {
     inode.mark_data_dirty();
 }
 
-/// Writes the cache lines of a range of a file back to the device. Holes have none.
+/// Writes the cache lines of a range of a file back to the device. Skips holes.
 fn flush_blocks(inode: &FsInode<Pinfs>, range: &Range<u64>) -> Result {
     let sb = inode.super_block();
     let medium = sb.data().medium();
     let mut pos = range.start;
     while pos < range.end {
-        // The map lock keeps blocks from being freed and used by somebody else, for whom a flush
-        // would do no harm either.
+        // The map lock keeps blocks from being freed. If they were reused meanwhile, a flush would
+        // do no harm.
         let found = look_up(inode, pos / BLOCK_SIZE)?;
         let end = found.offset.saturating_add(found.length).min(range.end);
         if let Extent::Mapped(addr) = found.extent {
@@ -946,8 +948,8 @@ fn flush_blocks(inode: &FsInode<Pinfs>, range: &Range<u64>) -> Result {
     Ok(())
 }
 
-/// Fails for a file that may not change any more; whoever had it open for writing before that still
-/// has. The lock of the inode is held, under which that changes.
+/// Fails for an immutable file. A descriptor that was opened for writing before stays open. The
+/// inode lock is held, which protects the flag.
 fn check_mutable(inode: &FsInode<Pinfs>) -> Result {
     if inode.is_immutable() {
         return Err(EPERM);
@@ -955,10 +957,9 @@ fn check_mutable(inode: &FsInode<Pinfs>) -> Result {
     Ok(())
 }
 
-/// What `vfs_fallocate()` and [`check_mutable`] have asked before they let anybody change what
-/// there is of a file: all modes that wait do. The descriptor is open for writing for good, and
-/// with it the mount. Security modules and fanotify are not asked again; there is no way for a
-/// module to do so.
+/// The checks of `vfs_fallocate()` and [`check_mutable`] that can change while the locks are
+/// dropped: all modes that wait need them again. The descriptor, and with it the mount, stays
+/// writable. Checks of security modules and fanotify are not repeated; a module cannot call them.
 struct StillMutable;
 
 impl Recheck<Pinfs> for StillMutable {
@@ -975,7 +976,7 @@ impl Recheck<Pinfs> for StillMutable {
     }
 }
 
-/// Makes an inode durable, the device's own buffers included.
+/// Makes an inode durable, including buffers of the device.
 pub(super) fn sync_inode(inode: &FsInode<Pinfs>) -> Result {
     inode.sync_metadata()?;
     inode.super_block().flush()
@@ -1023,19 +1024,19 @@ impl Operations for OpenFileOps {
         }
         let start = iocb.position();
         if iocb.is_nowait() && start > inode.size() {
-            // What is between has to be looked at first.
+            // The bytes between must be checked first.
             return Err(EAGAIN);
         }
         iocb.modified(&lock)?;
         if start > inode.size() {
             zero_behind_end(&lock, start)?;
         }
-        // Some bytes may have been written before an error; they count. If none were, the file
-        // does not grow to where they would have begun.
+        // Bytes that were written before an error count. If there are none, the file does not grow
+        // to the start of the write.
         let written = rw::write(&lock, iocb, from);
         if iocb.position() > start.max(inode.size()) {
-            // On the device it is recorded by the next sync, together with the times. What a crash
-            // leaves before that is the old size, with blocks behind it.
+            // The next sync records the size on the device, together with the times. A crash before
+            // that leaves the old size, with blocks past it.
             inode.set_size(&lock, iocb.position());
             inode.mark_dirty();
         }
@@ -1082,8 +1083,8 @@ impl Operations for OpenFileOps {
         }
     }
 
-    /// Of blocks that were given to a file before the device was full, a store through a mapping needs
-    /// none. Others may have written the block since the fault has failed.
+    /// Makes an unwritten block written, which needs no new blocks even on a full device. Another
+    /// task may have done so since the fault has failed.
     fn make_room_for_fault(inode: &FsInode<Pinfs>, pos: u64) -> bool {
         let block = pos / BLOCK_SIZE;
         let no_faults = NoFaults::new(inode);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What leases and pins ask of pinfs.
+//! Callbacks of the lease and pin code.
 
 use super::{
     file,
@@ -32,8 +32,8 @@ impl Host for Pinfs {
             file::expect_device_writes(inode, &bytes);
             Ok(())
         } else {
-            // A page of a hole or of unwritten blocks would be the kernel's page of zeroes, which does
-            // not become the file's when somebody writes there.
+            // A page of a hole or of unwritten blocks would be the kernel's zero page, and would
+            // not become the file's page at a later write.
             file::allocate_for_pin(inode, bytes)
         }
     }

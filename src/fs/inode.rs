@@ -73,13 +73,14 @@ use kernel::{
     }, //
 };
 
-/// What pinfs keeps beside each inode.
+/// The data of pinfs for each inode.
 #[pin_data]
 pub(crate) struct Data {
-    /// The map lock: the inode and its tree on the device.
+    /// The map lock: protects the inode and its tree on the device.
     #[pin]
     pub(super) map: MapLock,
-    /// Bytes that may have been written since they were flushed without the mapping's knowing. A leaf.
+    /// Bytes that may have been written since their last flush without being dirty in the mapping.
+    /// The lock is a leaf.
     #[pin]
     pub(super) untracked: SpinLock<Untracked>,
 }
@@ -94,15 +95,15 @@ impl Data {
     }
 }
 
-/// The lock of an inode and its tree on the device, with the extent that was found there last: most
-/// reads and writes go on where the one before ended.
+/// The lock of an inode and its tree on the device, with the extent that was looked up last: most
+/// reads and writes continue at the end of the previous one.
 #[pin_data]
 pub(super) struct MapLock {
     #[pin]
     lock: RwSemaphore,
-    /// Only valid while the lock is held, or see [`MapLock::newest`]. Taking it exclusively empties
-    /// this, so that whoever may change the tree need not know of it; holders who have looked an
-    /// extent up store it.
+    /// Only valid while the lock is held, but see [`MapLock::newest`]. Taking the lock exclusively
+    /// clears this, so that code that changes the tree need not. Holders of the lock that have
+    /// looked an extent up store it.
     #[pin]
     last: SpinLock<Option<Extent>>,
 }
@@ -115,22 +116,22 @@ impl MapLock {
         })
     }
 
-    /// Waits for the lock with other readers.
+    /// Waits for the lock, shared.
     pub(super) fn read(&self) -> ReadGuard<'_> {
         self.lock.read()
     }
 
-    /// Takes the lock with other readers, if nobody has it alone.
+    /// Takes the lock shared, if no task holds it exclusively.
     pub(super) fn try_read(&self) -> Option<ReadGuard<'_>> {
         self.lock.try_read()
     }
 
-    /// Waits for the lock alone.
+    /// Waits for the lock, exclusive.
     pub(super) fn write(&self) -> WriteGuard<'_> {
         self.write_nested(0)
     }
 
-    /// Waits for the lock alone, for a change that leaves the tree as it is.
+    /// Waits for the lock, exclusive, for a change that does not modify the tree.
     pub(super) fn write_fields(&self) -> WriteGuard<'_> {
         self.lock.write()
     }
@@ -141,28 +142,29 @@ impl MapLock {
         guard
     }
 
-    /// Returns the extent that was looked up or made last, to those who do not hold this lock but that
-    /// of the inode, or handle a page fault of it.
+    /// Returns the extent that was looked up or allocated last. The caller does not hold this lock
+    /// but that of the inode, or handles a page fault of it.
     ///
-    /// It was there when it was stored, and nobody has changed the tree since: whoever has the lock
-    /// exclusively empties this before. What may change without the lock of the inode are holes and
-    /// unwritten extents, which page faults fill: if this one is not written it may be so soon.
+    /// The extent was valid when it was stored, and the tree has not changed since: taking the lock
+    /// exclusively clears the extent before. Without the inode lock only holes and unwritten
+    /// extents can change, because page faults fill them: an extent that is not written may become
+    /// so at any time.
     pub(super) fn newest(&self, _lock: &impl HeldInode) -> Option<Extent> {
         *self.last.lock()
     }
 
-    /// Returns what is known of the extent at file block `first`, from there on.
+    /// Returns the known extent from file block `first` on, if there is one.
     pub(super) fn last(&self, _lock: &ReadGuard<'_>, first: u64) -> Option<Extent> {
         let last = *self.last.lock();
         last.and_then(|last| last.from(first))
     }
 
-    /// Says that `extent` was found.
+    /// Stores an extent that was looked up.
     pub(super) fn found(&self, _lock: &ReadGuard<'_>, extent: Extent) {
         *self.last.lock() = Some(extent);
     }
 
-    /// Says that `extent` was made.
+    /// Stores an extent that was allocated.
     pub(super) fn made(&self, _lock: &WriteGuard<'_>, extent: Extent) {
         *self.last.lock() = Some(extent);
     }
@@ -170,13 +172,13 @@ impl MapLock {
 
 /// Evidence that the current task holds the map locks of the inodes that it reads on the device.
 ///
-/// Which inodes these are, it does not say.
+/// It does not show which inodes these are.
 pub(super) trait MapsRead {}
 
 impl MapsRead for ReadGuard<'_> {}
 impl<L: MapsWritten> MapsRead for L {}
 
-/// Evidence that it holds the map locks of those that it changes, exclusively.
+/// Evidence that the current task holds the map locks of the inodes that it changes, exclusively.
 pub(super) trait MapsWritten {}
 
 impl MapsWritten for WriteGuard<'_> {}
@@ -187,15 +189,14 @@ pub(super) struct NoInode;
 
 impl MapsWritten for NoInode {}
 
-/// The map locks of up to four inodes, held exclusively, without double ones.
+/// The map locks of up to four inodes, held exclusively. Each inode is locked once.
 ///
-/// They are taken by ascending inode number, which is what keeps two renames from waiting for each
-/// other: the VFS's locks order directories by ancestry, but writeback and page faults know
-/// nothing of them.
+/// They are taken by ascending inode number, which keeps two renames from a deadlock. The VFS's
+/// locks order directories by ancestry, but writeback and page faults do not take these.
 pub(super) struct MapLocks<'a>([Option<WriteGuard<'a>>; 4]);
 
 impl<'a> MapLocks<'a> {
-    /// Takes the locks of all `inodes` that are given.
+    /// Takes the locks of all `inodes` that are `Some`.
     pub(super) fn new(inodes: [Option<&'a FsInode<Pinfs>>; 4]) -> Self {
         let mut locks = Self([None, None, None, None]);
         let mut last = None;
@@ -222,7 +223,7 @@ impl Time {
         }
     }
 
-    /// Returns the time as the engine wants it.
+    /// Returns the time in the engine's type.
     pub(super) fn to_format(self) -> ondisk::Time {
         ondisk::Time {
             sec: self.sec,
@@ -253,10 +254,10 @@ impl Operations for LeafInode {
     }
 }
 
-/// Changes attributes; the size is the file's to change.
+/// Changes attributes. A new size is passed to [`file::resize`].
 pub(super) fn setattr(inode: &mut VfsLocked<'_, Pinfs>, mut attributes: Attributes<'_>) -> Result {
     if inode.inode().is_immutable() {
-        // Who has it open for writing gets here without having been asked for.
+        // A process that has it open for writing gets here without a check.
         return Err(EPERM);
     }
     attributes.prepare()?;
@@ -268,8 +269,9 @@ pub(super) fn setattr(inode: &mut VfsLocked<'_, Pinfs>, mut attributes: Attribut
     attributes.follow_mode(inode)
 }
 
-/// Returns what the device alone knows of an inode; nothing after a shutdown, when an administrator
-/// still looks at the root directory to thaw what was frozen before.
+/// Returns the attributes of an inode that only the device has. Returns `None` after a shutdown,
+/// when an administrator may still read the root directory to thaw a file system that was frozen
+/// before.
 pub(super) fn details(inode: &FsInode<Pinfs>) -> Result<Option<Details>> {
     let sb = inode.super_block();
     if sb.check_readable().is_err() {
@@ -288,14 +290,15 @@ pub(super) fn details(inode: &FsInode<Pinfs>) -> Result<Option<Details>> {
 
 /// Sets the flags of an inode, for chattr(1).
 ///
-/// Of a file that has become immutable nothing may change any more, through mappings either: page
-/// faults are refused from then on, and those that went before are over when the lock is there.
-/// Writing the pages back makes what is mapped read-only, so that the next store faults.
+/// A file that has become immutable must not change, through mappings either. Page faults fail from
+/// then on, and earlier ones have ended when the lock is taken. Writeback makes mapped pages
+/// read-only, so that the next store faults.
 ///
-/// A device would go on: whoever has pinned pages of the file has the right to write to them. So of
-/// such a file nobody takes that right away, as it cannot be mounted read-only either (`EBUSY`),
-/// and pages of a file whose contents must stay are not pinned. The one is asked and the other
-/// forbidden at once, before the device knows.
+/// A device would continue: a process that has pinned pages of the file has the right to write to
+/// them. So a file with pins cannot become immutable or append-only, as the file system cannot be
+/// mounted read-only either (`EBUSY`), and pages of an immutable file are not pinned. The check for
+/// pins, and the flags in memory that make new pins fail, are one step before the change on the
+/// device.
 pub(super) fn set_flags(locked: &VfsLocked<'_, Pinfs>, flags: u32) -> Result {
     let inode = locked.inode();
     if flags & !settable(inode.mode().into()) != 0 {
@@ -337,22 +340,22 @@ pub(super) fn get(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs
     }
 }
 
-/// The inode that the superblock or a name stands for. Who asks holds the lock of the directory, so
-/// the name cannot have gone meanwhile: the inode must be there.
+/// Returns the inode of the superblock's root or of a name. The caller holds the lock of the
+/// directory, so the name cannot be removed meanwhile: the inode must exist.
 ///
 /// # Errors
-/// `EUCLEAN` if it is not, or is damaged; `ENOMEM`.
+/// `EUCLEAN` if it does not exist, or is damaged; `ENOMEM`.
 pub(super) fn named(sb: &SuperBlock<Pinfs>, ino: u64) -> Result<ARef<FsInode<Pinfs>>> {
     get(sb, ino).map_err(|err| {
         if err.to_errno() == ondisk::Error::Stale.errno() {
-            sb.report(ondisk::Error::Corrupt("a name stands for no inode"))
+            sb.report(ondisk::Error::Corrupt("a name without an inode"))
         } else {
             err
         }
     })
 }
 
-/// Reads an inode from the device, and does nothing else.
+/// Reads an inode from the device, without publishing it.
 pub(super) fn on_disk(inode: &FsInode<Pinfs>) -> ondisk::Result<ondisk::Inode> {
     let map = inode.data().map.read();
     inode.super_block().data().volume(&map).inode(inode.ino())
@@ -362,7 +365,7 @@ pub(super) fn on_disk(inode: &FsInode<Pinfs>) -> ondisk::Result<ondisk::Inode> {
 ///
 /// # Errors
 ///
-/// As [`get`].
+/// The same as [`get`].
 pub(super) fn read(new: New<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
     let sb = new.super_block();
     sb.check_readable()?;
@@ -378,14 +381,14 @@ pub(super) fn read(new: New<Pinfs>) -> Result<ARef<FsInode<Pinfs>>> {
         symlink::read(sb.data().volume(&map), &disk, &mut target).map_err(|err| sb.report(err))?;
     }
     if disk.nlink.get() == 0 {
-        // It waits to be freed, and a handle must not bring it back.
+        // It will be freed, and a file handle must not revive it.
         return Err(estale());
     }
     let params = params(&disk, &target);
     new.publish(params)
 }
 
-/// How a file on the device looks to the VFS.
+/// Returns the attributes of a file on the device for the VFS.
 pub(super) fn params<'a>(disk: &ondisk::Inode, target: &'a [u8]) -> Params<'a, Pinfs> {
     let mode = disk.mode.get() as u16;
     let usage = Usage::of(disk);
@@ -401,7 +404,7 @@ pub(super) fn params<'a>(disk: &ondisk::Inode, target: &'a [u8]) -> Params<'a, P
         flags: disk.attributes(),
         rdev: match Type::of_mode(mode) {
             Type::Special => disk.rdev.get() as u32,
-            // Of a file the field is the engine's.
+            // For other files the engine uses this field.
             _ => 0,
         },
         times: Times {
@@ -413,7 +416,7 @@ pub(super) fn params<'a>(disk: &ondisk::Inode, target: &'a [u8]) -> Params<'a, P
     }
 }
 
-/// The tables for a file of this mode.
+/// Returns the tables for a file of this mode.
 fn kind(mode: u16, target: &[u8]) -> Kind<'_, Pinfs> {
     match Type::of_mode(mode) {
         Type::Regular => Kind::Regular(Table::of::<LeafInode>(), file::TABLE),
@@ -423,7 +426,7 @@ fn kind(mode: u16, target: &[u8]) -> Kind<'_, Pinfs> {
     }
 }
 
-/// What an inode holds, as a transaction leaves it.
+/// Size and blocks of an inode after a transaction.
 #[derive(Clone, Copy)]
 pub(super) struct Usage {
     /// Bytes of a file; entries of a directory.
@@ -433,7 +436,7 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// Reads it from an inode of the device.
+    /// Reads them from an inode of the device.
     pub(super) fn of(disk: &ondisk::Inode) -> Self {
         Self {
             size: disk.size.get(),
@@ -442,15 +445,15 @@ impl Usage {
     }
 }
 
-/// Writes what the VFS changes by itself (times, mode, owner) and what writes leave for later (the
-/// size of a file) to the device. Link counts, and what directories hold, are written by the
+/// Writes attributes that the VFS changes by itself (times, mode, owner) and the size that writes
+/// leave for later to the device. Link counts, and the sizes of directories, are written by the
 /// transactions that change them.
 ///
-/// Whoever else changes a size does so on the device and in memory under the map lock, so that the
-/// size read here is not older than the one on the device; a write that changes it in memory alone
+/// Other changes of a size are made on the device and in memory under the map lock, so the size
+/// read here is not older than the one on the device. A write that changes the size only in memory
 /// marks the inode dirty after that.
 ///
-/// What cannot be written because the file system is idle stays dirty, for when it no longer is.
+/// While the file system is idle the inode stays dirty, to be written later.
 pub(super) fn write(inode: &FsInode<Pinfs>) -> Result {
     let sb = inode.super_block();
     let map = inode.data().map.write_fields();
@@ -469,7 +472,7 @@ pub(super) fn write(inode: &FsInode<Pinfs>) -> Result {
             .iter()
             .all(|&(stamp, time)| disk.time(stamp) == time.to_format())
         {
-            // A transaction has recorded it since.
+            // A transaction has recorded the attributes since.
             return Ok(());
         }
         let disk = tx.inode_mut(inode.ino())?;
@@ -482,7 +485,7 @@ pub(super) fn write(inode: &FsInode<Pinfs>) -> Result {
         disk.set_time(Stamp::Access, times.atime.to_format());
         disk.set_time(Stamp::Modify, times.mtime.to_format());
         disk.set_time(Stamp::Change, times.ctime.to_format());
-        // Not below what somebody may have been told.
+        // Not below a value that user space may have read.
         disk.version.set(disk.version.get().max(version));
         Ok(())
     });
@@ -492,9 +495,9 @@ pub(super) fn write(inode: &FsInode<Pinfs>) -> Result {
     written
 }
 
-/// Writes the size that a write may have left for the next sync. To be called before the inode gets
-/// the name of another: who replaces a file by a new one wants to find one of the two after a
-/// crash, and not the new one without its contents.
+/// Writes the size that a write may have left to the next sync. Must be called before the inode
+/// gets another name: a program that replaces a file by a new one expects one of the two after a
+/// crash, not the new one without its contents.
 pub(super) fn write_size(inode: &FsInode<Pinfs>) -> Result {
     if inode.is_regular() && inode.is_dirty() {
         write(inode)?;
@@ -502,8 +505,8 @@ pub(super) fn write_size(inode: &FsInode<Pinfs>) -> Result {
     Ok(())
 }
 
-/// Frees a file without a name, whose inode leaves memory. While the file system is idle it stays
-/// on the orphan list, for [`recovery`](super::recovery) or the next mount.
+/// Frees a file without a name, whose inode is being evicted. While the file system is idle the
+/// inode stays on the orphan list, for [`recovery`](super::recovery) or the next mount.
 pub(super) fn evict(inode: &FsInode<Pinfs>) {
     let sb = inode.super_block();
     if sb.check_writable().is_err() {
@@ -521,10 +524,10 @@ pub(super) fn evict(inode: &FsInode<Pinfs>) {
     }
 }
 
-/// Frees a file without a name, in steps that each leave it on the orphan list until it is empty,
-/// for the next mount to go on after a crash. The inner error is about the inode.
+/// Frees a file without a name. Each step leaves it on the orphan list until it is empty, so that
+/// the next mount after a crash continues. The inner error is about the inode.
 ///
-/// Nobody else has the inode: it is leaving memory, or on its way there.
+/// No other task uses the inode: it is being evicted or read.
 pub(super) fn free(inode: &FsInode<Pinfs>) -> Result<ondisk::Result> {
     let data = inode.super_block().data();
     let map = inode.data().map.write();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ioctl()s on files and directories, beyond those that the VFS answers itself.
+//! ioctl()s on files and directories that the VFS does not handle.
 
 use super::{
     inode::NoInode,
@@ -37,8 +37,8 @@ const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
 const GETFSLABEL: u32 = _IOR::<[u8; FSLABEL_MAX]>(0x94, 49);
 const SETFSLABEL: u32 = _IOW::<[u8; FSLABEL_MAX]>(0x94, 50);
 
-/// `FS_IOC_GETVERSION` and `FS_IOC_SETVERSION`, in the forms for 64-bit and for 32-bit programs. The
-/// numbers speak of a long, but all of them pass an int.
+/// `FS_IOC_GETVERSION` and `FS_IOC_SETVERSION`, in the forms for 64-bit and for 32-bit programs.
+/// The numbers encode a long, but all of them pass an int.
 const GETVERSION: u32 = _IOR::<i64>(b'v' as u32, 1);
 const GETVERSION32: u32 = _IOR::<i32>(b'v' as u32, 1);
 const SETVERSION: u32 = _IOW::<i64>(b'v' as u32, 2);
@@ -47,12 +47,11 @@ const SETVERSION32: u32 = _IOW::<i32>(b'v' as u32, 2);
 /// Bytes of a label in `FS_IOC_GETFSLABEL`, with the NUL that ends it.
 const FSLABEL_MAX: usize = 256;
 
-/// Answers an ioctl.
+/// Handles an ioctl.
 ///
 /// # Errors
-///
-/// `ENOTTY` for one that is none of pinfs; `EOPNOTSUPP` for a new generation: file handles, and
-/// whoever has asked before, rely on it.
+/// `ENOTTY` for an unknown one; `EOPNOTSUPP` for a new generation: file handles, and programs that
+/// have read the old one, rely on it.
 pub(super) fn ioctl(file: &OpenFile<'_, Pinfs>, command: u32, arg: UserPtr) -> Result {
     let sb = file.inode().super_block();
     match command {
@@ -67,9 +66,9 @@ pub(super) fn ioctl(file: &OpenFile<'_, Pinfs>, command: u32, arg: UserPtr) -> R
     }
 }
 
-/// Every transaction is durable before it is seen, so what the flags of `FS_IOC_SHUTDOWN` say of
-/// the log makes no difference. With none of them the file system is frozen first: then data, and
-/// the sizes that writes leave for the next sync, are durable too.
+/// Shuts the file system down. Every transaction is durable before it is visible, so the flags of
+/// `FS_IOC_SHUTDOWN` about the log make no difference. Without them the file system is frozen
+/// first, so that data, and the sizes that writes leave to the next sync, are durable too.
 fn shut_down(sb: &SuperBlock<Pinfs>, arg: UserPtr) -> Result {
     const DEFAULT: u32 = 0;
     const LOGFLUSH: u32 = 1;
@@ -108,7 +107,7 @@ fn set_label(file: &OpenFile<'_, Pinfs>, arg: UserPtr) -> Result {
     UserSlice::new(arg, wanted.len())
         .reader()
         .read_slice(&mut wanted)?;
-    // What stands behind the end may be anything, and is not kept.
+    // Bytes after the NUL may have any value, and are not kept.
     let wanted = wanted.split(|&byte| byte == 0).next().unwrap_or_default();
     let mut label = [0; LABEL_MAX];
     label

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads and writes of regular files, without the block map where that is known already: most go on
-//! where the one before ended. And appends, which write into blocks that are not part of the file yet.
-//! The rest is for the DAX core to do ([`dax::read`], [`dax::write`]).
+//! Reads and writes of regular files that avoid the block map. Most start in the extent that was
+//! looked up last. Appends write into blocks that are not part of the file yet. The DAX core
+//! handles the rest ([`dax::read`], [`dax::write`]).
 
 use super::{
     file::{
@@ -50,10 +50,11 @@ use kernel::{
     prelude::*, //
 };
 
-/// The place on the device of the byte at `pos` of a file, and how many bytes of at most `len` follow
-/// there, if that was looked up last; none of a hole.
+/// Returns the place on the device of the byte at `pos` of a file, and how many bytes, at most
+/// `len`, are contiguous there. Returns `None` if it is not in the extent that was looked up last,
+/// or that is unwritten.
 ///
-/// The inode lock keeps it so ([`MapLock::newest`](super::inode::MapLock::newest)).
+/// The inode lock keeps it valid ([`MapLock::newest`](super::inode::MapLock::newest)).
 fn known_place(
     lock: &impl HeldInode,
     inode: &FsInode<Pinfs>,
@@ -71,12 +72,12 @@ fn known_place(
     Some((extent.block * BLOCK_SIZE + within, len))
 }
 
-/// The device under the file system.
+/// Returns the device of the file system.
 fn device(inode: &FsInode<Pinfs>) -> &dax::Device {
     inode.super_block().data().as_ref()
 }
 
-/// Reads what is in the extent that was looked up last, if the read begins there.
+/// Reads from the extent that was looked up last, if the read starts there.
 fn read_known(
     lock: &SharedInodeLock<'_, Pinfs>,
     iocb: &mut Iocb<'_, Pinfs>,
@@ -98,7 +99,7 @@ fn read_known(
     Ok(read)
 }
 
-/// Overwrites what is in the extent that was looked up last, if the write begins there.
+/// Overwrites the extent that was looked up last, if the write starts there.
 fn write_known(
     lock: &InodeLock<'_, Pinfs>,
     iocb: &mut Iocb<'_, Pinfs>,
@@ -113,15 +114,15 @@ fn write_known(
     Ok(written)
 }
 
-/// Blocks that are set aside for a file, until they are part of it.
+/// Blocks that are claimed for a file, until they are part of it.
 struct PendingExtent<'a> {
     inode: &'a FsInode<Pinfs>,
     extent: extent::Extent,
 }
 
 impl<'a> PendingExtent<'a> {
-    /// Sets as many as come together of the `wanted` blocks aside, for file block `first`, behind the
-    /// last extent. `None` if it is not known which that is.
+    /// Claims as many of the `wanted` blocks as are contiguous for file block `first`, after the
+    /// last extent. Returns `None` if the last extent is not known.
     fn new(lock: &'a InodeLock<'_, Pinfs>, first: u64, wanted: u64) -> Result<Option<Self>> {
         let inode = lock.inode();
         let last = inode.data().map.newest(lock);
@@ -137,12 +138,12 @@ impl<'a> PendingExtent<'a> {
         Ok(Some(Self { inode, extent }))
     }
 
-    /// Bytes in the blocks.
+    /// Returns the number of bytes in the blocks.
     fn len(&self) -> u64 {
         self.extent.len * BLOCK_SIZE
     }
 
-    /// Keeps those that hold the first `len` bytes, and zeroes what is behind them in the last one.
+    /// Keeps the blocks of the first `len` bytes, and zeroes the rest of the last one.
     fn cut(&mut self, len: u64) -> Result {
         let start = self.extent.block * BLOCK_SIZE;
         let used = len.div_ceil(BLOCK_SIZE);
@@ -160,7 +161,7 @@ impl<'a> PendingExtent<'a> {
         medium.and_then(zero).map_err(|err| sb.report(err))
     }
 
-    /// Lets others have all but the first `used` blocks.
+    /// Releases all but the first `used` blocks.
     fn give_back(&mut self, used: u64) {
         let rest = BlockRun {
             start: self.extent.block + used,
@@ -172,13 +173,13 @@ impl<'a> PendingExtent<'a> {
         }
     }
 
-    /// Makes the blocks part of the file, which ends at byte `size` then, in one durable transaction.
+    /// Makes the blocks part of the file, with the file size `size`, in one durable transaction.
     fn append(mut self, lock: &InodeLock<'_, Pinfs>, size: u64) -> Result {
         let (inode, extent) = (self.inode, self.extent);
         let map = inode.data().map.write();
         let times = inode.times();
         let sectors = inode.super_block().transact(&map, |tx| {
-            // From here on they are the transaction's, whatever comes of it.
+            // From here on the transaction owns the blocks, even if it fails.
             self.extent.len = 0;
             extents::append(tx, inode.ino(), extent)?;
             record_size(tx.inode_mut(inode.ino())?, size, times);
@@ -197,15 +198,15 @@ impl Drop for PendingExtent<'_> {
     }
 }
 
-/// Writes whole new blocks at the end of a file: what is written goes into blocks that are not part
-/// of it yet, and then one transaction makes them so, and records the size. So a crash shows all of
-/// such a piece or nothing, and no block is stored to twice.
+/// Appends whole new blocks to a file: the bytes are written to blocks that are not part of the
+/// file yet, and then one transaction adds the blocks and records the size. So a crash leaves all
+/// of the blocks or none, and no block is stored to twice.
 ///
-/// Nobody else gives the file blocks behind its end meanwhile: who does holds the inode lock
-/// exclusively, or is a page fault or a pin, which stay below the size. Blocks that are there already
-/// (preallocated, or left by a crash) make the transaction fail, and [`dax::write`] uses them.
+/// No other task adds blocks past the end of the file meanwhile: that needs the inode lock,
+/// exclusive, and page faults and pins stay below the size. If the file has blocks there
+/// (preallocated, or left by a crash), the transaction fails, and [`dax::write`] uses them.
 ///
-/// Returns the number of bytes written, 0 if this is for [`dax::write`] to do.
+/// Returns the number of bytes written, 0 if [`dax::write`] has to write them.
 fn append(
     lock: &InodeLock<'_, Pinfs>,
     iocb: &mut Iocb<'_, Pinfs>,
@@ -217,7 +218,7 @@ fn append(
         return Ok(0);
     }
     let first = pos / BLOCK_SIZE;
-    // With more blocks than the size needs, some may be here; to find out later costs a copy.
+    // With more blocks than the size needs, some may be here. A failure later would cost a copy.
     let many = inode.sectors() > first * (BLOCK_SIZE / 512);
     if many && look_up(inode, first)?.extent != Extent::Hole {
         return Ok(0);
@@ -242,7 +243,7 @@ fn append(
     }
 }
 
-/// Reads what is there, up to the end of the file or an error.
+/// Reads up to the end of the file or an error.
 pub(super) fn read(
     lock: &SharedInodeLock<'_, Pinfs>,
     iocb: &mut Iocb<'_, Pinfs>,
@@ -272,8 +273,8 @@ pub(super) fn write(
     Ok(done)
 }
 
-/// What a read or write says that has copied `done` bytes before `rest`: an error after some is not
-/// told of.
+/// Returns the result of a read or write that copied `done` bytes before `rest`. An error after a
+/// partial copy is dropped.
 fn after(done: usize, rest: Result<usize>) -> Result<usize> {
     match rest {
         Err(_) if done > 0 => Ok(done),

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far a mounted file system may still be used.
+//! State of a mounted file system.
 //!
-//! Damage goes one way only, until it is mounted anew: in use, then read-only because metadata was
-//! found damaged, then shut down. Beside that it is *idle* while it is mounted read-only: then nothing
-//! is written, whatever the VFS lets through. A remount that was forced (sysrq-u) asks nobody, and
-//! leaves files open for writing, pins and evictions behind. Whoever is about to look at or change
-//! metadata asks, and so does every request for a block of a file; what is mapped already stays so.
+//! The state of damage only gets worse until the next mount: in use, then read-only because damaged
+//! metadata was found, then shut down. In addition the file system is *idle* while it is mounted
+//! read-only: then nothing is written, even if the VFS permits it. A forced remount (sysrq-u) does
+//! not check for users, and leaves files open for writing, pins and evictions. The state is checked
+//! before metadata is read or changed, and at every request for a block of a file. Existing
+//! mappings stay.
 //!
-//! A change asks with the journal lock held ([`SuperBlock::transact`]). So when that lock has been
-//! passed once after the state was set, no change goes on that did not know. A change that takes more
-//! than one transaction may be stopped between two; then the inode is on the orphan list, and
-//! [`recovery`](super::recovery) goes on with it when the file system is written again.
+//! A change checks the state under the journal lock ([`SuperBlock::transact`]). So after the state
+//! was set and that lock was taken once, no change that saw the old state is in progress. A change
+//! of several transactions may be stopped between two of them. Then the inode is on the orphan
+//! list, and [`recovery`](super::recovery) continues it when the file system becomes writable
+//! again.
 
 use super::super_block::Pinfs;
 use crate::rust::{
@@ -27,7 +29,8 @@ use kernel::{
     }, //
 };
 
-/// See the [module](self)'s documentation: bits, of which none is set while everything is allowed.
+/// The state of the file system, as bits. None is set while all operations are allowed. See the
+/// [module](self)'s documentation.
 pub(super) struct FsState(Atomic<i32>);
 
 const IDLE: i32 = 1 << 0;
@@ -35,12 +38,12 @@ pub(super) const DAMAGED: i32 = 1 << 1;
 pub(super) const DOWN: i32 = 1 << 2;
 
 impl FsState {
-    /// A file system that is being mounted: idle.
+    /// Returns the state of a file system that is being mounted: idle.
     pub(super) fn new() -> Self {
         Self(Atomic::new(IDLE))
     }
 
-    /// Changes the state, and returns the one before.
+    /// Changes the state, and returns the old one.
     pub(super) fn update(&self, change: impl Fn(i32) -> i32) -> i32 {
         let mut old = self.0.load(Relaxed);
         while let Err(seen) = self.0.cmpxchg(old, change(old), Full) {
@@ -49,12 +52,12 @@ impl FsState {
         old
     }
 
-    /// Lets changes begin, or forbids them. Those that go on hold the journal lock.
+    /// Allows or forbids new changes. Changes in progress hold the journal lock.
     pub(super) fn set_idle(&self, idle: bool) {
         self.update(|state| if idle { state | IDLE } else { state & !IDLE });
     }
 
-    /// Says whether nothing is written because the file system is mounted read-only.
+    /// Returns whether nothing is written because the file system is mounted read-only.
     pub(super) fn is_idle(&self) -> bool {
         self.0.load(Relaxed) & IDLE != 0
     }
@@ -66,7 +69,7 @@ impl FsState {
         }
     }
 
-    /// Fails if nothing may be written.
+    /// Fails if changes are not allowed.
     pub(super) fn check_writable(&self) -> Result {
         match self.0.load(Relaxed) {
             0 => Ok(()),
@@ -75,7 +78,7 @@ impl FsState {
         }
     }
 
-    /// Fails if nothing may be written by recovery either.
+    /// Fails if changes are not allowed even for recovery.
     pub(super) fn check_sound(&self) -> Result {
         match self.0.load(Relaxed) & (DAMAGED | DOWN) {
             0 => Ok(()),
@@ -84,7 +87,7 @@ impl FsState {
         }
     }
 
-    /// What to show among the mount options.
+    /// Returns the state as a mount option.
     pub(super) fn option(&self) -> &'static str {
         let state = self.0.load(Relaxed);
         if state & DOWN != 0 {
@@ -103,27 +106,30 @@ impl SuperBlock<Pinfs> {
         self.data().state().check_readable()
     }
 
-    /// Fails with `EIO` if the file system was shut down, and with `EROFS` if it is damaged or mounted
-    /// read-only.
+    /// Fails with `EIO` if the file system was shut down, and with `EROFS` if it is damaged or
+    /// mounted read-only.
     pub(super) fn check_writable(&self) -> Result {
         self.data().state().check_writable()
     }
 
-    /// Ends the use of the file system: nothing is read or written from then on.
+    /// Shuts the file system down: reads and writes fail from then on.
     pub(super) fn shut_down(&self, why: &str) {
         let data = self.data();
         if data.state().update(|state| state | DOWN) & DOWN != 0 {
             return;
         }
         data.drain();
-        pr_warn!("{}: shut down {why}; it can be mounted anew\n", self.id());
+        pr_warn!(
+            "{}: shut down {why}; it can be mounted again after an unmount\n",
+            self.id()
+        );
         self.report_shutdown();
     }
 
-    /// Makes everything durable that was written so far.
+    /// Makes all completed writes durable.
     pub(super) fn flush(&self) -> Result {
         self.check_readable()?;
-        // Transactions are durable as they return; what is left is the device's own buffering.
+        // Transactions are durable when they return; only the buffers of the device are left.
         dax::flush_device(self)
     }
 }

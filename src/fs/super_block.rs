@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mount, umount and what belongs to the file system as a whole.
+//! Mount, umount and other operations of the file system as a whole.
 
 use super::{
     errno,
@@ -84,13 +84,13 @@ use kernel::{
     }, //
 };
 
-/// What statfs(2) says: the bytes "pinf" (`PINFS_SUPER_MAGIC`).
+/// Magic of statfs(2): the bytes "pinf" (`PINFS_SUPER_MAGIC`).
 const MAGIC: u32 = crate::rust::uapi::PINFS_SUPER_MAGIC;
 
 /// The file system type.
 pub(crate) struct Pinfs;
 
-/// The device as the engine sees it.
+/// The device as a [`Medium`] of the engine.
 pub(super) struct Pmem {
     region: Region,
     /// A bit for each block whose checksum was verified since the mount.
@@ -108,13 +108,13 @@ impl Pmem {
         Ok(Self { region, verified })
     }
 
-    /// Takes hold of the device for more than one access.
+    /// Keeps the device from removal for more than one access.
     pub(super) fn session(&self) -> ondisk::Result<Session<'_>> {
         let access = io(self.region.access())?;
         Ok(Session { pmem: self, access })
     }
 
-    /// The word of block `block`, and its bit there.
+    /// Returns the word of block `block`, and its bit in the word.
     fn mark(&self, block: u64) -> Option<(&Atomic<u64>, u64)> {
         let word = usize::try_from(block / u64::from(u64::BITS)).ok()?;
         let bit = 1 << (block % u64::from(u64::BITS));
@@ -122,7 +122,7 @@ impl Pmem {
     }
 }
 
-/// Changes the bits of a word beside others who change other ones.
+/// Changes bits of a word while other tasks may change others.
 fn update(word: &Atomic<u64>, change: impl Fn(u64) -> u64) {
     let mut old = word.load(Relaxed);
     while let Err(seen) = word.cmpxchg(old, change(old), Relaxed) {
@@ -130,14 +130,14 @@ fn update(word: &Atomic<u64>, change: impl Fn(u64) -> u64) {
     }
 }
 
-/// The device while it cannot be taken away.
+/// The device, which cannot be removed meanwhile.
 pub(super) struct Session<'a> {
     pmem: &'a Pmem,
     access: Access<'a>,
 }
 
 impl Session<'_> {
-    /// Whether one of the blocks of `run` is in the mapping of a file other than `inode`.
+    /// Returns whether one of the blocks of `run` is in the mapping of a file other than `inode`.
     pub(super) fn is_mapped_elsewhere(&self, run: BlockRun, inode: &FsInode<Pinfs>) -> bool {
         let (start, len) = (run.start * ondisk::BLOCK_SIZE, run.len * ondisk::BLOCK_SIZE);
         self.access.is_mapped_elsewhere(start, len, inode)
@@ -302,7 +302,7 @@ impl Medium for Pmem {
 
     fn is_mapped(&self, start: u64, len: u64) -> bool {
         let device: &dax::Device = self.region.as_ref();
-        // A device that is gone has no pages any more.
+        // A device that was removed has no pages.
         device.may_be_mapped(start * ondisk::BLOCK_SIZE, len * ondisk::BLOCK_SIZE)
             && self
                 .session()
@@ -310,7 +310,7 @@ impl Medium for Pmem {
     }
 }
 
-/// What a transaction needs alone: the journal and the free space.
+/// State that a transaction uses exclusively: the journal and the free space.
 struct Writer {
     journal: Journal<KVVec<u8>>,
     space: Space<KVVec<u64>>,
@@ -324,7 +324,7 @@ pub(crate) struct Super {
     writer: Mutex<Writer>,
     quarantine: QuarantineState,
     state: FsState,
-    /// The journal was left as it was found.
+    /// The journal was not replayed (mount option `norecovery`).
     norecovery: bool,
 }
 
@@ -341,23 +341,22 @@ impl AsRef<dax::Device> for Super {
 }
 
 impl Super {
-    /// What is read of inodes without a transaction.
+    /// Returns the volume, for reads of inodes without a transaction.
     pub(super) fn volume<'a>(&'a self, _maps: &'a impl MapsRead) -> &'a Volume<Pmem> {
         &self.volume
     }
 
-    /// The device, whatever it holds.
+    /// Returns the device.
     pub(super) fn medium(&self) -> &Pmem {
         self.volume.medium()
     }
 
-    /// How far the file system may be used.
+    /// Returns the state of the file system.
     pub(super) fn state(&self) -> &FsState {
         &self.state
     }
 
-    /// The heart of [`SuperBlock::transact`], which see. The outer error is about the file system
-    /// as a whole.
+    /// Implements [`SuperBlock::transact`]. The outer error is about the file system as a whole.
     pub(super) fn transact<R>(
         &self,
         _maps: &impl MapsWritten,
@@ -368,7 +367,7 @@ impl Super {
         Ok(self.run(&mut writer, operation))
     }
 
-    /// The same for [`recovery`], while the file system is idle.
+    /// Does the same as [`Super::transact`] for [`recovery`], while the file system is idle.
     pub(super) fn transact_idle<R>(
         &self,
         _maps: &impl MapsWritten,
@@ -391,13 +390,14 @@ impl Super {
             .and_then(|session| journal.run(&self.volume.through(session), space, operation))
     }
 
-    /// Says that the journal was not replayed before the mount.
+    /// Returns whether the journal was not replayed before the mount.
     pub(super) fn is_unrecovered(&self) -> bool {
         self.norecovery
     }
 
-    /// Marks a file system that is idle as in use, and returns the inodes on the orphan list. It
-    /// stays idle, so the list stays as it is. `failed` is told of what [`orphan::list`] leaves out.
+    /// Marks an idle file system as in use on the device, and returns the inodes on the orphan
+    /// list. It stays idle, so the list does not change. Calls `failed` with inodes that
+    /// [`orphan::list`] removes.
     pub(super) fn claim(
         &self,
         failed: impl FnMut(u64, ondisk::Error),
@@ -427,18 +427,18 @@ impl Super {
             .map(|()| orphans))
     }
 
-    /// Says that a commit has failed, so that nothing can be written any more.
+    /// Returns whether a commit has failed, so that no write is possible.
     pub(super) fn is_aborted(&self) -> bool {
         self.writer.lock().journal.is_aborted()
     }
 
-    /// Lets changes begin, after [`Super::claim`].
+    /// Allows changes, after [`Super::claim`].
     pub(super) fn start_writing(&self) {
         self.state.set_idle(false);
     }
 
-    /// Makes the file system idle, and marks it as not in use: nothing is left to do for the next
-    /// mount but what is on the orphan list.
+    /// Makes the file system idle, and marks it as not in use. The next mount only has to work off
+    /// the orphan list.
     pub(super) fn stop_writing(&self) -> ondisk::Result {
         let mut writer = self.writer.lock();
         self.state.set_idle(true);
@@ -446,13 +446,13 @@ impl Super {
         writer.journal.retire(&self.volume)
     }
 
-    /// Returns the label, which is not being changed meanwhile.
+    /// Returns the label. The lock keeps it from changing meanwhile.
     pub(super) fn label(&self) -> ondisk::Result<[u8; LABEL_MAX]> {
         let _writer = self.writer.lock();
         mount::status(&self.volume).map(|status| status.label())
     }
 
-    /// Sets blocks aside for a file ([`extents::claim_extent`]). On an error nothing is.
+    /// Claims blocks for a file ([`extents::claim_extent`]). On an error none are claimed.
     pub(super) fn claim_extent(
         &self,
         last: Option<Extent>,
@@ -462,7 +462,7 @@ impl Super {
         let mut writer = self.writer.lock();
         self.state.check_writable()?;
         let claim_extent = extents::claim_extent(&mut writer.space, last, lblock, len);
-        // As in a transaction.
+        // A transaction checks the same.
         let is_mapped = |extent: &Extent| self.medium().is_mapped(extent.block, extent.len);
         if let Some(extent) = claim_extent
             .as_ref()
@@ -478,30 +478,30 @@ impl Super {
         Ok(claim_extent)
     }
 
-    /// Lets others have what was set aside and is not needed.
+    /// Releases claimed blocks that are not needed.
     pub(super) fn give_back(&self, run: BlockRun) {
         self.writer.lock().space.give_back(run);
     }
 
-    /// Waits for the transaction that goes on.
+    /// Waits for the transaction in progress.
     pub(super) fn drain(&self) {
         drop(self.writer.lock());
     }
 }
 
-/// What [`Super::claim`] found on the orphan list.
+/// The inodes that [`Super::claim`] found on the orphan list.
 #[derive(Default)]
 pub(super) struct Orphans {
-    /// Files that a truncate or collapse is not done with.
+    /// Files with an unfinished truncate or collapse.
     pub(super) named: KVVec<u64>,
-    /// Those without names.
+    /// Inodes without names.
     pub(super) unnamed: KVVec<u64>,
 }
 
-/// Says in the kernel log why a file system cannot be mounted, and returns the errno.
+/// Logs why a file system cannot be mounted, and returns the errno.
 fn refuse(id: &CStr, err: ondisk::Error) -> Error {
     if let ondisk::Error::Corrupt(what) = err {
-        pr_err!("{id}: {what}: the file system is damaged; fsck.pinfs says more\n");
+        pr_err!("{id}: {what}: the file system is damaged; run fsck.pinfs\n");
     }
     errno(err)
 }
@@ -521,14 +521,14 @@ fn now() -> Time {
     }
 }
 
-/// The kernel's own formatting knows only its own traits.
+/// The kernel's formatting uses its own traits.
 impl kernel::fmt::Display for MountError {
     fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
         core::fmt::Display::fmt(self, f)
     }
 }
 
-/// Opens the volume on a device, or says in the kernel log why not.
+/// Opens the volume on a device. Logs the reason on failure.
 fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
     Volume::open(Pmem::new(region)?).map_err(|refusal| {
         match refusal {
@@ -544,18 +544,18 @@ fn open_volume(id: &CStr, region: Region) -> Result<Volume<Pmem>> {
     })
 }
 
-/// What may be done about what a crash has left.
+/// Recovery that a mount may do after a crash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Recovery {
-    /// All of it.
+    /// Full recovery.
     Full,
-    /// Nothing, and if there is something to be done it is not mounted.
+    /// None. If the journal has to be replayed, the mount fails.
     Refuse,
-    /// Nothing.
+    /// None.
     Skip,
 }
 
-/// Completes the commit that a crash cut short, and reads what transactions need.
+/// Completes a commit that a crash interrupted, and reads the data for transactions.
 fn load(id: &CStr, volume: &Volume<Pmem>, recovery: Recovery) -> Result<Writer> {
     if recovery == Recovery::Skip {
         return load_unrecovered(id, volume);
@@ -579,17 +579,17 @@ fn load(id: &CStr, volume: &Volume<Pmem>, recovery: Recovery) -> Result<Writer> 
     })
 }
 
-/// Memory for a [`Space`].
+/// Allocates the memory of a [`Space`].
 fn words(volume: &Volume<Pmem>) -> Result<KVVec<u64>> {
     let words = usize::try_from(space::words_needed(volume.geometry().blocks))?;
     Ok(KVVec::from_elem(0, words, GFP_KERNEL)?)
 }
 
-/// What a mount needs that never writes. The bitmaps may be in the middle of a commit, and then
-/// nothing is known of free space.
+/// Reads the data for a mount that never writes. A commit may be incomplete on the bitmaps; then
+/// the free space is unknown.
 fn load_unrecovered(id: &CStr, volume: &Volume<Pmem>) -> Result<Writer> {
     if !matches!(journal::needs_recovery(volume), Ok(false)) {
-        pr_warn!("{id}: the journal is not replayed; what is read may be inconsistent\n");
+        pr_warn!("{id}: the journal is not replayed; reads may be inconsistent\n");
     }
     let space = match Space::load(volume, words(volume)?) {
         Ok(space) => space,
@@ -602,8 +602,8 @@ fn load_unrecovered(id: &CStr, volume: &Volume<Pmem>) -> Result<Writer> {
 }
 
 impl Writer {
-    /// Finishes what a crash has left on the orphan list. Nobody uses the file system yet. What
-    /// cannot be finished is none of those who mount: it is left to fsck.
+    /// Finishes the work on the orphan list after a crash. The file system is not in use yet. An
+    /// inode whose work fails does not fail the mount: it is left to fsck.
     fn finish_orphans(&mut self, id: &CStr, volume: &Volume<Pmem>) -> ondisk::Result {
         let Self { journal, space } = self;
         let mut failed = false;
@@ -617,15 +617,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Starts writing at a mount: marks the file system as in use, and finishes what is left.
+    /// Starts writing at a mount: marks the file system as in use, and works off the orphan list.
     fn activate(&mut self, id: &CStr, volume: &Volume<Pmem>) -> ondisk::Result {
         let Self { journal, space } = self;
         journal.run(volume, space, |tx| mount::mounted(tx, now()))?;
         self.finish_orphans(id, volume)
     }
 
-    /// Finishes what is left before a read-only mount, so that it need not be done beside users when
-    /// it is mounted for writing later; ext4 and xfs do so, too. With nothing left nothing is written.
+    /// Works off the orphan list before a read-only mount, so that there is none of it while the
+    /// file system is in use, at a remount for writing. ext4 and xfs do so, too. Writes nothing if
+    /// the list is empty.
     fn recover_read_only(&mut self, id: &CStr, volume: &Volume<Pmem>) -> ondisk::Result {
         if !mount::status(volume)?.has_orphans() {
             return Ok(());
@@ -660,7 +661,7 @@ impl FileSystem for Pinfs {
                 pr_err!("pinfs is always mounted with dax=always; leave the dax option out\n");
                 Err(EINVAL)
             }
-            // mount(8) repeats what /proc/mounts shows. A remount says what is wrong by itself.
+            // mount(8) repeats the options of /proc/mounts. A remount reports the state by itself.
             (b"emergency_ro" | b"shutdown", None) => Ok(Known::Yes),
             (b"dax", Some(_)) => {
                 pr_err!("the dax option takes only the value always\n");
@@ -686,7 +687,7 @@ impl FileSystem for Pinfs {
             } else {
                 pr_err!(
                     "{id}: the device has no DAX; only whole namespaces in fsdax mode and their \
-                     partitions have it (man 5 pinfs; changing the mode destroys what is there)\n"
+                     partitions have it (man 5 pinfs; changing the mode destroys all data)\n"
                 );
             }
             EINVAL
@@ -713,7 +714,7 @@ impl FileSystem for Pinfs {
         let writer = load(id, &volume, recovery).inspect_err(|err| {
             let damaged = err.to_errno() == errno(ondisk::Error::Corrupt("")).to_errno();
             let may_write = matches!(recovery, Recovery::Full);
-            // Or fsck.pinfs would take it for clean, if it was unmounted so.
+            // Otherwise fsck.pinfs would take it for clean, if it was unmounted cleanly.
             if may_write && damaged && mount::ask_for_check(volume.medium()).is_err() {
                 pr_warn!("{id}: run fsck.pinfs -f\n");
             }
@@ -761,7 +762,7 @@ impl FileSystem for Pinfs {
         }
         if let Err(err) = writer.recover_read_only(sb.id(), volume) {
             pr_err!(
-                "{}: what a crash has cut short could not be finished: {}\n",
+                "{}: the work on the orphan list failed: {}\n",
                 sb.id(),
                 err.message()
             );
@@ -790,7 +791,7 @@ impl FileSystem for Pinfs {
         }
         if read_only {
             if data.state.check_writable().is_err() {
-                // It is idle already, or the device stays as it is, in use, which it was.
+                // It is idle already, or the device stays marked as in use.
                 return Ok(());
             }
             return data.stop_writing().map_err(|err| sb.report(err));
@@ -826,7 +827,7 @@ impl FileSystem for Pinfs {
         let volume = &sb.data().volume;
         let writer = sb.data().writer.lock();
         let counts = writer.space.counts();
-        // Inodes are made of free blocks as they are needed.
+        // Inodes are allocated from free blocks on demand.
         let used = mount::status(volume).map_or(0, |status| status.inodes());
         let free_inodes = counts
             .inode_blocks
@@ -865,7 +866,7 @@ impl FileSystem for Pinfs {
     fn put_super(sb: &SuperBlock<Self>) {
         let data = sb.data();
         if data.state.check_writable().is_err() {
-            // It is idle, or nothing is written any more and the next mount finds it in use.
+            // It is idle, or no write is possible and the next mount finds it marked as in use.
             return;
         }
         if let Err(err) = data.stop_writing() {

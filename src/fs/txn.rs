@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Transactions of a mounted file system, and what their errors do to it.
+//! Transactions of a mounted file system, and the effect of their errors on it.
 
 use super::{
     errno,
@@ -31,8 +31,8 @@ impl SuperBlock<Pinfs> {
     ///
     /// # Errors
     ///
-    /// What `operation` says, with nothing changed; `EROFS` after a commit could not be completed,
-    /// after damage was found, or while the file system is idle, `EIO` after it was shut down.
+    /// The error of `operation`, with nothing changed; `EROFS` after a failed commit, after damage
+    /// was found, or while the file system is idle; `EIO` after a shutdown.
     pub(super) fn transact<R>(
         &self,
         maps: &impl MapsWritten,
@@ -43,9 +43,9 @@ impl SuperBlock<Pinfs> {
             .map_err(|err| self.report(err))
     }
 
-    /// Returns the errno. The first damage is said in the kernel log, and to whoever watches the
-    /// file system (fanotify's `FAN_FS_ERROR`), and nothing is written from then on: what is
-    /// written by the word of damaged metadata may go over good data.
+    /// Returns the errno. Reports the first damage in the kernel log and through fanotify
+    /// (`FAN_FS_ERROR`), and makes the file system read-only: a write directed by damaged metadata
+    /// could overwrite good data.
     pub(super) fn report(&self, err: ondisk::Error) -> Error {
         let errno = errno(err);
         if let ondisk::Error::Corrupt(what) = err {
@@ -59,7 +59,7 @@ impl SuperBlock<Pinfs> {
                 );
             } else if before & (DAMAGED | DOWN) == 0 {
                 pr_err!(
-                    "{}: {what}: the file system is damaged, nothing is written any more; \
+                    "{}: {what}: the file system is damaged and read-only now; \
                      unmount it, keep a copy of the device and run fsck.pinfs\n",
                     self.id()
                 );
@@ -70,11 +70,14 @@ impl SuperBlock<Pinfs> {
         errno
     }
 
-    /// Has fsck look at everything, even if the file system is unmounted cleanly. That is noted in a
-    /// word of its own, which can be stored whatever has gone wrong; nothing else is by this.
+    /// Requests a full check by fsck, even if the file system is unmounted cleanly. The request is
+    /// a word of its own, which can be stored in any state; nothing else is stored.
     pub(super) fn ask_for_check(&self) {
         if self.is_read_only() || mount::ask_for_check(self.data().medium()).is_err() {
-            pr_warn!("{}: run fsck.pinfs -f, the need is not noted\n", self.id());
+            pr_warn!(
+                "{}: run fsck.pinfs -f; the request is not recorded\n",
+                self.id()
+            );
         }
     }
 }

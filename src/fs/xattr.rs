@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Extended attributes and ACLs, on the engine's store of attributes.
+//! Extended attributes and ACLs, stored by the engine.
 
 use super::{
     inode::Usage,
@@ -44,7 +44,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// The functions behind attributes.
+/// The functions of attributes.
 pub(crate) struct Xattrs;
 
 fn key<'a>(space: Space, name: &'a [u8]) -> ondisk::Result<Key<'a>> {
@@ -68,14 +68,14 @@ fn space(key: &Key<'_>) -> Space {
     }
 }
 
-/// Gives a new inode its attributes, in the transaction that makes it.
+/// Sets the attributes of a new inode, in the transaction that makes it.
 pub(super) fn init(tx: &mut Tx<'_, Session<'_>>, ino: u64, initial: &Initial) -> ondisk::Result {
     initial.iter().try_for_each(|(space, name, value)| {
         xattr::set(tx, ino, key(space, name)?, value, Mode::Any)
     })
 }
 
-/// Runs a transaction that changes attributes, and takes over what it has done to the inode.
+/// Runs a transaction that changes attributes, and updates the inode in memory.
 fn change(
     locked: &VfsLocked<'_, Pinfs>,
     now: Time,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Breaking layouts: what an operation does before it frees, moves or un-shares blocks of a file.
+//! Breaking layouts, before an operation frees, moves or un-shares blocks of a file.
 //!
 //! The caller holds `i_rwsem` and the invalidate lock exclusively. Then, in this order:
 //!
@@ -8,33 +8,34 @@
 //!    operation. For a breakable lease of another process, notify the holder and wait.
 //! 2. Unmap the range. From now on a new reference to its pages needs a fault, which waits for the
 //!    lock.
-//! 3. Look for pages that are still referenced. For each, look for pins *again*: one on record fails
-//!    the operation. Otherwise the reference is transient (O_DIRECT, a pipe). Drop the locks, so that
-//!    others make progress, wait for the reference to end, take the locks, and start over.
+//! 3. Look for pages that are still referenced. For each, look for pins *again*: one on record
+//!    fails the operation. Otherwise the reference is transient (O_DIRECT, a pipe). Drop the locks,
+//!    so that others make progress, wait for the reference to end, take the locks, and start over.
 //!
 //! # How to wait
 //!
-//! While the locks are dropped, the page may be mapped and referenced again before its last reference
-//! has ended. So the wait does not depend on seeing the page idle: it also ends after some time, to
-//! unmap and look again. If the page has been mapped meanwhile, again and again, there may be a stream
-//! of references. Then the locks are *kept* for a moment while waiting: there are no new references,
-//! and those in flight end ([`Patience`]). That does not help against one long reference, say of a
-//! page in a pipe, so it is not tried for long; only the caller waits for such a reference.
+//! While the locks are dropped, the page may be mapped and referenced again before its last
+//! reference has ended. So the wait does not depend on seeing the page idle: it also ends after
+//! some time, to unmap and look again. If the page has been mapped meanwhile, again and again,
+//! there may be a stream of references. Then the locks are *kept* for a moment while waiting: there
+//! are no new references, and those in flight end ([`Patience`]). That does not help against one
+//! long reference, say of a page in a pipe, so it is not tried for long; only the caller waits for
+//! such a reference.
 //!
 //! # Why to look for pins twice
 //!
-//! A pin does not take the locks (see [`super::reserve`]): it is reserved, then gets its pages, and is
-//! then put on record. Consider one that is reserved just after 1. If it gets a page that is still
-//! mapped before 2, then 3 finds the page referenced, and finds the reservation, which lasts until the
-//! pin is on record. Without the second look the operation would wait for a pin that may last for
-//! years. If the pin reaches a page only after 2, it faults, and gets what the file has after the
-//! operation.
+//! A pin does not take the locks (see [`super::reserve`]): it is reserved, then gets its pages, and
+//! is then put on record. Consider one that is reserved just after 1. If it gets a page that is
+//! still mapped before 2, then 3 finds the page referenced, and finds the reservation, which lasts
+//! until the pin is on record. Without the second look the operation would wait for a pin that may
+//! last for years. If the pin reaches a page only after 2, it faults, and gets what the file has
+//! after the operation.
 //!
 //! # Leases that begin meanwhile
 //!
-//! Leases are looked for once, in 1. `fcntl()` returns a lease that is granted after that only when the
-//! caller has dropped its locks (see [`super::fcntl`]): either the operation is over by then, or it
-//! starts over and finds the lease.
+//! Leases are looked for once, in 1. `fcntl()` returns a lease that is granted after that only when
+//! the caller has dropped its locks (see [`super::fcntl`]): either the operation is over by then,
+//! or it starts over and finds the lease.
 //!
 //! # Why an idle page stays idle
 //!
@@ -76,21 +77,20 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// Waits until the blocks of a range (bytes; up to `u64::MAX` for the rest of the file) can be freed or
-/// moved. When this returns without an error, no lease, pin or reference of a page conflicts with
-/// that, and none will as long as the locks are held.
+/// Waits until the blocks of a range (bytes; up to `u64::MAX` for the rest of the file) can be
+/// freed or moved. When this returns without an error, no lease, pin or reference of a page
+/// conflicts with that, and none will as long as the locks are held.
 ///
-/// It may wait with the locks dropped. Whenever they are taken again, `recheck` is called, because the
-/// file may have changed. While this waits for leases to end, no new ones on the range are granted:
-/// they would starve it.
+/// It may wait with the locks dropped. Whenever they are taken again, `recheck` is called, because
+/// the file may have changed. While this waits for leases to end, no new ones on the range are
+/// granted: they would starve it.
 ///
 /// # Errors
 ///
 /// * `ETXTBSY` for a range that is pinned, or under a strong lease of another process;
 /// * `EDEADLK` for a range that is pinned, if the current process holds the lease;
 /// * `ERESTARTSYS` or `EINTR` after a signal while waiting;
-/// * what has come to forbid the operation while it waited ([`Recheck`](crate::rust::lock::Recheck)), and
-///   what `recheck` returns;
+/// * the error that [`Recheck`](crate::rust::lock::Recheck) returns after a wait, or `recheck`;
 /// * for a server like nfsd, `EAGAIN` instead of all of these but the last: see [`for_server`].
 pub(crate) fn break_layouts<F: FileSystem>(
     lock: &mut LayoutLock<'_, F>,
@@ -107,8 +107,8 @@ pub(crate) fn break_layouts<F: FileSystem>(
 }
 
 /// Translates errors for a server like nfsd, which takes some of these errnos for an I/O error and
-/// warns about others. It passes `EAGAIN` on (`NFS4ERR_DELAY`, `NFS3ERR_JUKEBOX`): the client retries,
-/// and an operation on a pinned file succeeds after the pins have ended.
+/// warns about others. It passes `EAGAIN` on (`NFS4ERR_DELAY`, `NFS3ERR_JUKEBOX`): the client
+/// retries, and an operation on a pinned file succeeds after the pins have ended.
 fn for_server(err: Error) -> Error {
     let unknown = [ETXTBSY, edeadlk(), EBUSY, EINTR];
     if unknown.contains(&err) {
@@ -121,7 +121,7 @@ fn for_server(err: Error) -> Error {
 /// Implements [`break_layouts`].
 ///
 /// A server has few threads, and its clients retry. So for a server this notifies holders without
-/// waiting, and waits for pages only with the locks held.
+/// waiting, and waits for pages at most [`Patience::OF_SERVER`] without the locks.
 fn break_or_wait<F: FileSystem>(
     lock: &mut LayoutLock<'_, F>,
     range: Range<u64>,
@@ -149,7 +149,7 @@ fn break_or_wait<F: FileSystem>(
                     if is_server {
                         return Err(err);
                     }
-                    // The holder has been told; now give it time.
+                    // The holder has been notified; now wait for it.
                     let file = ARef::<Inode>::from(&**lock.inode());
                     lock.unlocked(|| lease::break_layout(&file, true))?;
                     recheck(lock)?;
@@ -174,8 +174,8 @@ fn break_or_wait<F: FileSystem>(
                 continue;
             }
         }
-        // A pin that comes later would never let the page become idle; it is found in the next
-        // round.
+        // A pin that is taken meanwhile may never end, so it ends the wait. The next iteration
+        // finds it.
         let msecs = patience.without_locks();
         if is_server && patience.is_over() {
             return Err(EAGAIN);
@@ -197,16 +197,17 @@ struct Patience {
 }
 
 impl Patience {
-    /// Waits without the locks begin with this, and double as long as the page is left alone.
+    /// Milliseconds of the first wait without the locks. They double until the page is mapped
+    /// again.
     const FIRST: u32 = 10;
     const LONGEST: u32 = 1000;
-    /// So many waits in vain are a stream of references ...
+    /// After so many waits that ended with the page mapped again, references are a stream.
     const STREAM: u32 = 4;
-    /// ... and after so many waits with the locks, of 10 to 320 milliseconds, they are not.
+    /// Number of waits with the locks, of 10 to 320 milliseconds, against a stream of references.
     const TRIES: u32 = 6;
-    /// After so many waits in vain it is tried again.
+    /// After so many waits that ended with the page mapped again, the count starts again.
     const PAUSE: u32 = 40;
-    /// A server does not wait for longer than this without the locks.
+    /// Milliseconds that a server waits without the locks, at most.
     const OF_SERVER: u32 = 500;
 
     fn new() -> Self {
@@ -217,7 +218,7 @@ impl Patience {
         }
     }
 
-    /// Learns that the page was mapped again while it was waited for.
+    /// Notes that the page was mapped again during the wait.
     fn mapped_again(&mut self) {
         self.in_vain = (self.in_vain + 1) % Self::PAUSE;
         if self.in_vain < Self::STREAM + Self::TRIES {
@@ -225,13 +226,13 @@ impl Patience {
         }
     }
 
-    /// Milliseconds to wait while the locks are held, if at all.
+    /// Returns the milliseconds to wait with the locks held, if at all.
     fn with_locks(&self) -> Option<u32> {
         let tries = self.in_vain.checked_sub(Self::STREAM)?;
         (tries < Self::TRIES).then(|| Self::FIRST << tries)
     }
 
-    /// Milliseconds to wait while they are not.
+    /// Returns the milliseconds to wait without the locks.
     fn without_locks(&mut self) -> u32 {
         let msecs = self.next;
         self.next = (self.next * 2).min(Self::LONGEST);
@@ -239,7 +240,7 @@ impl Patience {
         msecs
     }
 
-    /// Says whether the next wait without the locks would be too long for a server.
+    /// Returns whether the next wait without the locks would be too long for a server.
     fn is_over(&self) -> bool {
         self.spent > Self::OF_SERVER
     }
@@ -257,8 +258,9 @@ fn standing(inode: InodeId, pages: &Range<u64>) -> Result<Standing> {
     Ok(registry.standing(inode, pages))
 }
 
-/// Says whether a pin, a lease or a reference to a page forbids to free the blocks of a range (bytes).
-/// If not, the range is unmapped, and stays without references as long as the locks are held.
+/// Returns whether a pin, a lease or a reference to a page forbids to free the blocks of a range
+/// (bytes). If not, the range is unmapped, and stays without references as long as the locks are
+/// held.
 ///
 /// Does not wait, and notifies no holder.
 pub(crate) fn is_held<F: FileSystem>(lock: &LayoutLock<'_, F>, range: &Range<u64>) -> Result<bool> {
@@ -272,7 +274,7 @@ pub(crate) fn is_held<F: FileSystem>(lock: &LayoutLock<'_, F>, range: &Range<u64
     Ok(dax::layout_busy_page_range(lock, range).is_some())
 }
 
-/// Says whether pages that hold bytes of a range are pinned, or about to be.
+/// Returns whether pages that hold bytes of a range are pinned, or about to be.
 pub(crate) fn is_pinned(inode: &Inode, bytes: &Range<u64>) -> bool {
     are_pinned(InodeId::of(inode), &pages_of(bytes))
 }
@@ -298,13 +300,14 @@ pub(crate) fn unless_pinned(inode: &Inode, forbid: impl FnOnce()) -> Result {
     Ok(())
 }
 
-/// Tags one pinned page of a range (bytes) as dirty, if there is one, so that writeback does not take
-/// the file for clean.
+/// Tags one pinned page of a range (bytes) as dirty, if there is one, so that writeback does not
+/// take the file for clean.
 ///
 /// The page must be one of the device. A hole that was read through a mapping has the kernel's zero
-/// page. Tagged as dirty, that would stay in place when a write allocates the block, and could not be
-/// written back. A pinned page has a block and keeps it. So the page is tagged under the registry's
-/// lock, under which the pin is found: the pin cannot end before, and no punch frees the block.
+/// page. Tagged as dirty, that would stay in place when a write allocates the block, and could not
+/// be written back. A pinned page has a block and keeps it. So the page is tagged under the
+/// registry's lock, under which the pin is found: the pin cannot end before, and no punch frees the
+/// block.
 pub(crate) fn mark_pinned_dirty(inode: &Inode, bytes: &Range<u64>) {
     if !registry::any() {
         return;
@@ -318,7 +321,7 @@ pub(crate) fn mark_pinned_dirty(inode: &Inode, bytes: &Range<u64>) {
     }
 }
 
-/// Says whether there are pins or reservations.
+/// Returns whether there are pins or reservations.
 fn are_pinned(inode: InodeId, pages: &Range<u64>) -> bool {
     registry::any()
         && registry::lock()

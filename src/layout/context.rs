@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Contexts: what owns a long-term pin.
+//! Contexts: owners of long-term pins.
 //!
 //! A context is an open file if the pin was requested through one (a ring of io_uring, a context of
 //! the RDMA verbs, a socket), else the address space. No reference to the file is kept, because its
@@ -29,7 +29,7 @@ use kernel::{
     }, //
 };
 
-/// Which context. Numbers are not used twice.
+/// Identifies a context. Numbers are not used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ContextId(pub(super) u64);
 
@@ -38,7 +38,7 @@ impl ContextId {
     pub(super) const LAST: Self = Self(u64::MAX);
 }
 
-/// What a context is.
+/// The owner of a context's pins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     /// An open file.
@@ -50,7 +50,7 @@ pub(crate) enum Owner {
 /// A context with pins.
 pub(super) struct Context {
     pub(super) owner: Owner,
-    /// Keeps the address space's identity from being given to another, if it is the owner.
+    /// Keeps the identity of the address space from being reused, if it is the owner.
     pub(super) _mm: Option<ARef<Mm>>,
     /// The file has been closed for the last time.
     pub(super) is_dead: bool,
@@ -69,7 +69,7 @@ fn files(owner: Owner) -> Option<&'static Atomic<u32>> {
     }
 }
 
-/// Says whether a file may be a context, or share the pins of one.
+/// Returns whether a file may be a context, or share the pins of one.
 pub(super) fn may_be(file: FileId) -> bool {
     files(Owner::File(file)).is_some_and(|files| files.load(Relaxed) != 0)
 }
@@ -81,7 +81,7 @@ pub(super) fn count_file(file: FileId) {
     }
 }
 
-/// Takes back what [`count_file`] counted.
+/// Reverses [`count_file`].
 pub(super) fn uncount_file(file: FileId) {
     if let Some(files) = files(Owner::File(file)) {
         files.fetch_sub(1, Relaxed);
@@ -98,8 +98,8 @@ impl Registry {
         self.owners.insert(node);
     }
 
-    /// Takes a context's owner out. The caller may keep the node, and does not drop more than
-    /// memory with it.
+    /// Removes a context's owner. The caller may keep the node, and only frees memory by dropping
+    /// it.
     pub(super) fn remove_owner(&mut self, owner: Owner) -> Option<RBTreeNode<Owner, ContextId>> {
         let node = self.owners.remove_node(&owner)?;
         if let Some(files) = files(owner) {
@@ -129,12 +129,12 @@ pub(super) fn close(file: FileId) {
     }
 }
 
-/// Which contexts lose references to an unpin, in the order in which they are tried.
+/// The contexts that lose references at an unpin, in the order in which they are tried.
 #[derive(Clone, Copy)]
 pub(super) enum Preference {
-    /// The one that the current system call is about.
+    /// The context of the current system call.
     Caller(ContextId),
-    /// Those whose file has ended: their pins are being released.
+    /// Contexts whose file has ended: their pins are being released.
     Dead,
     /// Any.
     Any,

@@ -2,7 +2,7 @@
 
 //! Work after the end of a pin, deferred to where it may sleep.
 //!
-//! * [`Reap`] takes down holdings without pins, and with the last of an orphaned lease its record.
+//! * [`Reap`] removes holdings without pins, and the record of an orphaned lease with its last one.
 //! * [`Check`] compares pins with the kernel's counts, after an unpin that could not be attributed.
 //! * [`Linger`] stops observing unpins some time after the last pin.
 
@@ -43,14 +43,14 @@ use kernel::{
     rbtree::RBTreeNode, //
 };
 
-/// How long the unpin functions stay observed after the last pin, in milliseconds, so that a program
-/// that pins and unpins in turn does not patch code each time.
+/// How long the unpin functions stay observed after the last pin, in milliseconds, so that a
+/// program that pins and unpins in turn does not patch code each time.
 const LINGER_MS: u32 = 1000;
 
-/// How soon doubtful pins are looked at again, in milliseconds.
+/// Delay before doubtful pins are checked again, in milliseconds.
 const CHECK_MS: u32 = 20;
 
-/// How often.
+/// Number of checks.
 pub(super) const CHECKS: u8 = 5;
 
 static REAP: Deferred<Reap> = Deferred::new();
@@ -74,17 +74,17 @@ impl Jobs {
     }
 }
 
-/// Has holdings without pins taken down. May be called in any context.
+/// Schedules the removal of holdings without pins. May be called in any context.
 pub(super) fn reap_soon() {
     REAP.run_soon();
 }
 
-/// Has the observation of unpins stopped some time later, if there is nothing to unpin then.
+/// Schedules the end of the observation of unpins, if there are no pins then.
 pub(super) fn linger() {
     LINGER.run_after(LINGER_MS);
 }
 
-/// Has doubtful pins looked at. May be called in any context.
+/// Schedules the check of doubtful pins. May be called in any context.
 pub(super) fn check_soon() {
     CHECK.run_after(CHECK_MS);
 }
@@ -95,7 +95,7 @@ impl Job for Reap {
     fn run() {
         let mut nodes = PinNodes::default();
         loop {
-            // The lock is released at the end of the statement; what follows may sleep.
+            // The lock is released at the end of the statement; the rest may sleep.
             let removed = registry::lock().as_mut().and_then(|registry| {
                 registry.node_cache.put(core::mem::take(&mut nodes));
                 take_down(registry)
@@ -109,7 +109,7 @@ impl Job for Reap {
     }
 }
 
-/// All that belonged to a holding.
+/// The nodes of a removed holding.
 struct Removed {
     holding: Option<RBTreeNode<HoldingKey, Holding>>,
     by_context: Option<RBTreeNode<ContextKey, ()>>,
@@ -119,7 +119,7 @@ struct Removed {
 }
 
 impl Removed {
-    /// Drops it, which may sleep, and returns the memory.
+    /// Drops the values, which may sleep, and returns the memory.
     fn into_nodes(self) -> PinNodes {
         PinNodes {
             holding: self.holding.map(RBTreeNode::into_reservation),
@@ -131,7 +131,7 @@ impl Removed {
     }
 }
 
-/// Takes one dead holding out.
+/// Removes one dead holding.
 fn take_down(registry: &mut Registry) -> Option<Removed> {
     let key = registry.pop_dead()?;
     let (inode, context, lease) = key;
@@ -198,7 +198,7 @@ struct Linger;
 
 impl Job for Linger {
     fn run() {
-        // The end of a pin that is there queues this job again.
+        // The end of a pin that exists queues this job again.
         observer::stop_if_idle();
     }
 }

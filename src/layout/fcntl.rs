@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking, releasing and reading leases for user space with `fcntl(2)`; [`super::ioctl`] is the other
-//! way in.
+//! Takes, releases and reads leases for `fcntl(2)`; [`super::ioctl`] is the other interface.
 //!
-//! A lease of `fcntl()` covers the whole file. `F_SETLEASE` replaces all ranges of the open file, and
-//! `F_GETLEASE` returns the kind of the first.
+//! A lease of `fcntl()` covers the whole file. `F_SETLEASE` replaces all ranges of the open file,
+//! and `F_GETLEASE` returns the kind of the first.
 //!
 //! A lease exists twice: as the kernel's `struct file_lease`, one for all ranges of an open file,
 //! which `/proc/locks` shows and which ends with the file, and as a record ([`lease_state`]), on
@@ -25,22 +24,22 @@
 //!
 //! # Permission
 //!
-//! The kernel checks permission last. Here it is checked before the registry's lock is taken, so that
-//! a task without permission delays no other. The kernel's own check (and that of security modules)
-//! still comes before the record is published.
+//! The kernel checks permission last. Here it is checked before the registry's lock is taken, so
+//! that a task without permission delays no other. The kernel's own check (and that of security
+//! modules) still comes before the record is published.
 //!
 //! # Leases that begin during an operation
 //!
-//! Consider an operation that looks for leases, and finds none, just before one is taken. It goes on
-//! to free blocks, and would do so after `fcntl()` has returned: the holder would see the file's data,
-//! and then lose it. The operation holds the invalidate lock from the check to its end. So [`take`]
-//! acquires and releases that lock once after the record is published: an operation that checked
-//! before has ended by then, and one that checks later finds the record. A task that holds the lock
-//! never waits for a lease ([`super::breaking`] drops it first).
+//! Consider an operation that looks for leases, and finds none, just before one is taken. It goes
+//! on to free blocks, and would do so after `fcntl()` has returned: the holder would see the file's
+//! data, and then lose it. The operation holds the invalidate lock from the check to its end. So
+//! [`take`] acquires and releases that lock once after the record is published: an operation that
+//! checked before has ended by then, and one that checks later finds the record. A task that holds
+//! the lock never waits for a lease ([`super::breaking`] drops it first).
 //!
 //! A signal names a descriptor and no range. So a break concerns all breakable ranges of the open
-//! file, although the operation may be about one of them. Until the break is over, its ranges can only
-//! be released.
+//! file, although the operation may be about one of them. Until the break is over, its ranges can
+//! only be released.
 
 use super::{
     deferred,
@@ -93,7 +92,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// The lease that the argument of `F_SETLEASE` asks for.
+/// Returns the kind of lease that the argument of `F_SETLEASE` requests.
 pub(super) fn kind_of_arg(arg: c_int) -> Result<Kind> {
     const BREAKABLE: c_int = F_LAYOUT;
     const EXCLUSIVE: c_int = F_LAYOUT | F_EXCLUSIVE;
@@ -106,7 +105,7 @@ pub(super) fn kind_of_arg(arg: c_int) -> Result<Kind> {
     }
 }
 
-/// The result of `F_GETLEASE` for a lease.
+/// Returns the result of `F_GETLEASE` for a lease.
 pub(super) fn arg_of_kind(kind: Kind) -> c_int {
     match kind {
         Kind::Breakable => F_LAYOUT,
@@ -132,7 +131,7 @@ pub(crate) fn take<H: Host>(
     kind: Kind,
 ) -> Result {
     check_permission(file)?;
-    // It keeps others from changing the file, so it needs a descriptor that could change it.
+    // It keeps others from changing the file, so it needs a descriptor that can change it.
     if kind.is_strong() && !file.is_writable() {
         return Err(EACCES);
     }
@@ -161,7 +160,7 @@ pub(crate) fn take<H: Host>(
     Ok(())
 }
 
-/// Gives pages of a file's lease back.
+/// Releases a file's lease on some pages.
 ///
 /// # Errors
 ///
@@ -178,14 +177,14 @@ pub(crate) fn give_back<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Resu
         Prepared::Nothing => lease::remove(file),
         Prepared::Some => {
             let updated = lease::update::<Fcntl<H>>(file);
-            // That the rest has timed out meanwhile is no error.
+            // It is no error if the other ranges have timed out meanwhile.
             lease_state::end_change(inode, file.id());
             updated.inspect(|()| trace::lease_release(file.inode(), pages, Reason::Released))
         }
     }
 }
 
-/// Fails if the caller may not have leases on the file; the same check as the kernel's.
+/// Fails if the caller may not have leases on the file. The kernel checks the same.
 fn check_permission(file: OpenFile<'_>) -> Result {
     if file.may_lease() {
         Ok(())
@@ -211,7 +210,7 @@ pub(super) fn held<H: Host>(file: OpenFile<'_>, pages: &Range<u64>) -> Option<Le
     lease_state::held(inode_of(file), file.id(), pages)
 }
 
-/// The answers to `fcntl()`.
+/// The callbacks of `fcntl()`.
 pub(crate) struct Fcntl<H>(PhantomData<H>);
 
 impl<H: Host> Leases for Fcntl<H> {

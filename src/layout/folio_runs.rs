@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which pages of a file are pinned, and how often.
+//! The pinned pages of a file, and their numbers of references.
 //!
-//! The unit is the folio, because that is what the kernel counts references of: who pins 512 pages
-//! of a huge page may give 511 of the references back at once and keep all of it pinned by the
-//! last (io_uring does). So a count says how many references on a folio are outstanding, and the
-//! pages that were pinned stay on record until it is zero.
+//! The unit is the folio, because the kernel counts references per folio. A process that pins 512
+//! pages of a huge page may unpin 511 of them at once, and the last reference keeps the whole folio
+//! pinned (io_uring does that). So a count is the number of outstanding references of a folio, and
+//! the pages that were pinned stay on record until it is zero.
 //!
 //! Neighbouring folios that were pinned alike are one *run*. Runs are disjoint and ordered by their
-//! last page, which makes the common way to unpin, from the front, a change of a run in place.
-//! Other ways divide runs. That takes memory in places where it may not be had (unpins come from
-//! interrupt handlers), so there is a [`Pool`] of nodes, which pins fill up.
+//! last page, which makes the usual unpin, from the front, a change of a run in place. Other unpins
+//! divide runs. That needs memory where allocation may fail (in interrupt handlers), so there is a
+//! [`Pool`] of nodes, which pins fill.
 //!
-//! Most have a single run, which needs no node.
+//! Most holdings have a single run, which needs no node.
 
 use core::{
     num::NonZero,
@@ -37,7 +37,7 @@ use crate::rust::{
 ///
 /// # Invariants
 ///
-/// `start < end`; unless the pages lie in one folio, the run begins and ends at folio boundaries.
+/// `start < end`; unless the pages are in one folio, the run starts and ends at folio boundaries.
 #[derive(Clone, Copy)]
 pub(crate) struct FolioRun {
     /// First page of the file.
@@ -63,17 +63,17 @@ impl FolioRun {
         self.floor(end - 1) + (1 << self.order)
     }
 
-    /// Returns the pages of all folios that the run touches: nothing less can be waited for.
+    /// Returns the pages of all folios of the run: a wait is always for whole folios.
     pub(super) fn span(&self) -> Range<u64> {
         self.floor(self.start)..self.ceil(self.end)
     }
 
-    /// Says whether the run covers all of its folios.
+    /// Returns whether the run covers all of its folios.
     fn is_whole(&self) -> bool {
         self.floor(self.start) == self.start && self.ceil(self.end) == self.end
     }
 
-    /// Says whether `next` goes on where this run ends, in the same manner.
+    /// Returns whether `next` continues this run, with the same properties.
     pub(super) fn continues_with(&self, next: &FolioRun) -> bool {
         self.end == next.start
             && self.pfn + (self.end - self.start) == next.pfn
@@ -98,8 +98,8 @@ impl FolioRun {
         (page < self.end).then(|| self.part(page, self.end))
     }
 
-    /// Returns what is left, if anything, when a folio of the run loses so many references; or
-    /// nothing if that is not one run.
+    /// Returns the rest of the run, if any, after a folio of it loses so many references. Returns
+    /// [`None`] if the rest is not one run.
     fn without(&self, folio: &Range<u64>, refs: u64) -> Option<Option<FolioRun>> {
         let begins = folio.start <= self.start;
         if begins && refs == self.refs {
@@ -137,12 +137,12 @@ impl FolioRun {
     }
 }
 
-/// A run without its end, which is the key that it is found by.
+/// A run without its end, which is its key.
 pub(super) struct Stored {
     start: u64,
     pfn: u64,
-    /// The kernel counts references of a folio in no more bits. Never zero, so that an `Option` of a
-    /// run takes no more memory.
+    /// The kernel's counts of references of a folio have no more bits. Never zero, so that an
+    /// `Option` of a run takes no more memory.
     refs: NonZero<u32>,
     order: u8,
 }
@@ -175,7 +175,7 @@ fn run_of((last, run): (&u64, &Stored)) -> FolioRun {
 /// Memory for a run.
 pub(super) type Spare = RBTreeNodeReservation<u64, Stored>;
 
-/// Nodes for runs that will have to be divided.
+/// Nodes for dividing runs.
 pub(super) struct Pool(KVec<Spare>);
 
 impl Pool {
@@ -188,13 +188,13 @@ impl Pool {
         Self(KVec::new())
     }
 
-    /// Returns how many nodes have to be brought for a pin that needs `wanted`, so that there are
-    /// some left afterwards.
+    /// Returns how many nodes the caller must add for a pin that needs `wanted`, so that some are
+    /// left afterwards.
     pub(super) fn missing(&self, wanted: usize) -> usize {
         (wanted + Self::UNPIN).saturating_sub(self.0.len())
     }
 
-    /// Returns new nodes, in a vector with the room to keep them and the old ones in.
+    /// Returns new nodes, in a vector with room for them and the old ones.
     pub(super) fn more(wanted: usize, missing: usize) -> Result<KVec<Spare>> {
         let mut more = KVec::with_capacity((wanted + Self::UNPIN).max(Self::KEEP), GFP_KERNEL)?;
         for _ in 0..missing {
@@ -203,7 +203,7 @@ impl Pool {
         Ok(more)
     }
 
-    /// Takes nodes, and returns those that have no place.
+    /// Adds nodes, and returns those that do not fit.
     pub(super) fn bring(&mut self, mut more: KVec<Spare>) -> KVec<Spare> {
         if more.capacity() > self.0.capacity() {
             core::mem::swap(&mut self.0, &mut more);
@@ -217,12 +217,12 @@ impl Pool {
         more
     }
 
-    /// Lets go of nodes that were brought in case they would be needed.
+    /// Frees nodes that were added in case they would be needed.
     pub(super) fn trim(&mut self) {
         self.0.truncate(Self::KEEP);
     }
 
-    /// Makes sure that there is what an unpin may need, without sleeping.
+    /// Makes sure that there are the nodes that an unpin may need, without sleeping.
     fn fill_for_unpin(&mut self) -> bool {
         while self.0.len() < Self::UNPIN {
             match Spare::new(GFP_ATOMIC | __GFP_NOWARN) {
@@ -251,8 +251,8 @@ impl Pool {
 ///
 /// # Invariants
 ///
-/// The runs are disjoint, no two touch the same folio, and each has references. The tree is empty if
-/// there is [`FolioRuns::only`].
+/// The runs are disjoint, no two have pages of the same folio, and each has references. The tree is
+/// empty if [`FolioRuns::only`] is set.
 pub(crate) struct FolioRuns {
     /// The last page of the only run, and the run.
     only: Option<(u64, Stored)>,
@@ -272,7 +272,7 @@ impl FolioRuns {
         self.only.is_none() && self.tree.is_empty()
     }
 
-    /// Returns the run that is there without a node.
+    /// Returns the run that has no node.
     fn only(&self) -> Option<FolioRun> {
         self.only.as_ref().map(|(last, run)| run.run_to(*last))
     }
@@ -281,7 +281,7 @@ impl FolioRuns {
         self.only = run.map(|run| (run.end - 1, Stored::of(&run)));
     }
 
-    /// Gives the only run a node, which is there, as it is to be divided or to get neighbours.
+    /// Moves the only run to a node from the pool, to divide it or to add others.
     fn grow_to_tree(&mut self, pool: &mut Pool) {
         if let Some(run) = self.only() {
             self.only = None;
@@ -289,7 +289,7 @@ impl FolioRuns {
         }
     }
 
-    /// Takes the node from a run that is the only one.
+    /// Moves the run out of its node if it is the only one.
     fn shrink_to_inline(&mut self, pool: &mut Pool) {
         let only = self
             .tree
@@ -319,19 +319,18 @@ impl FolioRuns {
         Iterator::chain(only.into_iter(), several).take_while(move |run| run.start < pages.end)
     }
 
-    /// Says whether a folio that holds one of the pages has references.
+    /// Returns whether a folio of one of the pages has references.
     pub(super) fn touch(&self, pages: &Range<u64>) -> bool {
         self.touching(pages).is_some()
     }
 
-    /// Returns the pages of a run with a folio that holds one of the pages, if there is one: all pages
-    /// of all its folios.
+    /// Returns all pages of all folios of a run with a folio of one of the pages, if there is one.
     pub(super) fn touching(&self, pages: &Range<u64>) -> Option<Range<u64>> {
         if let Some(only) = self.only() {
             return Some(only.span())
                 .filter(|span| span.start < pages.end && pages.start < span.end);
         }
-        // A run that ends before the pages may be one of a part of a folio that reaches into them.
+        // A run that ends before the pages may have a part of a folio that extends into them.
         let before = self
             .tree
             .cursor_lower_bound(&pages.start)
@@ -363,12 +362,12 @@ impl FolioRuns {
 
     /// Returns the number of nodes that [`FolioRuns::add`] may need for a run.
     pub(super) fn nodes_for(&self, run: &FolioRun) -> usize {
-        // The only one so far gets a node, too. Each run in the way is divided at most twice, and leaves
-        // a gap before it.
+        // The only run so far needs a node, too. Each overlapping run is divided at most twice, and
+        // leaves a gap before it.
         2 + 3 * self.within(run.span()).count()
     }
 
-    /// Adds references. There are as many nodes in the pool as [`FolioRuns::nodes_for`] said.
+    /// Adds references. The pool must have the nodes of [`FolioRuns::nodes_for`].
     pub(super) fn add(&mut self, new: FolioRun, pool: &mut Pool) {
         if self.is_empty() {
             return self.set_only(Some(new));
@@ -391,8 +390,8 @@ impl FolioRuns {
                     end
                 }
                 Some(old) => {
-                    // As far as both cover whole folios, they are counted at once; otherwise one
-                    // folio at a time, with the union of what is pinned of it.
+                    // If both cover whole folios, their references are added at once; otherwise one
+                    // folio at a time, with the union of its pinned pages.
                     let whole = old.is_whole() && at == floor && new.floor(new.end) > at;
                     let end = if whole {
                         old.end.min(new.floor(new.end))
@@ -421,10 +420,10 @@ impl FolioRuns {
         self.shrink_to_inline(pool);
     }
 
-    /// Takes folios from one on away, as long as they have just so many references each and a
-    /// condition holds, which is asked in order; at most `most`. Returns how many.
+    /// Removes at most `most` folios, from `first` on, as long as each has exactly `refs`
+    /// references and `condition` holds, which is called in order. Returns how many.
     ///
-    /// May be called in any context. It takes away none if no run begins there.
+    /// May be called in any context. Removes none if no run starts at `first`.
     pub(super) fn remove_whole(
         &mut self,
         first: &Folio,
@@ -466,10 +465,9 @@ impl FolioRuns {
         folios
     }
 
-    /// Takes up to `refs` references of a folio away, and returns how many.
+    /// Removes up to `refs` references of a folio, and returns how many.
     ///
-    /// May be called in any context. It may take away none although there are some, if there is no
-    /// memory to divide a run.
+    /// May be called in any context. It may remove none if there is no memory to divide a run.
     pub(super) fn remove(&mut self, folio: &Folio, refs: u64, pool: &mut Pool) -> u64 {
         let pages = folio.pages();
         if let Some(run) = self.only() {
@@ -499,7 +497,7 @@ impl FolioRuns {
                 return 0;
             }
             self.divide(pages.start, pool);
-            // Now there is a run that begins with the folio.
+            // Now a run starts with the folio.
             return self.remove(folio, refs, pool);
         }
         let refs = refs.min(run.refs);
@@ -522,8 +520,8 @@ impl FolioRuns {
         refs
     }
 
-    /// Makes the part of a run before a page one of its own, with fewer references. There is a node
-    /// for it.
+    /// Makes the part of a run before a page a run of its own, with fewer references. The pool must
+    /// have a node for it.
     fn leave_some(&mut self, run: FolioRun, end: u64, refs: u64, pool: &mut Pool) {
         let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&run.start) else {
             return;
@@ -533,8 +531,8 @@ impl FolioRuns {
             refs,
             ..run.part(run.start, end)
         };
-        // It often goes on where the last one did: who gives back all but one reference of each
-        // folio begins with the first.
+        // It often continues the previous run: a process that unpins all but one reference of each
+        // folio starts with the first.
         let before = cursor.peek_prev().map(run_of);
         if let Some(before) = before.filter(|before| before.continues_with(&some)) {
             if let Some(node) = cursor.remove_prev() {
@@ -548,10 +546,10 @@ impl FolioRuns {
         self.put(some, pool);
     }
 
-    /// Makes `page` the beginning of a run, if it is within one.
+    /// Divides the run that contains `page`, if any, so that `page` starts a run.
     fn divide(&mut self, page: u64, pool: &mut Pool) {
         if let Some(run) = self.at_or_after(page).filter(|run| run.start < page) {
-            // The node of the run, found by its last page, keeps the second half.
+            // The node of the run, whose key is the last page, keeps the second half.
             if let Some(second) = self.tree.get_mut(&(run.end - 1)) {
                 *second = Stored::of(&run.part(page, run.end));
             }
@@ -559,7 +557,7 @@ impl FolioRuns {
         }
     }
 
-    /// Makes one run of the two that meet at `page`, if they are alike.
+    /// Joins the two runs that meet at `page`, if they are alike.
     fn join(&mut self, page: u64, pool: &mut Pool) {
         let Some(last) = page.checked_sub(1) else {
             return;
@@ -580,7 +578,7 @@ impl FolioRuns {
         }
     }
 
-    /// Takes out the first run that ends after a page.
+    /// Removes the first run that ends after a page.
     fn take(&mut self, page: u64, pool: &mut Pool) -> Option<FolioRun> {
         let run = self.at_or_after(page)?;
         let node = self.tree.remove_node(&(run.end - 1))?;
@@ -588,7 +586,7 @@ impl FolioRuns {
         Some(run)
     }
 
-    /// Puts a run in, which nothing overlaps. There is a node for it.
+    /// Inserts a run, which must not overlap others. The pool must have a node for it.
     fn put(&mut self, run: FolioRun, pool: &mut Pool) {
         if let Some(node) = pool.take() {
             self.tree

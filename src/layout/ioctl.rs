@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `ioctl(fd, PINFS_IOC_LEASE, &arg)`: leases on ranges of a file, and on kernels where `fcntl(2)`
-//! cannot be answered the way to all of them.
+//! `ioctl(fd, PINFS_IOC_LEASE, &arg)`: leases on ranges of a file. It is also the only interface on
+//! kernels where `fcntl(2)` cannot be hooked.
 //!
-//! The argument begins with its size, so that it can grow. What a caller's argument lacks is zero;
-//! what it has more must be zero, or it asks for something that is not known here.
+//! The argument starts with its size, so that it can grow. Missing fields of a shorter argument are
+//! zero. Additional bytes of a longer one must be zero, because their meaning is not known here.
 
 use super::{
     fcntl::{
@@ -45,17 +45,17 @@ use kernel::{
     }, //
 };
 
-/// Size of the argument that is known here.
+/// Size of the known argument.
 const KNOWN: usize = size_of::<LeaseArg>();
 
-/// Answers `PINFS_IOC_LEASE`.
+/// Handles `PINFS_IOC_LEASE`.
 ///
 /// # Errors
 ///
-/// * `EFAULT` for an argument that is not there;
-/// * `E2BIG` for one that is larger and not zero beyond what is known here;
-/// * `EINVAL` for one that is too small, or has a value that means nothing;
-/// * what `fcntl()` says of such a lease.
+/// * `EFAULT` for an argument that cannot be read or written;
+/// * `E2BIG` for a larger one that is not zero past the known size;
+/// * `EINVAL` for one that is too small, or has an invalid value;
+/// * the errors of the same request by `fcntl()`.
 pub(crate) fn lease<H: Host>(file: OpenFile<'_>, user: UserPtr) -> Result {
     let size = UserSlice::new(user, size_of::<u32>())
         .reader()
@@ -84,7 +84,7 @@ pub(crate) fn lease<H: Host>(file: OpenFile<'_>, user: UserPtr) -> Result {
     }
 }
 
-/// Reads an argument that says that it has `size` bytes.
+/// Reads an argument whose `size` field is `size`.
 fn read(user: UserPtr, size: usize) -> Result<LeaseArg> {
     if size < PINFS_LEASE_SIZE_VER0 as usize {
         return Err(EINVAL);
@@ -104,7 +104,7 @@ fn read(user: UserPtr, size: usize) -> Result<LeaseArg> {
     LeaseArg::from_bytes_copy(&known).ok_or(EINVAL)
 }
 
-/// The pages that have bytes of a range, which the argument gives as `start` and `len`.
+/// Returns the pages that have bytes of a range, given as `start` and `len`.
 fn pages_of(start: u64, len: u64) -> Result<Range<u64>> {
     // Offsets are signed.
     const AFTER_LAST: u64 = 1 << 63;
@@ -127,7 +127,7 @@ fn pages_of(start: u64, len: u64) -> Result<Range<u64>> {
     Ok(start >> PAGE_SHIFT..end)
 }
 
-/// Returns what the file has of a range, from its beginning on.
+/// Returns the first lease of the file in a range.
 fn get<H: Host>(file: OpenFile<'_>, pages: &Range<u64>, arg: LeaseArg) -> LeaseArg {
     match held::<H>(file, pages) {
         Some(piece) => LeaseArg {

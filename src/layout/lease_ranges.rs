@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which pages of a file a lease covers, and in which way.
+//! The pages of a file that a lease covers, and its kind on them.
 //!
 //! A lease belongs to an open file, which may hold up to [`LeaseRanges::MAX`] ranges, each of one
-//! [`Kind`]. A request replaces what the file has of its pages. Neighbours of one kind become one
-//! range, and releasing the middle of a range leaves two.
+//! [`Kind`]. A request replaces the lease of the file on the requested pages. Adjacent ranges of
+//! one kind are joined, and releasing the middle of a range leaves two.
 
 use super::lease_state::Kind;
 use core::ops::Range;
@@ -13,7 +13,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// All pages that a file can have, and all that an operation on "the rest" may name.
+/// All pages that a file can have, and that an operation to the end of the file may name.
 pub(crate) const ALL: Range<u64> = 0..1 << (u64::BITS as usize - PAGE_SHIFT);
 
 /// Neighbouring pages under a lease of one kind.
@@ -35,8 +35,8 @@ pub(crate) struct LeaseRange {
 pub(super) struct LeaseRanges(KVec<LeaseRange>);
 
 impl LeaseRanges {
-    /// The largest number of ranges. All of them may have to be visited with interrupts disabled; a
-    /// process that wants more of one file opens it again.
+    /// The largest number of ranges. All of them may have to be visited with interrupts disabled. A
+    /// process that needs more on one file opens it again.
     pub(super) const MAX: usize = 256;
 
     /// Returns an empty set.
@@ -55,7 +55,7 @@ impl LeaseRanges {
         Ok(Self(KVec::with_capacity(ranges + 2, GFP_KERNEL)?))
     }
 
-    /// Says whether there is room for a change of `old`.
+    /// Returns whether there is room for a change of `old`.
     pub(super) fn has_room_for(&self, old: &LeaseRanges) -> bool {
         self.0.capacity() >= old.0.len() + 2
     }
@@ -64,7 +64,7 @@ impl LeaseRanges {
     ///
     /// # Errors
     ///
-    /// `ENOMEM` without room for it.
+    /// `ENOMEM` if there is no room for it.
     pub(super) fn assign(
         &mut self,
         old: &[LeaseRange],
@@ -119,7 +119,7 @@ impl LeaseRanges {
             .take_while(move |piece| piece.start < end)
     }
 
-    /// Says whether all the pages are under strong leases.
+    /// Returns whether all the pages are under strong leases.
     pub(super) fn holds(&self, pages: &Range<u64>) -> bool {
         let mut page = pages.start;
         for piece in self.within(pages) {

@@ -17,20 +17,22 @@
 //!
 //! * **Active**: the open file holds the lease. Its process may pin under it, if it is strong.
 //! * **Orphaned**: the file is closed and unmapped, and pins taken under the lease live on. The
-//!   lease stays in force against others until the last of them ends, but permits no more pins. Only
-//!   a strong lease gets here, as a breakable one has no pins.
-//! * Gone: the record of an orphaned lease without pins no longer counts; it is freed a little later.
+//!   lease stays in force against others until the last of them ends, but permits no more pins.
+//!   Only a strong lease gets here, as a breakable one has no pins.
+//! * Gone: the record of an orphaned lease without pins no longer counts; it is freed a little
+//!   later.
 //!
 //! # Changes
 //!
-//! The ranges of a file's lease change together with the kernel's own lease, under `flc_lock`, and the
-//! kernel may refuse. [`change`] prepares the change. When nothing else can fail, the kernel's lease
-//! code calls back to check it ([`admit`]) and to publish it ([`commit`]). [`end_change`] ends it.
+//! The ranges of a file's lease change together with the kernel's own lease, under `flc_lock`, and
+//! the kernel may refuse. [`change`] prepares the change. When nothing else can fail, the kernel's
+//! lease code calls back to check it ([`admit`]) and to publish it ([`commit`]). [`end_change`]
+//! ends it.
 //!
-//! A prepared change has no effect on others: it conflicts with no request, permits no pin and is not
-//! shown. Otherwise a task whose request is refused could have others refused, again and again. Of
-//! two tasks that prepare conflicting changes, the second is refused in [`admit`]: `flc_lock` is held
-//! from there to [`commit`]. [`commit`] checks for pins, under the registry's lock.
+//! A prepared change has no effect on others: it conflicts with no request, permits no pin and is
+//! not shown. Otherwise a task whose request is refused could have others refused, again and again.
+//! Of two tasks that prepare conflicting changes, the second is refused in [`admit`]: `flc_lock` is
+//! held from there to [`commit`]. [`commit`] checks for pins, under the registry's lock.
 //!
 //! Only the task that began a change changes the lease meanwhile, except that breakable ranges may
 //! time out. Then the change is refused, because it would extend a lease that has ended.
@@ -69,10 +71,10 @@ use kernel::{
     }, //
 };
 
-/// What a lease is good for.
+/// The kind of a lease.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// `F_LAYOUT`: the holder is told when the layout is to change. Any number at a time.
+    /// `F_LAYOUT`: the holder is notified before the layout changes. Any number at a time.
     Breakable,
     /// `F_LAYOUT|F_EXCLUSIVE`: the layout does not change. One at a time.
     Exclusive,
@@ -81,17 +83,17 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Says whether the lease keeps the layout as it is, so that pages may be pinned under it.
+    /// Returns whether the lease keeps the layout as it is, so that pages may be pinned under it.
     pub(crate) fn is_strong(self) -> bool {
         self != Kind::Breakable
     }
 
-    /// Says whether leases of these kinds can be held by two files at the same time.
+    /// Returns whether leases of these kinds can be held by two files at the same time.
     pub(super) fn admits(self, other: Kind) -> bool {
         self != Kind::Exclusive && other != Kind::Exclusive
     }
 
-    /// The kind's name in the global table, `-` for what no pin can be under.
+    /// Returns the kind's name in the global table, `-` for a kind that permits no pins.
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Breakable => "-",
@@ -101,17 +103,17 @@ impl Kind {
     }
 }
 
-/// Where a lease is in its life; see the module's documentation.
+/// The state of a lease; see the module's documentation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// Held by this open file.
     Active(FileId),
-    /// In force for its pins alone.
+    /// In force only for its pins.
     Orphaned,
 }
 
 impl State {
-    /// The state's name in the global table.
+    /// Returns the state's name in the global table.
     pub(super) fn name(self) -> &'static str {
         match self {
             State::Active(_) => "active",
@@ -120,7 +122,7 @@ impl State {
     }
 }
 
-/// Which lease record. Numbers are not used twice.
+/// Identifies a lease record. Numbers are not used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LeaseId(pub(super) u64);
 
@@ -165,12 +167,12 @@ pub(super) struct LeaseRecord {
 }
 
 impl LeaseRecord {
-    /// Says whether the lease is in force.
+    /// Returns whether the lease is in force.
     pub(super) fn is_alive(&self) -> bool {
         self.state != State::Orphaned || self.uses != 0
     }
 
-    /// Says whether the current process may pin pages under the lease.
+    /// Returns whether the current process may pin pages under the lease.
     pub(super) fn permits_pins(&self, pages: &Range<u64>) -> bool {
         self.state != State::Orphaned && self.holder.is_current() && self.ranges.holds(pages)
     }
@@ -187,7 +189,7 @@ impl LeaseRecord {
         (change.task == TaskId::current()).then_some(change)
     }
 
-    /// Says whether nothing is left of the lease, nor is to come.
+    /// Returns whether nothing is left of the lease, and no change is pending.
     fn is_over(&self) -> bool {
         self.ranges.as_slice().is_empty() && self.change.is_none()
     }
@@ -208,12 +210,12 @@ impl LeaseRecord {
     }
 }
 
-/// What a change that was prepared leaves of a lease.
+/// The rest of a lease after a prepared change.
 pub(crate) enum Prepared {
-    /// Some of it: the kernel's lease changes.
+    /// Ranges are left: the kernel's lease changes.
     Some,
-    /// Nothing: the kernel's lease is to be removed, and the record with it ([`release`]). No change is
-    /// under way.
+    /// No range is left: the kernel's lease is to be removed, and the record with it ([`release`]).
+    /// No change is pending.
     Nothing,
 }
 
@@ -290,23 +292,23 @@ pub(crate) fn change(
 ///
 /// # Errors
 ///
-/// As [`change`], as things have changed since; `EAGAIN` if nothing was prepared.
+/// The same as [`change`], for conflicts since then; `EAGAIN` if no change was prepared.
 pub(crate) fn admit(inode: InodeId, file: FileId) -> Result {
     let mut guard = registry::lock();
     guard.as_mut().ok_or(ENODEV)?.check_prepared(inode, file)
 }
 
-/// Publishes the change prepared by the current task, unless that was done, and returns how the
-/// kernel's lease is to look. The caller holds `flc_lock`.
+/// Publishes the change prepared by the current task, unless it is published already, and returns
+/// the new state of the kernel's lease. The caller holds `flc_lock`.
 ///
-/// Pins begin without `flc_lock`. So pins under ranges that are removed are looked for here, under the
-/// registry's lock, which is held until the ranges are removed. Under a file's first lease there are
-/// none. The leases of others have not changed since [`admit`], but that one may have been orphaned,
-/// which might as well have happened later.
+/// Pins begin without `flc_lock`. So pins under ranges that are removed are looked for here, under
+/// the registry's lock, which is held until the ranges are removed. Under a file's first lease
+/// there are none. The leases of others have not changed since [`admit`], but that one may have
+/// been orphaned, which might as well have happened later.
 ///
 /// # Errors
 ///
-/// As [`admit`], unless it is the file's first lease; `EAGAIN` if nothing was prepared.
+/// The same as [`admit`], unless it is the file's first lease; `EAGAIN` if no change was prepared.
 pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<LeaseView> {
     let mut guard = registry::lock();
     let registry = guard.as_mut().ok_or(ENODEV)?;
@@ -342,8 +344,8 @@ pub(crate) fn commit(inode: InodeId, file: FileId) -> Result<LeaseView> {
     })
 }
 
-/// Ends the change of the current task, published or refused, and removes the record if it is empty.
-/// Returns whether the file has a lease.
+/// Ends the change of the current task, published or refused, and removes the record if it is
+/// empty. Returns whether the file has a lease.
 pub(crate) fn end_change(inode: InodeId, file: FileId) -> bool {
     let (is_left, removed) = {
         let mut guard = registry::lock();
@@ -384,8 +386,8 @@ pub(crate) fn release(inode: InodeId, file: FileId) -> Result {
     Ok(())
 }
 
-/// Ends the file's lease because the file is closed; pins that were taken under it orphan it instead.
-/// Returns its last state, or [`None`] without a lease.
+/// Ends the file's lease because the file is closed; pins that were taken under it orphan it
+/// instead. Returns its last state, or [`None`] without a lease.
 pub(crate) fn end(inode: InodeId, file: FileId) -> Option<State> {
     if !registry::any() {
         return None;
@@ -404,8 +406,8 @@ pub(crate) fn end(inode: InodeId, file: FileId) -> Option<State> {
     removed.map(|_| State::Active(file))
 }
 
-/// Removes the breakable ranges of the file's lease because the break has timed out. Returns true if
-/// no range is left.
+/// Removes the breakable ranges of the file's lease because the break has timed out. Returns true
+/// if no range is left.
 pub(crate) fn time_out(inode: InodeId, file: FileId) -> bool {
     let removed = match registry::lock().as_mut() {
         Some(registry) => match registry.lease_of_file(inode, file) {
@@ -458,7 +460,7 @@ pub(crate) fn set_breaking(inode: InodeId, file: FileId) -> Option<Range<u64>> {
     Some(pages)
 }
 
-/// Says whether the current task need not wait for the file's lease.
+/// Returns whether the current task need not wait for the file's lease.
 pub(crate) fn is_exempt(inode: InodeId, file: FileId) -> bool {
     let mut guard = registry::lock();
     let Some(registry) = guard.as_mut() else {
@@ -470,8 +472,9 @@ pub(crate) fn is_exempt(inode: InodeId, file: FileId) -> bool {
         .is_none_or(|lease| lease.holder.is_current() || !lease.has_breakable(&pages))
 }
 
-/// The pages whose leases the current task breaks, as long as the value lives. The kernel's code for
-/// breaking knows no ranges, so its call-backs look the pages up here. No new lease on them begins.
+/// The pages whose leases the current task breaks, as long as the value lives. The kernel's code
+/// for breaking knows no ranges, so its call-backs look the pages up here. No new lease on them
+/// begins.
 pub(crate) struct Breaker {
     task: TaskId,
 }
@@ -503,7 +506,7 @@ impl Drop for Breaker {
     }
 }
 
-/// Leases of a range that an operation on its layout has to heed.
+/// Leases of a range that conflict with a change of its layout.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Standing {
     /// The current process holds a strong lease.
@@ -546,7 +549,7 @@ impl Registry {
         self.remove_lease(&(inode, id))
     }
 
-    /// Says whether a lease on `pages` conflicts with one that another file requests.
+    /// Returns whether a lease on `pages` conflicts with one that another file requests.
     fn refuses(&self, inode: InodeId, file: FileId, pages: &Range<u64>, kind: Kind) -> bool {
         self.leases_of(inode).any(|(_, lease)| {
             lease.state != State::Active(file)
@@ -557,8 +560,7 @@ impl Registry {
         })
     }
 
-    /// Says why pages cannot be put under a lease of another kind, or of none, by the current
-    /// process.
+    /// Checks that the current process can put pages under a lease of another kind, or of none.
     fn check_change(
         &self,
         inode: InodeId,
@@ -588,7 +590,7 @@ impl Registry {
         }
     }
 
-    /// Says why the change that the current task has prepared cannot be made, if it is not made
+    /// Checks that the change that the current task has prepared can be made, if it is not made
     /// yet.
     fn check_prepared(&mut self, inode: InodeId, file: FileId) -> Result {
         let change = self
@@ -605,7 +607,7 @@ impl Registry {
         self.check_change(inode, file, &pages, kind)
     }
 
-    /// Says whether another task takes pages of an inode away, and has leases broken for that.
+    /// Returns whether another task breaks leases to free or move pages of an inode.
     fn is_being_broken(&self, inode: InodeId, pages: &Range<u64>) -> bool {
         self.breakers.iter().any(|(task, (of, broken))| {
             *task != TaskId::current() && *of == inode && registry::overlap(broken, pages)
@@ -620,7 +622,7 @@ impl Registry {
             .map_or(ALL, |(_, pages)| pages.clone())
     }
 
-    /// Returns what stands in the way of a change of the layout of pages.
+    /// Returns the leases that conflict with a change of the layout of pages.
     pub(crate) fn standing(&self, inode: InodeId, pages: &Range<u64>) -> Standing {
         let mut standing = Standing::default();
         for (_, lease) in self.leases_of(inode).filter(|(_, lease)| lease.is_alive()) {

@@ -5,10 +5,10 @@
 //! The memory may be of several mappings, of the host and others. All pins of the host are reserved
 //! before the first page is pinned, so that a call that must fail for one of them fails for all.
 //!
-//! The mappings are looked at first and the pages pinned later, and without the mmap lock in
-//! between the memory may become something else. Therefore every page that was pinned is checked
-//! to be the page of the file that was reserved; the kernel's own checks for long-term pins did
-//! not run for it. A page that is not makes everything start again.
+//! The mappings are read first and the pages pinned later. Without the mmap lock in between, the
+//! mappings may change. Therefore every pinned page is checked to be the page of the file that was
+//! reserved; the kernel's own checks for long-term pins did not run for it. If one is not, the pin
+//! starts again.
 
 use super::{
     context::Owner,
@@ -49,17 +49,17 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// What decides on long-term pins.
+/// Decides on long-term pins.
 pub(super) struct Longterm<H>(PhantomData<H>);
 
 impl<H: Host> LongtermPins for Longterm<H> {
     fn wanted() -> bool {
-        // Without a lease the kernel's own answer is the right one.
+        // Without a lease the kernel's decision is right.
         registry::any()
     }
 
     fn pin(request: &mut Request<'_>) -> Result {
-        /// How often memory may change under a pin before that is taken for an error.
+        /// How often the mappings may change during a pin before it fails.
         const ATTEMPTS: u32 = 8;
 
         for _ in 0..ATTEMPTS {
@@ -77,11 +77,11 @@ impl<H: Host> LongtermPins for Longterm<H> {
     }
 }
 
-/// What came of pinning.
+/// Result of an attempt to pin.
 enum Pinned {
-    /// So many pages are pinned, from the first.
+    /// So many pages are pinned, from the first on.
     Pages(usize),
-    /// None are: the memory has changed since it was looked at.
+    /// No pages are pinned: the mappings have changed since they were read.
     Changed,
 }
 
@@ -99,7 +99,7 @@ fn pin_segments<H: Host>(
         };
         reservations.push(reservation)?;
     }
-    // There is one, as there is a mapping of a file of ours.
+    // There is at least one reservation, as a segment is of a file of the host.
     watch.hand_over();
 
     for segment in segments.iter() {
@@ -130,7 +130,7 @@ fn pin_segments<H: Host>(
                 request.unpin();
                 return Ok(Pinned::Changed);
             }
-            // As the kernel does it: what is pinned already counts.
+            // As in the kernel, pages that are pinned already count.
             Err(_) if done != 0 => break,
             Err(err) => return Err(err),
         }
@@ -138,12 +138,12 @@ fn pin_segments<H: Host>(
     Ok(Pinned::Pages(done))
 }
 
-/// Returns the pages of the file that a segment shows.
+/// Returns the pages of the file that a segment maps.
 fn file_pages(segment: &Segment, file: &FileSegment) -> Range<u64> {
     file.index..file.index + segment.pages.len() as u64
 }
 
-/// Who is to own the pins, kept while they are reserved.
+/// The owner of the pins, referenced while they are reserved.
 enum Caller {
     File { id: FileId, _file: ARef<File> },
     Mm(ARef<Mm>),
@@ -159,7 +159,7 @@ impl Caller {
 }
 
 fn reserve(caller: &Caller, segment: &Segment, file: &FileSegment) -> Result<Reservation> {
-    // A private mapping parts from the file with the first store.
+    // A private mapping gets a copy of a page at the first store.
     if !file.is_shared {
         return Err(eopnotsupp());
     }
@@ -170,7 +170,7 @@ fn reserve(caller: &Caller, segment: &Segment, file: &FileSegment) -> Result<Res
     Reservation::new(owner, mm, file.path.clone(), file_pages(segment, file))
 }
 
-/// Pins pages of a file that are reserved, and records them.
+/// Pins reserved pages of a file, and records them.
 fn pin_file<H: Host>(
     request: &mut Request<'_>,
     segment: &Segment,
@@ -192,15 +192,15 @@ fn pin_file<H: Host>(
         H::pinned_for_writing(file.path.inode(), &pages);
     }
     trace::pin(file.path.inode(), &pages);
-    // A truncate that waits for one of these pages must not wait for the pin's end.
+    // A truncate that waits for one of these pages must not wait for the end of the pin.
     let inode = InodeId::of(file.path.inode());
     let folios = runs.iter().flat_map(|run| run.each_folio(inode));
     dax::wake_waiters(folios.map(|folio| folio.pfn));
     Ok(Pinned::Pages(pinned.keep()))
 }
 
-/// Sums up pages that were pinned, or returns nothing if one of them is not the file's page that
-/// belongs there.
+/// Returns the runs of pages that were pinned, or [`None`] if one of them is not the file's page of
+/// that offset.
 fn runs_of<H: Host>(
     pages: &PinnedPages<'_>,
     file: &FileSegment,

@@ -111,7 +111,7 @@ impl NodeCache {
         })
     }
 
-    /// Adds missing nodes as far as the cache has them, and says whether all are there.
+    /// Adds missing nodes as far as the cache has them, and returns whether none is missing.
     pub(super) fn supply(&mut self, nodes: &mut PinNodes) -> bool {
         self.contexts.supply(&mut nodes.context);
         self.owners.supply(&mut nodes.owner);
@@ -121,7 +121,7 @@ impl NodeCache {
         nodes.is_complete()
     }
 
-    /// Puts back the memory of a reservation.
+    /// Returns the memory of a reservation to the cache.
     pub(super) fn put_reservation(
         &mut self,
         node: Option<RBTreeNodeReservation<ReservationKey, Reserved>>,
@@ -129,7 +129,7 @@ impl NodeCache {
         self.reservations.put(node);
     }
 
-    /// Puts back nodes that are not needed.
+    /// Returns unneeded nodes to the cache.
     pub(super) fn put(&mut self, nodes: PinNodes) {
         self.contexts.put(nodes.context);
         self.owners.put(nodes.owner);

@@ -2,11 +2,11 @@
 
 //! Observing unpins while there are pins.
 //!
-//! A pin first makes sure that unpins are observed ([`Watch::new`]), then reserves, and then has the
-//! kernel pin. So no unpin of a pin on record is missed. [`stop_if_idle`] holds the observer's mutex
-//! while it looks for users. A pin that has counted itself in [`USERS`] before is seen there. One
-//! that does so later finds [`OBSERVED`] cleared, waits for the mutex in `enable()`, and starts the
-//! observation again.
+//! A pin first makes sure that unpins are observed ([`Watch::new`]), then reserves, and then has
+//! the kernel pin. So no unpin of a pin on record is missed. [`stop_if_idle`] holds the observer's
+//! mutex while it looks for users. A pin that has counted itself in [`USERS`] before is seen there.
+//! One that does so later finds [`OBSERVED`] cleared, waits for the mutex in `enable()`, and starts
+//! the observation again.
 
 use super::{
     deferred,
@@ -31,9 +31,9 @@ static USERS: Atomic<usize> = Atomic::new(0);
 
 /// Whether unpins are observed, and no task is about to stop that.
 ///
-/// Spares a pin the mutex. The pin increments [`USERS`] and then reads this; [`stop_if_idle`] clears
-/// this and then reads [`USERS`], both with a full barrier in between. So either the pin finds it
-/// cleared, or its count is seen and the observation goes on.
+/// Spares a pin the mutex. The pin increments [`USERS`] and then reads this; [`stop_if_idle`]
+/// clears this and then reads [`USERS`], both with a full barrier in between. So either the pin
+/// finds it cleared, or its count is seen and the observation goes on.
 static OBSERVED: Atomic<bool> = Atomic::new(false);
 
 /// Keeps unpins observed while a pin is being taken. Once it is on record, the record does.
@@ -56,8 +56,8 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Ends the watch because the pin is reserved. From now on the reservation keeps unpins observed,
-    /// and the end of its holding stops the observation.
+    /// Ends the watch because the pin is reserved. From now on the reservation keeps unpins
+    /// observed, and the end of its holding stops the observation.
     pub(super) fn hand_over(self) {
         USERS.fetch_sub(1, Full);
         core::mem::forget(self);

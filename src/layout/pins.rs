@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hooks that pins are made, seen and ended by, and their order.
+//! The hooks that pins are made, shown and ended by, and their order.
 
 use super::{
     deferred,
@@ -33,7 +33,7 @@ type LongtermHook<H> = Hook<gup::Longterm<longterm::Longterm<H>>>;
 
 /// The registry of pins and its hooks, as long as the value lives.
 pub(crate) struct Pins<H: Host> {
-    /// Comes first, so that no pin is taken when the rest goes.
+    /// It is the first field, so that no pin is taken while the others are dropped.
     longterm: Option<Pin<KBox<LongtermHook<H>>>>,
     _clones: Option<Pin<KBox<Hook<uring::Cloned<uring_clones::Shares>>>>>,
     file_pins: Option<proc::PidDirectory<FilePins>>,
@@ -43,8 +43,8 @@ pub(crate) struct Pins<H: Host> {
 }
 
 impl<H: Host> Pins<H> {
-    /// Opens the registry, and decides on long-term pins from then on. Where the kernel lacks a
-    /// hook point, none are allowed, as without the module.
+    /// Opens the registry, and decides on long-term pins from then on. If the kernel lacks a hook
+    /// point, long-term pins are not permitted, as without the module.
     ///
     /// # Errors
     ///
@@ -81,12 +81,12 @@ impl<H: Host> Pins<H> {
         })
     }
 
-    /// Says whether long-term pins can be taken at all.
+    /// Returns whether long-term pins can be taken.
     pub(crate) fn has_longterm(&self) -> bool {
         self.longterm.is_some()
     }
 
-    /// Says whether there is `/proc/PID/file_pins`.
+    /// Returns whether `/proc/PID/file_pins` exists.
     pub(crate) fn has_file_pins(&self) -> bool {
         self.file_pins.is_some()
     }

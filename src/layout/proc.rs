@@ -2,8 +2,8 @@
 
 //! `/proc/PID/file_pins`, and `/proc/fs/pinfs/pins` for all processes.
 //!
-//! Paths are printed without the registry's lock, so lines are read from the registry one by one. Each
-//! is right by itself; they may be of different moments.
+//! Paths are printed without the registry's lock, so lines are read from the registry one by one.
+//! Each line is consistent, but lines may be of different moments.
 
 use super::{
     context::{
@@ -44,8 +44,8 @@ use kernel::{
 };
 
 /// `/proc/PID/file_pins`: for each descriptor of the process that is a context its number and path,
-/// and under it the files that are pinned through it; then the files that are pinned by the address
-/// space itself.
+/// followed by the files that are pinned through it; then the files that are pinned by the address
+/// space.
 pub(super) struct FilePins;
 
 impl PidFile for FilePins {
@@ -90,7 +90,7 @@ fn for_each_pinned(context: ContextId, mut each: impl FnMut(&PathRef)) {
     let mut shown = None;
     while let Some(key) = next {
         let (_, inode, lease) = key;
-        // The same file under another lease is the same file.
+        // One file may be pinned under several leases.
         if shown != Some(inode) {
             reconcile_holding((inode, context, lease));
             if let Some(path) = pinned_path((inode, context, lease)) {
@@ -121,7 +121,7 @@ fn pinned_path(key: HoldingKey) -> Option<Arc<PathRef>> {
 /// `/proc/fs/pinfs/pins`: a line for each range of a file that a context has pinned.
 pub(super) struct AllPins;
 
-/// One line of it.
+/// One line of the file.
 struct Line {
     holding: HoldingKey,
     path: Arc<PathRef>,
@@ -187,7 +187,7 @@ fn holders(seq: &Seq<'_>) -> Result<KVVec<(ContextId, i32)>> {
     let mut result = Ok(());
     for_each_process(seq.pid_namespace(), |pid, process| {
         let mut add = |context| {
-            // Several descriptors of one file are one holder.
+            // Several descriptors of one open file count once.
             if holders.last() != Some(&(context, pid)) && !holders.contains(&(context, pid)) {
                 if let Err(err) = holders.push((context, pid), GFP_KERNEL) {
                     result = Err(err);
@@ -203,7 +203,7 @@ fn holders(seq: &Seq<'_>) -> Result<KVVec<(ContextId, i32)>> {
     Ok(holders)
 }
 
-/// Returns the first range that a holding has from a page on, or the first of the next holding.
+/// Returns the first range of a holding from a page on, or else the first of the next holding.
 fn next_line(holding: Option<HoldingKey>, page: u64) -> Option<Line> {
     let guard = registry::lock();
     let registry = guard.as_ref()?;
@@ -225,7 +225,7 @@ fn next_line(holding: Option<HoldingKey>, page: u64) -> Option<Line> {
 }
 
 fn line_from(registry: &Registry, key: HoldingKey, page: u64) -> Option<Line> {
-    /// Number of runs that are looked at in one go, with interrupts disabled.
+    /// Number of runs that are visited at a time, with interrupts disabled.
     const BATCH: usize = 256;
 
     let (inode, _, lease): (InodeId, ContextId, LeaseId) = key;

@@ -2,9 +2,9 @@
 
 //! The tables of leases and pins, under one lock.
 //!
-//! A *holding* is what one context has pinned of one file under one lease. While pages are pinned or
-//! *reserved* (a pin is on its way), the holding keeps the path of the file, and with it the inode,
-//! the mount and the module.
+//! A *holding* has the pins of one context on one file under one lease. While pages are pinned or
+//! *reserved* (a pin is being taken), the holding keeps the path of the file, and with it the
+//! inode, the mount and the module.
 //!
 //! A holding ends in two steps, because the last unpin may come from an interrupt handler, and
 //! dropping a path may sleep. The unpin puts the holding on a list ([`Registry::dead`]), and
@@ -64,33 +64,33 @@ pub(super) type LeaseKey = (InodeId, LeaseId);
 /// Identifies a holding, ordered by inode.
 pub(super) type HoldingKey = (InodeId, ContextId, LeaseId);
 
-/// The same, ordered by context.
+/// Identifies a holding, ordered by context.
 pub(super) type ContextKey = (ContextId, InodeId, LeaseId);
 
-/// Identifies a pin that is on its way, ordered by inode.
+/// Identifies a reservation, ordered by inode.
 pub(super) type ReservationKey = (InodeId, u64);
 
-/// What a pin that is on its way is for: the context and lease, and the pages of the file.
+/// A reservation: the context and lease, and the pages of the file.
 pub(super) type Reserved = (HoldingKey, Range<u64>);
 
-/// Terminates the list of the dead.
+/// Terminates the list of dead holdings.
 const NONE: HoldingKey = (InodeId::FIRST, ContextId::FIRST, LeaseId::FIRST);
 
-/// What a context has pinned of a file under a lease.
+/// The pins of a context on a file under a lease.
 pub(super) struct Holding {
     /// Shared, because cloning a path takes locks that must not be taken under the registry's lock.
     pub(super) path: Arc<PathRef>,
     pub(super) runs: FolioRuns,
     /// Number of reservations.
     pub(super) reserved: u32,
-    /// Whether it is on the list of the dead.
+    /// Whether it is on the list of dead holdings.
     is_listed: bool,
     /// The next one on that list, or [`NONE`].
     next_dead: HoldingKey,
 }
 
 impl Holding {
-    /// Returns a holding of nothing.
+    /// Returns a holding without pins.
     pub(super) fn new(path: Arc<PathRef>) -> Self {
         Self {
             path,
@@ -101,14 +101,14 @@ impl Holding {
         }
     }
 
-    /// Says whether nothing is pinned or about to be.
+    /// Returns whether there are no pins and no reservations.
     fn is_over(&self) -> bool {
         self.reserved == 0 && self.runs.is_empty()
     }
 }
 
-/// Holdings without pins, to be taken down: a list through the holdings themselves, because it must
-/// not take memory to put one on it. They stay in their tree meanwhile.
+/// Holdings without pins, to be removed. The list is linked through the holdings, so that adding
+/// one needs no memory. They stay in their tree meanwhile.
 pub(super) struct DeadList {
     first: HoldingKey,
 }
@@ -118,7 +118,7 @@ impl DeadList {
         self.first == NONE
     }
 
-    /// Puts a holding on the list if nothing is left of it.
+    /// Puts a holding on the list if it has no pins or reservations.
     pub(super) fn queue_dead(&mut self, key: HoldingKey, holding: &mut Holding) {
         if !holding.is_listed && holding.is_over() {
             holding.is_listed = true;
@@ -144,7 +144,7 @@ impl Doubts {
         }
     }
 
-    /// Has the pins of an inode compared so many times. May be called in any context.
+    /// Schedules so many comparisons of the pins of an inode. May be called in any context.
     pub(super) fn add(&mut self, inode: InodeId, checks: u8) {
         if let Some(left) = self.some.get_mut(&inode) {
             *left = checks;
@@ -158,14 +158,14 @@ impl Doubts {
         }
     }
 
-    /// Says whether all inodes are to be looked at, and counts that.
+    /// Returns whether all inodes are to be checked, and counts the check.
     pub(super) fn take_all(&mut self) -> bool {
         let all = self.all != 0;
         self.all = self.all.saturating_sub(1);
         all
     }
 
-    /// Returns the next inode to be looked at, and counts that.
+    /// Returns the next inode to be checked, and counts the check.
     pub(super) fn take_after(&mut self, last: InodeId) -> Option<InodeId> {
         let inode = key_after(&self.some, last)?;
         let left = self.some.get_mut(&inode)?;
@@ -176,7 +176,7 @@ impl Doubts {
         Some(inode)
     }
 
-    /// Says whether nothing is to be looked at any more.
+    /// Returns whether no inode is to be checked any more.
     pub(super) fn is_empty(&self) -> bool {
         self.all == 0 && self.some.is_empty()
     }
@@ -186,23 +186,23 @@ impl Doubts {
 pub(crate) struct Registry {
     pub(super) leases: RBTree<LeaseKey, LeaseRecord>,
     pub(super) contexts: RBTree<ContextId, Context>,
-    /// The contexts that are alive, by what they are.
+    /// The contexts that are alive, by owner.
     pub(super) owners: RBTree<Owner, ContextId>,
     pub(super) holdings: RBTree<HoldingKey, Holding>,
     pub(super) by_context: RBTree<ContextKey, ()>,
     /// Files that share the pins of a context.
     pub(super) shares: RBTree<ShareKey, ()>,
-    /// Pins on their way.
+    /// Pins that are being taken.
     pub(super) reservations: RBTree<ReservationKey, Reserved>,
     pub(super) dead: DeadList,
     pub(super) doubts: Doubts,
-    /// Tasks that break leases, with what they want to take away.
+    /// Tasks that break leases, with the pages that they are about to free or move.
     pub(super) breakers: RBTree<TaskId, (InodeId, Range<u64>)>,
     /// Memory for the runs of all holdings.
     pub(super) pool: Pool,
     /// Memory for the rest.
     pub(super) node_cache: NodeCache,
-    /// Observes unpins; missing if the kernel lacks what that takes.
+    /// Observes unpins. [`None`] if the kernel lacks a hook point for it.
     pub(super) observer: Option<Arc<Observer>>,
     /// The next number of a lease record, context or reservation.
     next_id: u64,
@@ -241,7 +241,7 @@ impl Registry {
         self.leases.insert(node);
     }
 
-    /// Takes a lease record out. The caller drops it without the lock.
+    /// Removes a lease record. The caller drops it without the lock.
     pub(super) fn remove_lease(
         &mut self,
         key: &LeaseKey,
@@ -287,7 +287,7 @@ impl Registry {
         }
     }
 
-    /// Says whether pages of an inode are pinned, or about to be.
+    /// Returns whether pages of an inode are pinned, or about to be.
     pub(crate) fn is_pinned(&self, inode: InodeId, pages: &Range<u64>) -> bool {
         range(&self.reservations, (inode, 0))
             .take_while(|((of, _), _)| *of == inode)
@@ -302,7 +302,7 @@ impl Registry {
             .find_map(|(_, holding)| holding.runs.touching(pages))
     }
 
-    /// Says whether pages are pinned under a lease, or about to be.
+    /// Returns whether pages are pinned under a lease, or about to be.
     pub(super) fn is_pinned_under(&self, (inode, lease): LeaseKey, pages: &Range<u64>) -> bool {
         range(&self.reservations, (inode, 0))
             .take_while(|((of, _), _)| *of == inode)
@@ -319,28 +319,28 @@ impl Registry {
         }
     }
 
-    /// Takes back what [`Registry::use_lease`] counted.
+    /// Reverses [`Registry::use_lease`].
     pub(super) fn unuse_lease(&mut self, (inode, _, lease): HoldingKey) {
         if let Some(lease) = self.leases.get_mut(&(inode, lease)) {
             lease.uses -= 1;
         }
     }
 
-    /// Puts a holding on the list of the dead, if nothing is left of it.
+    /// Puts a holding on the list of dead ones if it has no pins or reservations.
     pub(super) fn queue_dead(&mut self, key: HoldingKey) {
         if let Some(holding) = self.holdings.get_mut(&key) {
             self.dead.queue_dead(key, holding);
         }
     }
 
-    /// Takes the first holding off the list of the dead that is still without pins.
+    /// Removes holdings from the list of dead ones up to the first that still has no pins.
     pub(super) fn pop_dead(&mut self) -> Option<HoldingKey> {
         while !self.dead.is_empty() {
             let key = self.dead.first;
             let holding = self.holdings.get_mut(&key)?;
             self.dead.first = holding.next_dead;
             holding.is_listed = false;
-            // Otherwise it has come to life again.
+            // Otherwise it has got pins or reservations again.
             if holding.is_over() {
                 return Some(key);
             }
@@ -359,7 +359,7 @@ pub(crate) fn lock() -> IrqGuard<Option<Registry>> {
     REGISTRY.lock()
 }
 
-/// Says whether there is any lease or pin, without the lock.
+/// Returns whether there is any lease or pin, without the lock.
 ///
 /// The answer may be outdated at once. It is for callers that may as well have looked a moment
 /// earlier.
@@ -390,12 +390,12 @@ impl Drop for Open {
     }
 }
 
-/// Says whether two ranges have pages in common.
+/// Returns whether two ranges have pages in common.
 pub(super) fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// Returns what a tree holds from `first` on.
+/// Returns the entries of a tree from `first` on.
 pub(super) fn range<K: Copy + Ord, V>(
     tree: &RBTree<K, V>,
     first: K,

@@ -3,19 +3,20 @@
 //! Taking a pin: reserve, let the kernel pin, commit.
 //!
 //! No lock can be held while the kernel pins: it faults, and faults take the file's invalidate
-//! lock. So a range of the file is *reserved* first. A reservation counts as a pin for whoever
-//! wants to change the file's layout or to release the lease, and only for them:
+//! lock. So a range of the file is *reserved* first. A reservation counts as a pin for changes of
+//! the file's layout and for the release of the lease, and only for these:
 //!
 //! * **The layout is changed first.** Its check finds no reservation; it holds the invalidate lock
-//!   exclusively, and unmaps the range. The pin, reserved after the check, finds the pages unmapped
-//!   and faults, waits for the lock, and then gets whatever is there now: new blocks, or nothing.
-//! * **The pin is reserved first.** The check finds it, and the change is refused.
+//!   exclusively, and unmaps the range. The pin, reserved after the check, finds the pages
+//!   unmapped, faults, waits for the lock, and then gets the pages of the file after the change, if
+//!   there are any.
+//! * **The pin is reserved first.** The check finds it, and the change fails.
 //! * **In between:** the check finds nothing, then the pin is reserved and gets a page before the
-//!   range is unmapped. The scan for busy pages, which follows the unmapping, finds the page, and
-//!   the registry is asked about it again: the change is refused (`super::breaking`).
-//! * **The lease is released or its file closed.** That and the reservation exclude each other by
-//!   the registry's lock: either the lease record is in use, so that F_UNLCK is refused and the close
-//!   orphans it, or it is not there any more and the pin is refused.
+//!   range is unmapped. The scan for busy pages, which follows the unmapping, finds the page. The
+//!   registry is checked for it again: the change fails (`super::breaking`).
+//! * **The lease is released or its file closed.** The registry's lock orders that and the
+//!   reservation. Either the lease record is in use: F_UNLCK fails and the close orphans the
+//!   record. Or the record does not exist any more, and the pin fails.
 
 use super::{
     context::{
@@ -54,7 +55,7 @@ use kernel::{
     }, //
 };
 
-/// A pin on its way. Dropping it takes the rest of it back.
+/// A reservation of a pin. Dropping it ends the reservation, unless all pages are on record.
 ///
 /// # Invariants
 ///
@@ -62,13 +63,13 @@ use kernel::{
 pub(super) struct Reservation {
     key: ReservationKey,
     holding: HoldingKey,
-    /// The record stands for it.
+    /// The record has replaced it.
     is_over: bool,
 }
 
 impl Reservation {
-    /// Reserves pages of a file for a context, if the current process has a lease to pin them under: of one
-    /// open file, on all of the pages.
+    /// Reserves pages of a file for a context. The current process must have a strong lease of one
+    /// open file on all of the pages.
     ///
     /// # Errors
     ///
@@ -81,7 +82,7 @@ impl Reservation {
         pages: Range<u64>,
     ) -> Result<Self> {
         let inode = InodeId::of(path.inode());
-        // Whatever of this turns out not to be needed is dropped after the lock.
+        // Values that are not needed are dropped after the lock is released.
         let mut mm = mm;
         let mut nodes = PinNodes::default();
         let mut guard = registry::lock();
@@ -96,7 +97,7 @@ impl Reservation {
             .find(|(_, lease)| lease.permits_pins(&pages))
             .map(|(id, _)| id)
             .ok_or_else(eopnotsupp)?;
-        // Under the lock under which the file becomes so.
+        // The flags are set under the same lock.
         if path.inode().is_immutable() || path.inode().is_append_only() {
             return Err(EPERM);
         }
@@ -128,8 +129,8 @@ impl Reservation {
                 (nodes.holding.take(), nodes.by_context.take())
             {
                 let path = registry.shared_path(inode, &path);
-                // The lease's descriptor is open for writing, so nobody executes the file; nor
-                // shall anybody as long as a device may write to it.
+                // The lease's descriptor is open for writing, so no process executes the file. None
+                // may as long as a device may write to it.
                 path.hold_write_access();
                 registry
                     .holdings
@@ -162,15 +163,15 @@ impl Reservation {
         })
     }
 
-    /// Records pages that the kernel has pinned. If there are any, that ends the reservation: from the
-    /// same moment on the record stands for them.
+    /// Records pages that the kernel has pinned. If there are any, this ends the reservation: the
+    /// record replaces it under the same lock.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; some may have been recorded then. Giving all of the pages back, as the caller
-    /// does, takes them off the record.
+    /// `ENOMEM`; some pages may be on record then. The caller unpins all of the pages, which
+    /// removes them from the record.
     pub(super) fn commit(&mut self, runs: &SmallVec<FolioRun>) -> Result {
-        /// Number of runs that are recorded in one go, with interrupts disabled.
+        /// Number of runs that are recorded at a time, with interrupts disabled.
         const BATCH: usize = 64;
 
         let [first, rest] = runs.as_slices();
@@ -184,7 +185,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Takes the reservation off the record.
+    /// Removes the reservation from the registry.
     fn end(&mut self, registry: &mut Registry) {
         self.is_over = true;
         if let Some(holding) = registry.holdings.get_mut(&self.holding) {
@@ -201,7 +202,7 @@ impl Reservation {
     fn commit_batch(&mut self, new: &[FolioRun], is_last: bool) -> Result {
         let mut more = None;
         loop {
-            // Dropped after the lock.
+            // Dropped after the lock is released.
             let _surplus;
             let mut guard = registry::lock();
             let registry = guard.as_mut().ok_or(ENODEV)?;
@@ -221,13 +222,13 @@ impl Reservation {
                     registry.use_lease(self.holding);
                 }
                 if is_last {
-                    // What was just recorded keeps the holding alive.
+                    // The new record keeps the holding alive.
                     self.end(registry);
                 }
                 return Ok(());
             }
             drop(guard);
-            // Others may use up or bring nodes meanwhile, therefore the loop.
+            // Other tasks may take or add nodes meanwhile, therefore the loop.
             more = Some(Pool::more(wanted, missing)?);
         }
     }

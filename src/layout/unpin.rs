@@ -3,28 +3,28 @@
 //! Attributing unpins to pins on record.
 //!
 //! An unpin names a page and no owner. It may end a long-term pin on record, or a transient pin
-//! (O_DIRECT and the like) of the same page, which is none of our business. What decides is the
-//! one thing that is certain: **no more references can be on record than there are pins**. The
-//! observer runs before the references are given back, so if `pins - refs < recorded`, the
-//! difference is due, and it is taken off the record:
+//! (O_DIRECT and the like) of the same page, which has no record. The decision uses the one certain
+//! fact: **there cannot be more references on record than pins**. The observer runs before the
+//! references are released. So if `pins - refs < recorded`, the difference is due, and it is
+//! removed from the record:
 //!
-//! * of the context that the current system call is about, if it has pins there (dereg,
-//!   unregister), or that a caller of `vaddr_unpin_pages_dirty_lock()` names;
-//! * else of contexts whose file has ended: their pins are given back by now, by their release or
-//!   by deferred work (a ring's exit work, the exit of a process);
+//! * of the context of the current system call, if it has pins there (dereg, unregister), or of the
+//!   one that a caller of `vaddr_unpin_pages_dirty_lock()` names;
+//! * else of contexts whose file has ended: their release or deferred work (a ring's exit work, the
+//!   exit of a process) is unpinning;
 //! * else of any.
 //!
-//! If less than what is given back is due, because others hold pins of the page at the same time,
-//! the record may be too high by this unpin until theirs end: theirs are observed as well, and then
-//! the difference is due.
+//! If the due references are fewer than the released ones, because other pins of the page exist,
+//! the record may be too high by this unpin until these end: their unpins are observed as well, and
+//! then the difference is due.
 //!
-//! What can go wrong, and is mended by comparing again ([`reconcile_holding`]) a little later, and
-//! whenever somebody asks for a lease's or a file's pins:
+//! These errors are corrected by comparing again ([`reconcile_holding`]) a little later, and at
+//! every check of a lease's or a file's pins:
 //!
-//! * Two tasks give back references of a folio at the same time; each sees the other's still
-//!   there. The last comparison sees neither.
-//! * A pin is dropped by the kernel itself, unseen (`get_user_pages_fast()` that lost a race),
-//!   which had hidden a difference.
+//! * Two tasks release references of a folio at the same time; each still sees those of the other.
+//!   The last comparison sees neither.
+//! * The kernel drops a pin that is not observed (`get_user_pages_fast()` that lost a race) and
+//!   that had hidden a difference.
 //! * There was no memory to divide a run.
 //!
 //! A record is never too low: a difference is only due if the pins on record cannot all exist, and
@@ -65,7 +65,7 @@ use crate::rust::{
 };
 use core::marker::PhantomData;
 
-/// What the observer of unpins tells.
+/// Callbacks of the observer of unpins.
 pub(super) struct Observed<H>(PhantomData<H>);
 
 impl<H: Host> Unpins for Observed<H> {
@@ -106,7 +106,7 @@ impl<H: Host> Unpins for Observed<H> {
     }
 }
 
-/// Returns the context that the current system call is about, or the caller acts for.
+/// Returns the context of the current system call, or the one that the caller acts for.
 fn caller(registry: &Registry) -> Option<ContextId> {
     gup::caller_file_id()
         .map(Owner::File)
@@ -119,7 +119,7 @@ fn caller(registry: &Registry) -> Option<ContextId> {
 struct Recorded {
     /// Number of references.
     refs: u64,
-    /// The holding that has all of them, if it is one.
+    /// The holding with all of the references, if there is only one.
     only: Option<HoldingKey>,
 }
 
@@ -139,11 +139,11 @@ impl Registry {
         recorded
     }
 
-    /// Fast path of [`Registry::credit_folio`] for an inode with a single holding. Takes folios of a
-    /// span off the record, from index `from` on. Returns the number of folios credited and whether a
-    /// check is needed; [`None`] if the inode has no holding or several.
+    /// Implements [`Registry::credit_folio`] for an inode with a single holding. Removes folios of
+    /// a span from the record, from index `from` on. Returns the number of folios credited and
+    /// whether a check is needed; [`None`] if the inode has no holding or several.
     ///
-    /// Folios that lose all their references are taken off together.
+    /// Folios that lose all their references are removed together.
     fn credit_only(&mut self, span: &Span, from: u64) -> Option<(u64, bool)> {
         let first = span.folio(from);
         let refs = span.refs;
@@ -187,8 +187,8 @@ impl Registry {
         Some(credited)
     }
 
-    /// Takes off the record what is due because the references of a span to its folio `n` end. Returns
-    /// whether a check is needed.
+    /// Removes the references from the record that are due because those of a span to its folio `n`
+    /// end. Returns whether a check is needed.
     fn credit_folio(&mut self, span: &Span, n: u64) -> bool {
         let folio = span.folio(n);
         let recorded = self.recorded(&folio);
@@ -200,8 +200,8 @@ impl Registry {
         is_doubtful(due, credited, span.refs)
     }
 
-    /// Takes `due` references of a folio off the record, and returns how many it could. `caller` is
-    /// called only if there are several holdings.
+    /// Removes `due` references of a folio from the record, and returns how many were removed.
+    /// `caller` is called only if there are several holdings.
     fn credit(
         &mut self,
         folio: &Folio,
@@ -256,7 +256,7 @@ impl Registry {
 }
 
 impl Holding {
-    /// Takes references of a folio off the record, and returns how many it could.
+    /// Removes references of a folio from the record, and returns how many were removed.
     fn take_off(&mut self, folio: &Folio, refs: u64, pool: &mut Pool) -> u64 {
         if refs == 0 {
             return 0;
@@ -275,7 +275,7 @@ fn due(pins: u64, recorded: u64, refs: u64) -> u64 {
     recorded.saturating_sub(left)
 }
 
-/// Says whether more may be due than was taken off the record when `refs` references end.
+/// Returns whether more may be due than was removed from the record when `refs` references end.
 fn is_doubtful(due: u64, taken: u64, refs: u64) -> bool {
     taken < due || due < refs
 }
@@ -284,10 +284,10 @@ fn first_of(inode: InodeId) -> HoldingKey {
     (inode, ContextId::FIRST, LeaseId::FIRST)
 }
 
-/// Compares the record of a holding's folios with the kernel's counts, and takes off the references
-/// that cannot exist. May be called from any context; takes time linear in the holding's folios.
+/// Compares the record of a holding's folios with the kernel's counts, and removes the references
+/// that cannot exist. May be called in any context; takes time linear in the holding's folios.
 pub(super) fn reconcile_holding(key: HoldingKey) {
-    /// Number of folios that are looked at in one go, with interrupts disabled.
+    /// Number of folios that are checked at a time, with interrupts disabled.
     const BATCH: usize = 128;
 
     let mut page = 0;

@@ -2,10 +2,10 @@
 
 //! Contexts that share the pins of another.
 //!
-//! A ring of io_uring can clone the buffers of another one. On record the pins stay the other's, but
-//! they last until both rings have unregistered them. So the ring with the clones is listed as a
-//! holder, too, until it is closed or the pins end. An earlier unregistration of the clones is not
-//! seen.
+//! A ring of io_uring can clone the buffers of another one. On record the pins stay the other's,
+//! but they last until both rings have unregistered them. So the ring with the clones is listed as
+//! a holder, too, until it is closed or the pins end. An earlier unregistration of the clones is
+//! not seen.
 
 use super::{
     context::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The two bitmaps, and where their checksums stand.
+//! The two bitmaps, and the place of their checksums.
 //!
 //! A group of 512 blocks has 64 bytes in each bitmap, one cache line, and one word in the table of
 //! checksums: the CRC-32C of its line in the block bitmap below that of its line in the inode-block
@@ -31,7 +31,7 @@ pub enum Plane {
 }
 
 impl Plane {
-    /// Where the line of `group` stands.
+    /// Returns the offset of the line of `group`.
     pub(crate) fn line(self, geometry: &Geometry, group: u64) -> u64 {
         let start = match self {
             Plane::Used => geometry.bitmap_start,
@@ -40,7 +40,7 @@ impl Plane {
         offset_of(start) + group * LINE
     }
 
-    /// The word of checksums with this bitmap's half replaced.
+    /// Returns the word of checksums with this bitmap's half replaced.
     pub(crate) fn half(self, word: u64, crc: u32) -> u64 {
         let low = u64::from(u32::MAX);
         match self {
@@ -50,7 +50,7 @@ impl Plane {
     }
 }
 
-/// Where the checksums of a group stand.
+/// Returns the offset of the checksums of a group.
 pub(crate) fn sum_offset(geometry: &Geometry, group: u64) -> u64 {
     offset_of(geometry.sums_start) + group * 8
 }

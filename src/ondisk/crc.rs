@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checksums: CRC-32C (Castagnoli) in software, eight bytes at a time, and who computes faster ones.
+//! Checksums: CRC-32C (Castagnoli) in software, eight bytes at a time, and a trait for faster ones.
 
 /// The polynomial, reflected.
 const POLY: u32 = 0x82f6_3b78;
 
-/// `TABLES[k][b]`: what byte `b` contributes when `k` more bytes follow it.
+/// `TABLES[k][b]`: contribution of byte `b` when `k` more bytes follow it.
 static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
@@ -44,7 +44,7 @@ pub fn update(mut crc: u32, data: &[u8]) -> u32 {
     for word in words.by_ref() {
         let mut next = 0;
         for (k, &byte) in word.iter().enumerate() {
-            // Only the first four bytes meet the running remainder.
+            // Only the first four bytes are combined with the running remainder.
             let index = if k < 4 {
                 byte ^ (crc >> (8 * k)) as u8
             } else {
@@ -60,7 +60,7 @@ pub fn update(mut crc: u32, data: &[u8]) -> u32 {
     crc
 }
 
-/// What computes checksums. The kernel and the host have each their own ways to be fast.
+/// Computes checksums. The kernel and the host have their own fast implementations.
 pub trait Checksum {
     /// Continues a CRC-32C over `data`: the plain polynomial step, without inversion before or
     /// after, as the kernel's `crc32c()`.
@@ -68,7 +68,7 @@ pub trait Checksum {
         update(crc, data)
     }
 
-    /// The XXH64 of `data`, as the kernel's `xxh64()`.
+    /// Computes the XXH64 of `data`, as the kernel's `xxh64()`.
     fn xxh64(&self, seed: u64, data: &[u8]) -> u64;
 }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors: what structures are checked for, and what an operation of the engine fails with.
+//! Errors of the checks of structures, and of the engine's operations.
 
 use core::fmt;
 
-/// Why an operation failed. Nothing has changed on the medium unless the variant says otherwise.
+/// Reason for a failure. Nothing has changed on the medium unless the variant says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The medium holds something that cannot be right; the text says what.
+    /// The medium holds invalid data; the text describes it.
     Corrupt(&'static str),
     /// No free block, or no room for one more name of the same hash.
     NoSpace,
@@ -29,7 +29,7 @@ pub enum Error {
     Invalid,
     /// The link count is at its limit.
     TooManyLinks,
-    /// The transaction outgrew its arena; the caller should have cut the work smaller.
+    /// The transaction outgrew its arena; the caller should have divided the work.
     TxFull,
     /// A file block number or a size outside what the format can hold.
     Overflow,
@@ -37,7 +37,7 @@ pub enum Error {
     Stale,
     /// The medium failed.
     Io,
-    /// An earlier commit failed half-way: nothing can be written any more until the next mount.
+    /// An earlier commit failed half-way: no write is possible until the next mount.
     Aborted,
 }
 
@@ -62,7 +62,7 @@ const ENOBUFS: i32 = -105;
 const ESTALE: i32 = -116;
 
 impl Error {
-    /// The negative errno that user space should see.
+    /// Returns the negative errno for user space.
     pub const fn errno(self) -> i32 {
         match self {
             Error::Corrupt(_) => EUCLEAN,
@@ -84,7 +84,7 @@ impl Error {
         }
     }
 
-    /// A short text for a log line.
+    /// Returns a short text for a log line.
     pub const fn message(self) -> &'static str {
         match self {
             Error::Corrupt(what) => what,

@@ -27,12 +27,12 @@ pub struct Extent {
     pub block: u64,
     /// Blocks.
     pub len: u64,
-    /// Whether it reads as zeroes whatever the blocks hold.
+    /// Whether it reads as zeroes, whatever the contents of the blocks.
     pub unwritten: bool,
 }
 
 impl Extent {
-    /// What a tree entry stands for, if it can be.
+    /// Returns the extent of a tree entry, if it is valid.
     pub fn from_entry(entry: Entry, geometry: &Geometry) -> Result<Self> {
         let len = u64::from(entry.len);
         let ends = entry
@@ -50,7 +50,7 @@ impl Extent {
         })
     }
 
-    /// The tree entry that stands for it.
+    /// Returns the tree entry of the extent.
     pub fn entry(&self) -> Result<Entry> {
         Ok(Entry {
             key: self.lblock,
@@ -60,19 +60,19 @@ impl Extent {
         })
     }
 
-    /// The first file block behind it.
+    /// Returns the first file block after the extent.
     pub fn end(&self) -> u64 {
         self.lblock + self.len
     }
 
-    /// The part from file block `lblock` on, if that is in it.
+    /// Returns the part from file block `lblock` on, if the extent contains it.
     pub fn from(&self, lblock: u64) -> Option<Self> {
         (self.lblock..self.end())
             .contains(&lblock)
             .then(|| self.clip(lblock, u64::MAX))
     }
 
-    /// The part that lies in `from..to`, which it must touch.
+    /// Returns the part in `from..to`, which must overlap the extent.
     pub(crate) fn clip(&self, from: u64, to: u64) -> Self {
         let start = cmp::max(self.lblock, from);
         Extent {
@@ -83,7 +83,7 @@ impl Extent {
         }
     }
 
-    /// Both as one, if `next` continues this one in file and device.
+    /// Returns both as one, if `next` continues this one in file and device.
     pub fn join(&self, next: &Extent) -> Option<Self> {
         let joined = Extent {
             len: self.len + next.len,

@@ -18,29 +18,29 @@ use zerocopy_derive::{
     Unaligned, //
 };
 
-/// How every checksummed object begins.
+/// Start of every checksummed object.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Seal {
     /// The kind of the object.
     pub magic: U32,
-    /// CRC-32C of the file system's seed, the object's byte offset, the magic, and what follows
+    /// CRC-32C of the file system's seed, the object's byte offset, the magic, and the bytes after
     /// this field.
     pub crc: U32,
 }
 
-/// A structure of fixed size that stands at a multiple of 256 bytes and begins with a [`Seal`].
+/// A structure of fixed size at a multiple of 256 bytes that starts with a [`Seal`].
 pub trait Object: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned + Sized {
-    /// What [`Seal::magic`] must be.
+    /// Value of [`Seal::magic`].
     const MAGIC: u32;
 
-    /// How many bytes the checksum covers, from the first.
+    /// Number of bytes that the checksum covers, from the first.
     const SEALED: usize = size_of::<Self>();
 
-    /// What to say when the object is damaged.
+    /// Error message for a damaged object.
     const DAMAGED: &'static str;
 
-    /// Whether the fields are in their domains; looked at after the checksum is found right.
+    /// Returns whether the fields are valid. Only called if the checksum is right.
     fn sane(&self) -> bool {
         true
     }

@@ -49,34 +49,34 @@ pub const S_IFSOCK: u32 = 0o140_000;
 /// The most names an inode may have, and the most subdirectories of a directory plus two.
 pub const LINK_MAX: u32 = i32::MAX as u32;
 
-/// [`Inode::flags`]: the target of the symbolic link stands in the place of the tree's root.
+/// [`Inode::flags`]: the target of the symbolic link is in the place of the tree's root.
 pub const INLINE_TARGET: u32 = 1 << 0;
 
 /// [`Inode::flags`]: the inode is on the orphan list.
 pub const ORPHAN: u32 = 1 << 1;
 
 /// [`Inode::flags`]: a range is being collapsed out of the file, in more than one transaction. The
-/// inode is on the orphan list, [`Inode::parent`] and [`Inode::rdev`] hold the first block of the
-/// range and the first one behind it.
+/// inode is on the orphan list, and [`Inode::parent`] and [`Inode::rdev`] hold the first block of
+/// the range and the first one after it.
 pub const COLLAPSING: u32 = 1 << 2;
 
-/// [`Inode::flags`]: what users set (chattr(1)), with the numbers of `FS_IOC_SETFLAGS`. What is
-/// written to the file is durable at once.
+/// [`Inode::flags`]: flags that users set (chattr(1)), with the numbers of `FS_IOC_SETFLAGS`.
+/// Writes to the file are durable at once.
 pub const SYNC: u32 = 1 << 3;
-/// Nothing of the file may change.
+/// The file must not change.
 pub const IMMUTABLE: u32 = 1 << 4;
-/// Nothing of the file may change, but it may grow.
+/// The file must not change except by appends.
 pub const APPEND: u32 = 1 << 5;
-/// dump(8) leaves the file out.
+/// dump(8) omits the file.
 pub const NODUMP: u32 = 1 << 6;
-/// The time of the last access stays.
+/// The time of the last access is not updated.
 pub const NOATIME: u32 = 1 << 7;
-/// What is done to the directory is durable at once, which it is anyway.
+/// Changes of the directory are durable at once. They always are.
 pub const DIRSYNC: u32 = 1 << 16;
-/// The pages of the file are to be the device's own, which they are anyway.
+/// Mappings of the file use the device's own pages. They always do.
 pub const DAX: u32 = 1 << 25;
 
-/// The flags that users set on an inode with this type in its mode.
+/// Returns the flags that users can set on an inode with the type in `mode`.
 pub const fn settable(mode: u32) -> u32 {
     const ALL: u32 = SYNC | IMMUTABLE | APPEND | NODUMP | NOATIME;
     match mode & S_IFMT {
@@ -87,7 +87,7 @@ pub const fn settable(mode: u32) -> u32 {
     }
 }
 
-/// The flags that a new inode with this type in its mode has from its directory.
+/// Returns the flags that a new inode with the type in `mode` inherits from its directory.
 pub(crate) const fn inherited(mode: u32) -> u32 {
     settable(mode) & (SYNC | NODUMP | NOATIME | DIRSYNC | DAX)
 }
@@ -101,22 +101,21 @@ pub struct Time {
     pub nsec: u32,
 }
 
-/// An inode as it stands on the medium: four cache lines, ordered so that the usual operations
-/// change the first alone (a name in a directory, a write in place) or the first and the third (an
-/// extent more).
+/// An inode on the medium: four cache lines, ordered so that the usual operations change only the
+/// first (a name in a directory, a write in place) or the first and the third (a new extent).
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Inode {
     seal: Seal,
-    /// [`INLINE_TARGET`], [`ORPHAN`], [`COLLAPSING`], and those that are [`settable`].
+    /// [`INLINE_TARGET`], [`ORPHAN`], [`COLLAPSING`], and the [`settable`] ones.
     pub flags: U32,
-    /// Names; for a directory 2 plus its subdirectories.
+    /// Number of names; for a directory, 2 plus the number of its subdirectories.
     pub nlink: U32,
-    /// Bytes; for a directory the number of its entries.
+    /// Bytes; for a directory, the number of its entries.
     pub size: U64,
     /// Blocks that the inode owns: data, tree nodes, directory leaves, link target, attributes.
     pub blocks: U64,
-    /// Counts the changes of the inode and its contents (`i_version`): it grows whenever
+    /// Number of changes of the inode and its contents (`i_version`). It is incremented whenever
     /// [`Inode::set_time`] sets the time of the last change.
     pub version: U64,
     mtime_sec: I64,
@@ -124,7 +123,7 @@ pub struct Inode {
     mtime_nsec: U32,
     ctime_nsec: U32,
 
-    /// Its own number.
+    /// Its inode number.
     pub ino: U64,
     /// File type and permissions.
     pub mode: U32,
@@ -132,7 +131,7 @@ pub struct Inode {
     pub uid: U32,
     /// Group.
     pub gid: U32,
-    /// Tells two inodes apart that had the same number one after the other.
+    /// Distinguishes inodes that have had the same number.
     pub generation: U32,
     atime_sec: I64,
     btime_sec: I64,
@@ -140,17 +139,18 @@ pub struct Inode {
     btime_nsec: U32,
     /// Device number of a special file, as the kernel encodes it for user space.
     pub rdev: U64,
-    /// Directories: the directory that this one is in; the root is in itself.
+    /// Directories: the directory that contains this one; the root contains itself.
     pub parent: U64,
 
     /// The first block of the extended attributes, or 0.
     pub xattr: U64,
-    /// The root of its tree, or a short link target.
+    /// The root of the tree, or a short link target.
     pub root: Root,
-    /// The next older inode on the orphan list, or 0. This and the field behind it are outside the
-    /// checksum, because they change when a neighbour leaves the list, whose inode lock is another.
+    /// The next older inode on the orphan list, or 0. This field and the next one are not covered
+    /// by the checksum, because they change when a neighbour leaves the list, under another inode
+    /// lock.
     pub orphan_next: U64,
-    /// The next newer one, or 0 for the head of the list.
+    /// The next newer inode on the orphan list, or 0 for the head of the list.
     pub orphan_prev: U64,
 }
 
@@ -173,7 +173,7 @@ impl Object for Inode {
     }
 }
 
-/// The times of an inode that can be set one by one.
+/// The times of an inode, which are set one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {
     /// Last access.
@@ -187,22 +187,22 @@ pub enum Stamp {
 }
 
 impl Inode {
-    /// The inode's number.
+    /// Returns the inode number.
     pub fn ino(&self) -> u64 {
         self.ino.get()
     }
 
-    /// The file type: the bits of the mode under [`S_IFMT`].
+    /// Returns the file type: the bits of the mode in [`S_IFMT`].
     pub fn kind(&self) -> u32 {
         self.mode.get() & S_IFMT
     }
 
-    /// Whether this is a directory.
+    /// Returns whether this is a directory.
     pub fn is_dir(&self) -> bool {
         self.kind() == S_IFDIR
     }
 
-    /// One of the times.
+    /// Returns one of the times.
     pub fn time(&self, stamp: Stamp) -> Time {
         let (sec, nsec) = match stamp {
             Stamp::Access => (self.atime_sec, self.atime_nsec),
@@ -216,7 +216,7 @@ impl Inode {
         }
     }
 
-    /// Sets one of the times. The time of the last change counts as one in [`Inode::version`].
+    /// Sets one of the times. Setting the time of the last change increments [`Inode::version`].
     pub fn set_time(&mut self, stamp: Stamp, time: Time) {
         let (sec, nsec) = match stamp {
             Stamp::Access => (&mut self.atime_sec, &mut self.atime_nsec),
@@ -237,30 +237,30 @@ impl Inode {
         self.set_time(Stamp::Change, now);
     }
 
-    /// Whether the inode is on the orphan list.
+    /// Returns whether the inode is on the orphan list.
     pub fn is_orphan(&self) -> bool {
         self.flags.get() & ORPHAN != 0
     }
 
-    /// The flags that users set.
+    /// Returns the flags that users set.
     pub fn attributes(&self) -> u32 {
         self.flags.get() & settable(self.mode.get())
     }
 
-    /// Sets the flags that users set, which must be [`settable`].
+    /// Sets the flags that users set. They must be [`settable`].
     pub fn set_attributes(&mut self, attributes: u32) {
         let settable = settable(self.mode.get());
         self.flags
             .set(self.flags.get() & !settable | attributes & settable);
     }
 
-    /// The range of file blocks, if any, that is being collapsed out of the file.
+    /// Returns the range of file blocks that is being collapsed out of the file, if there is one.
     pub fn collapsing(&self) -> Option<Range<u64>> {
         let range = self.parent.get()..self.rdev.get();
         (self.flags.get() & COLLAPSING != 0).then_some(range)
     }
 
-    /// Says which range is being collapsed out of the file.
+    /// Records the range that is being collapsed out of the file.
     pub fn set_collapsing(&mut self, range: Option<Range<u64>>) {
         let (flag, range) = range.map_or((0, 0..0), |range| (COLLAPSING, range));
         self.flags.set(self.flags.get() & !COLLAPSING | flag);
@@ -272,7 +272,7 @@ impl Inode {
         if self.ino() == ino {
             Ok(())
         } else {
-            Err(Error::Corrupt("inode has another's number"))
+            Err(Error::Corrupt("inode has a wrong number"))
         }
     }
 
@@ -334,7 +334,7 @@ impl InodeHead {
     /// Bits of the slots that can hold inodes.
     pub const SLOTS: u64 = (1 << INODE_SLOTS) - 2;
 
-    /// Where readers without the journal lock find [`InodeHead::used`].
+    /// Offset of [`InodeHead::used`], for readers without the journal lock.
     pub(crate) const USED_OFFSET: u64 = core::mem::offset_of!(InodeHead, used) as u64;
 }
 

@@ -2,10 +2,10 @@
 
 //! Leaves of directories.
 //!
-//! The tree of a directory maps cookies to leaves: a leaf holds the names whose cookies are not
-//! below its key and below the next leaf's. In a leaf, names stand in the order they came in,
-//! growing up from the start of its body; an array of 2-byte slots, in the order of the cookies,
-//! grows down from the end.
+//! The tree of a directory maps cookies to leaves: a leaf holds the names whose cookies are at
+//! least its key and below the next leaf's. Names are in the order of insertion and grow up from
+//! the start of the body. An array of 2-byte slots, in the order of the cookies, grows down from
+//! its end.
 //!
 //! Names of equal hash are always in one leaf.
 
@@ -43,7 +43,7 @@ use super::{
     BLOCK_SIZE, //
 };
 
-/// Bits of a cookie that tell names of equal hash apart.
+/// Bits of a cookie that distinguish names of equal hash.
 pub(crate) const SERIAL_BITS: u32 = 7;
 
 /// The largest cookie: cookies are positive signed 64-bit numbers.
@@ -65,14 +65,14 @@ pub struct LeafHead {
     pub(crate) count: U16,
     /// Bytes of the body up to the end of the last name.
     pub(crate) end: U16,
-    /// Bytes among them that removed names have left.
+    /// Number of these bytes that removed names have left.
     pub(crate) dead: U16,
     /// Zero.
     pub reserved: [u8; 10],
 }
 
 impl LeafHead {
-    /// The number of names, if this is a leaf of `owner`.
+    /// Returns the number of names, if this is a leaf of `owner`.
     pub(crate) fn count(&self, owner: u64) -> Result<usize> {
         if self.owner.get() != owner {
             return Err(Error::Corrupt("directory leaf belongs to another inode"));
@@ -116,14 +116,14 @@ impl Object for Leaf {
 pub(crate) struct NameHead {
     pub(crate) cookie: U64,
     pub(crate) ino: U64,
-    /// The bits of the mode under `S_IFMT`, shifted to the right as in `DT_*`.
+    /// The bits of the mode in `S_IFMT`, shifted to the right as in `DT_*`.
     pub(crate) kind: u8,
     pub(crate) len: u8,
 }
 
 pub(crate) const NAME_HEAD: usize = size_of::<NameHead>();
 
-/// More names than fit into a leaf.
+/// Upper bound of the names in a leaf.
 pub(crate) const MAX_NAMES: usize = BODY / (NAME_HEAD + 2);
 
 impl NameHead {
@@ -143,33 +143,33 @@ impl NameHead {
 /// A directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The inode it names.
+    /// The inode number.
     pub ino: u64,
     /// File type, as in `DT_*` of readdir.
     pub kind: u8,
-    /// Its position in the directory; never changes while the entry exists.
+    /// The position in the directory. It never changes while the entry exists.
     pub cookie: u64,
 }
 
-/// The file type of a mode as readdir gives it.
+/// Returns the file type of a mode as readdir reports it.
 pub fn kind_of(mode: u32) -> u8 {
     ((mode & S_IFMT) >> 12) as u8
 }
 
-/// The lowest cookie that a name can have.
+/// Returns the lowest cookie that a name can have.
 pub fn first_cookie(geometry: &Geometry, name: Name<'_>) -> u64 {
     const { assert!(HASH_BITS + SERIAL_BITS == 63) };
     let hash = hash(geometry.hash_key, name);
-    // Hash 0 would reach into the positions of `.` and `..`.
+    // Hash 0 would overlap the positions of `.` and `..`.
     core::cmp::max(hash, 1) << SERIAL_BITS
 }
 
-/// The lowest cookie with the same hash.
+/// Returns the lowest cookie with the same hash.
 pub fn base(cookie: u64) -> u64 {
     cookie >> SERIAL_BITS << SERIAL_BITS
 }
 
-/// Whether two cookies stand for names of equal hash.
+/// Returns whether two cookies are of names of equal hash.
 pub fn same_hash(a: u64, b: u64) -> bool {
     base(a) == base(b)
 }
@@ -177,7 +177,7 @@ pub fn same_hash(a: u64, b: u64) -> bool {
 pub(crate) const BAD_SLOT: Error = Error::Corrupt("directory leaf has a bad slot");
 
 impl Leaf {
-    /// The range of `len` body bytes from `at`, if there is one.
+    /// Returns the range of `len` body bytes from `at`, if it is in the body.
     pub(crate) fn check_range(at: usize, len: usize) -> Result<Range<usize>> {
         match at.checked_add(len) {
             Some(end) if end <= BODY => Ok(at..end),
@@ -185,18 +185,18 @@ impl Leaf {
         }
     }
 
-    /// Takes bytes, whatever is in them, for a place to copy leaves to. `None` if they are too few or
-    /// too many.
+    /// Returns `bytes`, whatever their contents, as a buffer for copies of leaves. Returns `None`
+    /// if the size is wrong.
     pub fn in_bytes(bytes: &mut [u8]) -> Option<&mut Self> {
         Self::mut_from_bytes(bytes).ok()
     }
 
-    /// Names in it.
+    /// Returns the number of names.
     pub fn len(&self) -> usize {
         usize::from(self.head.count.get())
     }
 
-    /// The name of slot `index`.
+    /// Returns the name of slot `index`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the slot does not point to a name.
@@ -207,7 +207,7 @@ impl Leaf {
         Ok((head.found(), bytes.ok_or(BAD_SLOT)?))
     }
 
-    /// Where slot `index` stands, for indices below what fits into a body.
+    /// Returns the range of slot `index` in the body, if it fits.
     pub(crate) fn slot_range(index: usize) -> Result<Range<usize>> {
         let at = BODY.checked_sub(2 * (index + 1)).ok_or(BAD_SLOT)?;
         Ok(at..at + 2)
@@ -228,7 +228,7 @@ impl Leaf {
         Ok(head)
     }
 
-    /// The first slot whose cookie is not below `cookie`.
+    /// Returns the first slot whose cookie is not below `cookie`.
     pub(crate) fn search(&self, cookie: u64) -> Result<usize> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
@@ -242,7 +242,7 @@ impl Leaf {
         Ok(low)
     }
 
-    /// The place and the head of the name of slot `index`.
+    /// Returns the offset and the head of the name of slot `index`.
     pub(crate) fn head_of(&self, index: usize) -> Result<(usize, NameHead)> {
         let at = self.slot(index)?;
         Ok((at, self.name_head(at)?))
@@ -252,7 +252,7 @@ impl Leaf {
         self.body.get(at + NAME_HEAD..at + head.size()) == Some(name.bytes())
     }
 
-    /// The slot, the place and the head of a name whose lowest cookie is `first`.
+    /// Returns the slot, the offset and the head of a name whose lowest cookie is `first`.
     pub(crate) fn find(&self, first: u64, name: Name<'_>) -> Result<(usize, usize, NameHead)> {
         for index in self.search(first)?..self.len() {
             let (at, head) = self.head_of(index)?;
@@ -266,17 +266,17 @@ impl Leaf {
         Err(Error::NoEntry)
     }
 
-    /// Bytes between the names and the slots.
+    /// Returns the number of bytes between the names and the slots.
     pub(crate) fn gap(&self) -> usize {
         BODY - usize::from(self.head.end.get()) - 2 * self.len()
     }
 
-    /// Whether a name of `size` bytes, head included, would fit after the names are moved together.
+    /// Returns whether a name of `size` bytes, head included, fits after compaction.
     pub(crate) fn has_room(&self, size: usize) -> bool {
         self.gap() + usize::from(self.head.dead.get()) >= size + 2
     }
 
-    /// The lowest cookie that a name with the hash of slot `index` can have.
+    /// Returns the lowest cookie that a name with the hash of slot `index` can have.
     pub(crate) fn base(&self, index: usize) -> Result<u64> {
         Ok(base(self.name_head(self.slot(index)?)?.cookie.get()))
     }

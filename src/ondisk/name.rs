@@ -10,8 +10,7 @@ use super::{
 /// Bytes in the longest name.
 pub const NAME_MAX: usize = 255;
 
-/// A name that may stand in a directory: 1 to 255 bytes, neither `/` nor NUL in it, neither `.`
-/// nor `..`.
+/// A valid name of a directory entry: 1 to 255 bytes without `/` or NUL, neither `.` nor `..`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a>(&'a [u8]);
 
@@ -30,7 +29,7 @@ impl<'a> Name<'a> {
         Ok(Name(bytes))
     }
 
-    /// The bytes of the name.
+    /// Returns the bytes of the name.
     pub fn bytes(self) -> &'a [u8] {
         self.0
     }
@@ -39,11 +38,12 @@ impl<'a> Name<'a> {
 /// Bits of a name's hash.
 pub(crate) const HASH_BITS: u32 = 56;
 
-/// A key with which only the first byte of a name counts: 56 bits do not collide in tests.
+/// A key that makes the hash the first byte of a name: 56 bits do not collide in tests.
 #[cfg(test)]
 pub(crate) const WEAK: (u64, u64) = (0, 0);
 
-/// The hash of a name. Keyed, so that nobody can prepare names that all fall into one leaf.
+/// Returns the hash of a name. It is keyed, so that users cannot prepare names that all get into
+/// one leaf.
 pub(crate) fn hash(key: (u64, u64), name: Name<'_>) -> u64 {
     #[cfg(test)]
     if key == WEAK {
@@ -52,7 +52,7 @@ pub(crate) fn hash(key: (u64, u64), name: Name<'_>) -> u64 {
     siphash(key, name.0) >> (u64::BITS - HASH_BITS)
 }
 
-/// SipHash-2-4 of `data`.
+/// Returns the SipHash-2-4 of `data`.
 fn siphash(key: (u64, u64), data: &[u8]) -> u64 {
     let mut v = [
         key.0 ^ 0x736f_6d65_7073_6575,

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nodes of the B+tree that every inode is the root of.
+//! Nodes of the B+tree of an inode.
 //!
-//! An entry is a key, a block, a length and flags. In an inner node the key is the lowest key
-//! beneath the block, exactly; so the greatest key not above a wanted one is always on the way
-//! down.
+//! An entry has a key, a block, a length and flags. In an inner node the key is exactly the lowest
+//! key beneath the block. So the path to a key passes the greatest key not above it.
 //!
-//! Keys in a node are relative: an inner entry also holds the *shift* that must be added to the keys
-//! beneath it to get them as they are in its own node. In the root, keys are what they are. Relative
-//! keys are signed and compared as such. Where nothing was moved, and in directories, shifts are 0.
+//! Keys in a node are relative: an inner entry also holds the *shift* that must be added to the
+//! keys beneath it to make them relative to its own node. Keys in the root are absolute. Relative
+//! keys are signed and compared as such. Shifts are 0 in directories and where no extent was moved.
 
 use zerocopy::little_endian::{
     U16,
@@ -51,12 +50,12 @@ pub struct Entry {
     pub value: u64,
     /// Blocks of an extent; 0 in directories; the lower half of the shift in inner nodes.
     pub len: u32,
-    /// Of an extent; the upper half of the shift in inner nodes.
+    /// Flags of an extent; the upper half of the shift in inner nodes.
     pub flags: u32,
 }
 
 impl Entry {
-    /// An entry of an inner node.
+    /// Returns an entry of an inner node.
     pub(crate) fn inner(key: u64, value: u64, shift: i64) -> Self {
         Entry {
             key,
@@ -66,12 +65,12 @@ impl Entry {
         }
     }
 
-    /// The shift in an entry of an inner node.
+    /// Returns the shift in an entry of an inner node.
     pub fn shift(&self) -> i64 {
         (u64::from(self.flags) << 32 | u64::from(self.len)) as i64
     }
 
-    /// This entry with its key as it is where `shift` is added.
+    /// Returns this entry with `shift` added to its key.
     pub(crate) fn raised(self, shift: i64) -> Result<Self> {
         Ok(Entry {
             key: raise(self.key, shift)?,
@@ -79,7 +78,7 @@ impl Entry {
         })
     }
 
-    /// This entry with its key as it is where `shift` was not yet added.
+    /// Returns this entry with `shift` subtracted from its key.
     pub(crate) fn lowered(self, shift: i64) -> Result<Self> {
         Ok(Entry {
             key: lower(self.key, shift)? as u64,
@@ -90,7 +89,7 @@ impl Entry {
 
 pub(crate) const BAD_KEY: Error = Error::Corrupt("tree key out of range");
 
-/// A key with `shift` added.
+/// Returns a key with `shift` added.
 pub fn raise(key: u64, shift: i64) -> Result<u64> {
     (key as i64)
         .checked_add(shift)
@@ -98,12 +97,12 @@ pub fn raise(key: u64, shift: i64) -> Result<u64> {
         .ok_or(BAD_KEY)
 }
 
-/// A key with `shift` taken off.
+/// Returns a key with `shift` subtracted.
 pub(crate) fn lower(key: u64, shift: i64) -> Result<i64> {
     (key as i64).checked_sub(shift).ok_or(BAD_KEY)
 }
 
-/// An entry as it stands on the medium.
+/// An entry on the medium.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct RawEntry {
@@ -148,28 +147,29 @@ pub struct Root {
 }
 
 impl Root {
-    /// Levels of nodes under the root.
+    /// Returns the number of levels of nodes under the root.
     pub fn level(&self) -> u8 {
         self.level
     }
 
-    /// Whether the tree has no entry.
+    /// Returns whether the tree has no entry.
     pub fn is_empty(&self) -> bool {
         self.count.get() == 0
     }
 
-    /// Entries in it.
+    /// Returns the number of entries in the root.
     pub fn count(&self) -> usize {
         usize::from(self.count.get())
     }
 
-    /// Whether count and level can be.
+    /// Returns whether count and level are valid.
     pub fn sane(&self) -> bool {
         let count = self.count();
         count <= INLINE && self.level <= MAX_LEVEL && (count > 0 || self.level == 0)
     }
 
-    /// The entry with the greatest key not above `key`, and the lowest key above, if there are no nodes.
+    /// Returns the entry with the greatest key not above `key`, and the lowest key above, or `None`
+    /// if there are nodes.
     pub(crate) fn floor(&self, key: u64) -> Option<(Option<Entry>, Option<u64>)> {
         if self.level != 0 {
             return None;
@@ -198,7 +198,7 @@ pub struct NodeHead {
 }
 
 impl NodeHead {
-    /// The number of entries, if this is a node of `owner` at `level`.
+    /// Returns the number of entries, if this is a node of `owner` at `level`.
     pub fn count(&self, owner: u64, level: u8) -> Result<usize> {
         self.check_owner(owner)?;
         let count = usize::from(self.count.get());
@@ -239,13 +239,13 @@ impl Object for Node {
 }
 
 impl Node {
-    /// Entry `index`.
+    /// Returns entry `index`.
     pub fn entry(&self, index: usize) -> Result<Entry> {
         let raw = self.entries.get(index);
         raw.map(RawEntry::get).ok_or(Error::Corrupt(Node::DAMAGED))
     }
 
-    /// Looks for `key`.
+    /// Searches for `key`.
     pub(crate) fn search(&self, key: i64) -> Found {
         self.live().search(key)
     }
@@ -268,13 +268,13 @@ impl<'a> Live<'a> {
         raw.ok_or(Error::Corrupt("tree entry out of range"))
     }
 
-    /// How many keys are not above `key`.
+    /// Returns the number of keys not above `key`.
     pub(crate) fn rank(&self, key: i64) -> usize {
         self.0
             .partition_point(|entry| entry.key.get() as i64 <= key)
     }
 
-    /// Looks for `key`.
+    /// Searches for `key`.
     pub(crate) fn search(&self, key: i64) -> Found {
         let rank = self.rank(key);
         let raw = self.0.get(rank.saturating_sub(1));
@@ -286,11 +286,11 @@ impl<'a> Live<'a> {
     }
 }
 
-/// What a look for a key in a root or a node has found.
+/// Result of a search for a key in a root or a node.
 pub struct Found {
-    /// How many keys are not above the wanted one.
+    /// Number of keys not above the wanted one.
     pub(crate) rank: usize,
-    /// The entry with the greatest of them, else the first one.
+    /// The entry with the greatest of these keys, else the first entry.
     pub(crate) entry: Option<Entry>,
     /// The lowest key above.
     pub(crate) above: Option<u64>,

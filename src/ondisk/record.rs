@@ -2,9 +2,9 @@
 
 //! The record of the journal.
 //!
-//! A record is a [`Header`] and, behind it, entries: bytes for a place, a run of bits to set or
-//! clear in one of the bitmaps, or the checksums of a group in the bitmaps. It is complete if two
-//! checksums are right, which cover the header and all entries.
+//! A record is a [`Header`] followed by entries: bytes for a place, a run of bits to set or clear
+//! in one of the bitmaps, or the checksums of a group in the bitmaps. It is complete if its two
+//! checksums are right; they cover the header and all entries.
 
 use zerocopy::{
     little_endian::{
@@ -31,8 +31,8 @@ use super::{
     BLOCK_SIZE, //
 };
 
-/// The fewest blocks of a journal that has room for every operation of the engine, whatever the trees
-/// look like. Every mkfs makes at least so many.
+/// The fewest blocks of a journal that has room for every operation of the engine, whatever the
+/// shape of the trees. Every mkfs makes at least so many.
 pub const BLOCKS_MIN: u64 = JOURNAL_BLOCKS;
 
 pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"pJrn");
@@ -55,10 +55,10 @@ pub(crate) const SUMS: u32 = 6;
 #[repr(C)]
 pub(crate) struct Header {
     pub(crate) magic: U32,
-    /// CRC-32C of the entries, then of what follows this field here.
+    /// CRC-32C of the entries, then of the header after this field.
     pub(crate) crc: U32,
-    /// XXH64 of the entries, [`PIECE`] bytes at a time, then of what follows this field here. The
-    /// seed is the one of the CRC at first, then the XXH64 so far.
+    /// XXH64 of the entries, [`PIECE`] bytes at a time, then of the header after this field. The
+    /// seed is that of the CRC at first, then the XXH64 so far.
     pub(crate) hash: U64,
     pub(crate) sequence: U64,
     /// Bytes of all entries.
@@ -66,32 +66,32 @@ pub(crate) struct Header {
     pub(crate) reserved: [u8; 32],
 }
 
-/// Bytes of entries that are hashed at a time: the format's, not to be tuned.
+/// Bytes of entries that are hashed at a time. It is part of the format.
 pub(crate) const PIECE: usize = 256;
 
 pub(crate) const HEADER: u64 = size_of::<Header>() as u64;
 
-/// The start of an entry. Everything is a multiple of eight bytes.
+/// The start of an entry. All parts are multiples of eight bytes.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct EntryHead {
     pub(crate) kind: U32,
-    /// Of the data that follows, in bytes.
+    /// Length of the data that follows, in bytes.
     pub(crate) len: U32,
     /// Byte offset, number of the first bit, or group.
     pub(crate) start: U64,
-    /// How many bits, or the checksums.
+    /// Number of bits, or the checksums.
     pub(crate) bits: U64,
 }
 
 pub(crate) const ENTRY: u64 = size_of::<EntryHead>() as u64;
 
-/// Bytes that the entries of one record can take.
+/// Returns the bytes that the entries of one record can take.
 pub(crate) const fn capacity(geometry: &Geometry) -> u64 {
     geometry.journal_blocks * BLOCK_SIZE - HEADER
 }
 
-/// What an entry of this kind does to which bitmap.
+/// Returns which bitmap an entry of this kind changes, and whether it sets bits.
 pub(crate) fn bitmap_change(kind: u32) -> Option<(Plane, bool)> {
     match kind {
         BLOCKS_USED => Some((Plane::Used, true)),
@@ -110,7 +110,8 @@ pub(crate) struct Sums<'c, C: Checksum> {
 }
 
 impl<'c, C: Checksum> Sums<'c, C> {
-    /// Those of no entry; `crc` is what a checksum at the place of the record starts with.
+    /// Returns the checksums of no entry. `crc` is the running checksum at the offset of the
+    /// record.
     pub(crate) fn new(checksum: &'c C, crc: u32) -> Self {
         Sums {
             checksum,
@@ -140,7 +141,7 @@ impl Header {
         self.crc.set(checksum.crc32c(crc, behind_crc));
     }
 
-    /// Whether the checksums are right, given those of the entries.
+    /// Returns whether the checksums are right, given those of the entries.
     pub(crate) fn is_sealed<C: Checksum>(&self, entries: Sums<'_, C>) -> bool {
         let mut right = *self;
         right.seal(entries);
@@ -148,7 +149,7 @@ impl Header {
     }
 }
 
-/// Whether the journal may store `len` bytes at `off`.
+/// Returns whether the journal may store `len` bytes at `off`.
 pub(crate) fn allowed(geometry: &Geometry, off: u64, len: u64) -> bool {
     let Some(end) = off.checked_add(len) else {
         return false;

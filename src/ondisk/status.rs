@@ -32,21 +32,21 @@ use super::{
 /// [`Status::flags`]: mounted for writing, or not unmounted.
 pub const MOUNTED: u32 = 1 << 0;
 
-/// Where the status stands.
+/// Offset of the status.
 pub const STATUS: u64 = offset_of(STATUS_BLOCK);
 
-/// Where a word stands that asks for a check: behind the status, in the same block and in a cache line
-/// of its own. Nothing else is there, and who does not know of the word leaves it alone.
+/// Offset of a word that requests a check: after the status, in the same block and in a cache line
+/// of its own. It shares the line with no other data, and older code does not change it.
 ///
-/// It is no flag of the status, because it must be possible to set it when nothing else can be written
-/// any more: after a commit that failed, beside a transaction that goes on, when the status itself is
-/// damaged. To store a word is atomic; it needs neither journal nor checksum. Any value but 0 counts.
+/// It is no flag of the status, because it must be possible to set it when no other write is: after
+/// a failed commit, during a transaction, or when the status itself is damaged. The store of a word
+/// is atomic; it needs neither journal nor checksum. Any value but 0 counts.
 pub const CHECK: u64 = STATUS + 2048;
 
-/// What stands there if a check is asked for.
+/// Value of the word if a check is requested.
 pub(crate) const WANTED: u64 = u64::from_le_bytes(*b"pinfsck!");
 
-/// The changing part of what mkfs wrote into the superblock.
+/// The state of the file system as a whole that changes.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Status {
@@ -77,22 +77,22 @@ impl Object for Status {
 }
 
 impl Status {
-    /// Inodes in use.
+    /// Returns the number of inodes in use.
     pub fn inodes(&self) -> u64 {
         self.inodes.get()
     }
 
-    /// Mounts for writing so far.
+    /// Returns the number of mounts for writing so far.
     pub fn mounts(&self) -> u64 {
         self.mounts.get()
     }
 
-    /// Whether inodes wait on the orphan list.
+    /// Returns whether the orphan list has inodes.
     pub fn has_orphans(&self) -> bool {
         self.orphans.get() != 0
     }
 
-    /// What the user calls the file system, NULs at the end.
+    /// Returns the label, padded with NULs.
     pub fn label(&self) -> [u8; LABEL_MAX] {
         self.label
     }

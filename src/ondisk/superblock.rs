@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The superblock: what the device holds and where.
+//! The superblock: sizes and positions.
 
 use core::fmt;
 
@@ -36,21 +36,22 @@ use super::{
 /// The first eight bytes of a pinfs device. The line ends catch a transfer as text.
 pub const MAGIC: [u8; 8] = *b"pinfs\0\r\n";
 
-/// The version this code writes, and the only one it takes: what can be added is a feature, so that
-/// the number changes only if the superblock itself is to be read in another way.
+/// The version that this code writes, and the only one it accepts. Additions to the format are
+/// features, so the number changes only if the format of the superblock itself does.
 pub const VERSION: u32 = 1;
 
-/// A bit beside [`VERSION`]: a repair is being written, and until it is complete nobody may use what
-/// is there. It shares an aligned word with the checksum, so that one store sets or clears both.
+/// A bit in addition to [`VERSION`]: a repair is being written, and the file system must not be
+/// used until it is complete. It shares an aligned word with the checksum, so that one store sets
+/// or clears both.
 pub(crate) const REPAIRING: u32 = 1 << 31;
 
-/// The features this code knows that allow others to read, but not to write.
+/// The known features with which older code may read, but not write.
 pub const RO_COMPAT: u64 = 0;
 
-/// The features this code knows that others must not touch.
+/// The known features with which older code must not mount.
 pub const INCOMPAT: u64 = 0;
 
-/// Bytes for the label; a shorter one ends in NULs.
+/// Bytes for the label. A shorter one is padded with NULs.
 pub const LABEL_MAX: usize = 32;
 
 /// The smallest device, in blocks: 2 MiB.
@@ -74,17 +75,17 @@ pub(crate) const BITS_PER_BLOCK: u64 = BLOCK_SIZE * 8;
 /// Groups whose checksums one block holds.
 const SUMS_PER_BLOCK: u64 = BLOCK_SIZE / 8;
 
-/// The superblock as it stands at the start of the device.
+/// The superblock on the medium.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Superblock {
     /// [`MAGIC`].
     pub magic: [u8; 8],
-    /// CRC-32C of everything but this field.
+    /// CRC-32C of all other fields.
     pub crc: U32,
     /// [`VERSION`].
     pub version: U32,
-    /// Features that others may ignore; this code knows none.
+    /// Features that older code may ignore; this code knows none.
     pub compat: U64,
     /// [`RO_COMPAT`].
     pub ro_compat: U64,
@@ -118,7 +119,7 @@ pub struct Superblock {
     pub sums_blocks: U64,
     /// First block that can be allocated.
     pub data_start: U64,
-    /// The block of the second copy of this; the last, and the end of the data area.
+    /// Block of the backup: the last block, and the end of the data area.
     pub backup_block: U64,
     /// Number of the root directory's inode.
     pub root_ino: U64,
@@ -134,12 +135,12 @@ pub struct Superblock {
 
 const _: () = assert!(size_of::<Superblock>() == 512);
 
-/// Blocks for the checksums of the bitmaps of `blocks` blocks.
+/// Returns the number of blocks for the checksums of the bitmaps of `blocks` blocks.
 pub(crate) fn sums_blocks(blocks: u64) -> u64 {
     blocks.div_ceil(GROUP_BLOCKS).div_ceil(SUMS_PER_BLOCK)
 }
 
-/// Why a device is not accepted.
+/// Reason to refuse a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountError {
     /// The magic is missing.
@@ -148,15 +149,15 @@ pub enum MountError {
     BadChecksum,
     /// A repair was begun and is not complete.
     Repairing,
-    /// Written by a newer version of the format.
+    /// The version of the format is newer.
     NewerVersion(u32),
-    /// Needs features, given as their bits, that this code does not know.
+    /// The file system needs features, given as their bits, that this code does not know.
     UnknownFeatures(u64),
     /// The file system is longer than the device; both in bytes.
     DeviceTooSmall {
-        /// What the superblock says.
+        /// Size in the superblock.
         need: u64,
-        /// What there is.
+        /// Size of the device.
         have: u64,
     },
     /// The positions and sizes contradict each other.
@@ -166,7 +167,7 @@ pub enum MountError {
 }
 
 impl MountError {
-    /// The negative errno that mount(2) should give.
+    /// Returns the negative errno for mount(2).
     pub const fn errno(self) -> i32 {
         match self {
             MountError::NotPinfs | MountError::NewerVersion(_) | MountError::UnknownFeatures(_) => {
@@ -197,13 +198,13 @@ impl fmt::Display for MountError {
             MountError::DeviceTooSmall { need, have } => {
                 write!(f, "file system of {need} bytes on a device of {have} bytes")
             }
-            MountError::BadGeometry => f.write_str("superblock geometry is absurd"),
+            MountError::BadGeometry => f.write_str("superblock geometry is invalid"),
             MountError::Io => f.write_str("cannot read the superblock"),
         }
     }
 }
 
-/// What the engine needs from the superblock, checked and in native numbers.
+/// The contents of the superblock that the engine needs, checked and in native numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Blocks of the file system.
@@ -220,22 +221,22 @@ pub struct Geometry {
     pub sums_start: u64,
     /// First block that can be allocated.
     pub data_start: u64,
-    /// The block behind the last one that can be allocated; it holds the backup superblock.
+    /// The block after the last one that can be allocated; it holds the backup superblock.
     pub data_end: u64,
     /// The root directory.
     pub root_ino: u64,
     /// UUID of the file system.
     pub uuid: [u8; 16],
-    /// The superblock has features that forbid this code to write.
+    /// The superblock has features that forbid writes by this code.
     pub read_only: bool,
-    /// Where every checksum starts.
+    /// Initial value of every checksum.
     pub(crate) crc_seed: u32,
     /// Key of the directory hash.
     pub(crate) hash_key: (u64, u64),
 }
 
 impl Superblock {
-    /// The checksum that belongs into [`Superblock::crc`].
+    /// Returns the checksum for [`Superblock::crc`].
     pub fn checksum<C: Checksum>(&self, checksum: &C) -> u32 {
         let bytes = self.as_bytes();
         let crc = bytes
@@ -250,8 +251,7 @@ impl Superblock {
         self.version.get() == VERSION | REPAIRING
     }
 
-    /// Checks everything that can be checked without reading more of the medium, which has `size`
-    /// bytes.
+    /// Checks all fields, without reading more of the medium, which has `size` bytes.
     pub fn validate<C: Checksum>(&self, checksum: &C, size: u64) -> Result<Geometry, MountError> {
         if self.magic != MAGIC {
             return Err(MountError::NotPinfs);
@@ -277,7 +277,7 @@ impl Superblock {
         Ok(geometry)
     }
 
-    /// The geometry, if each area has its size and comes after the one before.
+    /// Returns the geometry, if each area has its size and comes after the previous one.
     fn geometry<C: Checksum>(&self, checksum: &C) -> Option<Geometry> {
         let blocks = self.blocks.get();
         let journal_blocks = self.journal_blocks.get();
@@ -338,7 +338,7 @@ impl Superblock {
 }
 
 impl Geometry {
-    /// Whether all of `start..start + len` can be allocated.
+    /// Returns whether all of `start..start + len` can be allocated.
     pub fn in_data(&self, start: u64, len: u64) -> bool {
         start >= self.data_start
             && start
@@ -346,7 +346,7 @@ impl Geometry {
                 .is_some_and(|end| end <= self.data_end)
     }
 
-    /// Groups of blocks; the last may be short.
+    /// Returns the number of groups of blocks. The last group may be short.
     pub fn groups(&self) -> u64 {
         self.blocks.div_ceil(GROUP_BLOCKS)
     }

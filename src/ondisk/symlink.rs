@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Symbolic links: a short target stands in the inode, a longer one in a block of its own.
+//! Symbolic links: a short target is in the inode, a longer one in a block of its own.
 
 use zerocopy::little_endian::U64;
 use zerocopy_derive::{
@@ -31,7 +31,7 @@ pub struct Target {
     seal: Seal,
     /// The link.
     pub owner: U64,
-    /// What it points to, and what stands behind that.
+    /// The target, and bytes after it that are not used.
     pub bytes: [u8; MAX],
 }
 

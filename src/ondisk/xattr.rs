@@ -2,8 +2,8 @@
 
 //! Extended attributes.
 //!
-//! The attributes of an inode stand in a list of blocks that begins in the inode. An entry holds
-//! namespace, name, and a value of up to [`INLINE`] bytes; a longer value stands in a list of blocks of
+//! The attributes of an inode are in a list of blocks that starts in the inode. An entry holds
+//! namespace, name, and a value of up to [`INLINE`] bytes. A longer value is in a list of blocks of
 //! its own.
 
 use zerocopy::little_endian::{
@@ -32,13 +32,13 @@ use super::{
 /// Bytes in the longest value.
 pub const VALUE_MAX: usize = 64 << 10;
 
-/// Bytes of all names of an inode, each with its prefix and a NUL: what listxattr(2) can return.
+/// Bytes of all names of an inode, each with its prefix and a NUL: the limit of listxattr(2).
 pub const LIST_MAX: usize = 64 << 10;
 
 /// Bytes in the longest name, without the prefix of its namespace.
 pub const NAME_MAX: usize = 255;
 
-/// Bytes of the longest value that stands beside its name.
+/// Bytes of the longest value in the block of its name.
 pub(crate) const INLINE: usize = 2048;
 
 /// Bytes of a block of attributes for entries.
@@ -50,7 +50,7 @@ pub(crate) const PIECE: usize = BLOCK_SIZE as usize - size_of::<ValueHead>();
 /// Blocks of the longest value.
 pub(crate) const PIECES: usize = VALUE_MAX.div_ceil(PIECE);
 
-/// What the names of attributes begin with.
+/// Namespaces of attributes, as prefixes of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Namespace {
     /// `user.`
@@ -74,7 +74,7 @@ impl Namespace {
         Namespace::DefaultAcl,
     ];
 
-    /// The number on the medium.
+    /// Returns the number on the medium.
     pub(crate) const fn index(self) -> u8 {
         match self {
             Namespace::User => 1,
@@ -89,7 +89,7 @@ impl Namespace {
         Self::ALL.into_iter().find(|space| space.index() == index)
     }
 
-    /// What stands before the name, or is the name.
+    /// Returns the prefix of the name, or the whole name.
     pub const fn prefix(self) -> &'static str {
         match self {
             Namespace::User => "user.",
@@ -100,7 +100,7 @@ impl Namespace {
         }
     }
 
-    /// Whether the prefix is a whole name.
+    /// Returns whether the prefix is a whole name.
     pub(crate) const fn is_whole(self) -> bool {
         matches!(self, Namespace::AccessAcl | Namespace::DefaultAcl)
     }
@@ -114,11 +114,11 @@ pub struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// `name` comes without the prefix; it is empty if the prefix is all.
+    /// Returns a key. `name` has no prefix; it is empty if the prefix is a whole name.
     ///
     /// # Errors
-    /// [`Error::NameTooLong`] over [`NAME_MAX`] bytes; [`Error::Invalid`] if it is empty and should
-    /// not be or the other way round, or holds a NUL.
+    /// [`Error::NameTooLong`] over [`NAME_MAX`] bytes; [`Error::Invalid`] if `name` is empty for a
+    /// namespace that needs one or the other way round, or if it contains a NUL.
     pub fn new(space: Namespace, name: &'a [u8]) -> Result<Self> {
         if name.len() > NAME_MAX {
             return Err(Error::NameTooLong);
@@ -129,17 +129,17 @@ impl<'a> Key<'a> {
         Ok(Key { space, name })
     }
 
-    /// The namespace.
+    /// Returns the namespace.
     pub fn space(&self) -> Namespace {
         self.space
     }
 
-    /// What follows the prefix.
+    /// Returns the name without the prefix.
     pub fn name(&self) -> &'a [u8] {
         self.name
     }
 
-    /// Bytes that listxattr(2) returns for it: prefix, name and a NUL.
+    /// Returns the number of bytes in listxattr(2): prefix, name and a NUL.
     pub fn list_len(&self) -> usize {
         self.space.prefix().len() + self.name.len() + 1
     }
@@ -153,7 +153,7 @@ pub(crate) struct Head {
     pub(crate) owner: U64,
     /// The next block of the list, or 0.
     pub(crate) next: U64,
-    /// Bytes of the body that entries take; they stand without gaps.
+    /// Bytes of the body that entries take, without gaps.
     pub(crate) used: U16,
     reserved: [u8; 6],
 }
@@ -186,7 +186,7 @@ impl Object for Attributes {
 pub(crate) struct Entry {
     pub(crate) space: u8,
     pub(crate) name_len: u8,
-    /// Of everything.
+    /// Bytes of the whole entry.
     pub(crate) size: U16,
     pub(crate) value_len: U32,
     /// The first block of the value, or 0 if it is inline.
@@ -214,7 +214,7 @@ impl Entry {
         self.value_len.get() as usize
     }
 
-    /// Blocks of the value, if it has any.
+    /// Returns the number of blocks of the value.
     pub(crate) fn pieces(&self) -> usize {
         match self.value.get() {
             0 => 0,
@@ -222,7 +222,7 @@ impl Entry {
         }
     }
 
-    /// The namespace, if the entry can stand where only `room` bytes are.
+    /// Returns the namespace, if the entry is valid and fits into `room` bytes.
     pub(crate) fn check(&self, room: usize) -> Option<Namespace> {
         let inline = if self.value.get() == 0 {
             self.value_len()
@@ -250,7 +250,7 @@ pub(crate) struct ValueHead {
     pub(crate) next: U64,
 }
 
-/// A block of a value; it is zero behind the value.
+/// A block of a value, padded with zeroes.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Value {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Names of equal hash, which a good hash does not give.
+//! Tests of names of equal hash, which a good hash hardly ever yields.
 
 use std::{
     collections::BTreeMap,
@@ -84,7 +84,7 @@ impl Root {
         Ok(())
     }
 
-    /// Whether a leaf has no room for one more name beside those of the same hash.
+    /// Returns whether a leaf has no room for one more name of this hash.
     fn is_full_for(&self, name: &str) -> bool {
         let bytes = |name: &str| NAME_HEAD + name.len() + 2;
         let alike: Vec<_> = self
@@ -139,7 +139,7 @@ fn names_of_equal_hash() {
     let before = root.cookies();
     assert_eq!(before["a0"], cookie);
     assert_eq!(before["a4"], cookie + 4);
-    // The others stay where they are, and the first free place is taken.
+    // The others keep their cookies, and the lowest free cookie is taken.
     root.remove("a1");
     root.remove("a3");
     assert_eq!(root.cookies()["a4"], cookie + 4);
@@ -162,7 +162,7 @@ fn too_many_of_equal_hash() {
     root.cookies();
     root.remove("a77");
     assert_eq!(root.add("aover"), Ok(()));
-    // Other names come into leaves of their own.
+    // Names of other hashes get leaves of their own.
     for i in 0..100 {
         for first in ['b', 'Z', '0'] {
             assert_eq!(root.add(&format!("{first}{i}")), Ok(()));
@@ -193,9 +193,9 @@ fn too_long_ones_of_equal_hash() {
     root.cookies();
 }
 
-/// Names of a few hashes come and go, among them more of one hash than a leaf can hold: leaves are split
-/// and given up, each name is found, keeps its cookie, and is refused only if there is no room for it
-/// beside those of its hash.
+/// Adds and removes names of a few hashes, among them more of one hash than a leaf can hold. Leaves
+/// are split and freed. Each name is found and keeps its cookie. A name is refused only if a leaf
+/// has no room for it with the others of its hash.
 #[test]
 fn any_names_of_few_hashes() {
     for seed in 0..6 {

@@ -157,12 +157,12 @@ fn records_are_as_long_as_they_can_be() {
     let two = [bytes(data, 16), entry(BYTES, 24, data, 0), vec![1; 16]].concat();
     assert_eq!(
         recovered(&volume, &record(&volume, &two)),
-        Err(Error::Corrupt("journal entry reaches over its end"))
+        Err(Error::Corrupt("journal entry past the record's end"))
     );
     let half = [bytes(data, 16), vec![0; 16]].concat();
     assert_eq!(
         recovered(&volume, &record(&volume, &half)),
-        Err(Error::Corrupt("journal entry reaches over its end"))
+        Err(Error::Corrupt("journal entry past the record's end"))
     );
 }
 
