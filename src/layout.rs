@@ -7,11 +7,11 @@
 //! the whole interface to the file system.
 //!
 //! * Leases. [`fcntl`]: `F_SETLEASE` and `F_GETLEASE` with F_LAYOUT; [`ioctl`]: the same on ranges.
-//! [`lease_state`]: the life of a lease; [`lease_ranges`]: the pages that it covers.
+//!   [`lease_state`]: the life of a lease; [`lease_ranges`]: the pages that it covers.
 //! * Breaking. [`breaking`]: checks of an operation before it frees, moves or un-shares blocks.
 //! * Pins. [`context`]: owners of pins; [`uring_clones`]: files that share pins. [`longterm`] and
-//! [`reserve`]: recording a pin. [`unpin`], [`observer`] and [`deferred`]: removing its record.
-//! [`proc`]: files in `/proc` that show pins.
+//!   [`reserve`]: recording a pin. [`unpin`], [`observer`] and [`deferred`]: removing its record.
+//!   [`proc`]: files in `/proc` that show pins.
 //! * The record. [`registry`]: the tables, and the one lock over all of them; [`folio_runs`]:
 //!   pinned pages; [`node_cache`]: memory for both.
 //!
