@@ -222,6 +222,7 @@ struct file *pinfs_helper_caller_file(void)
  * be gone when this returns, so only its address is of use.
  *
  * Context: any.  In an interrupt there is no such file.
+ * Return: the file, or NULL.
  */
 const struct file *pinfs_helper_caller_file_id(void)
 {

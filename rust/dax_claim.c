@@ -330,6 +330,7 @@ bool pinfs_helper_in_use(const struct pinfs_pages *pages, unsigned long nr, unsi
 			/* Check all of the 2 MiB, and record the result for the next check. */
 			if (!take_group(group, nth_page(pages, nr), 0))
 				return true;
+			/* The checks of the pages come before faults are allowed again. */
 			smp_mb__before_atomic();
 			atomic_andnot(GROUP_HUGE, group);
 			nr = next;

@@ -70,6 +70,7 @@ find_layout_lease(struct file_lock_context *ctx, const struct file *file,
  * @ops: functions of the lease
  *
  * Context: process context, also with preemption disabled.  Takes flc_lock.
+ * Return: true if the file has one.
  */
 bool pinfs_helper_file_has_layout_lease(const struct file *file,
 					const struct lease_manager_operations *ops)
@@ -119,6 +120,7 @@ int pinfs_helper_layout_lease_update(struct file *file,
  * @ops: functions of layout leases
  *
  * Context: the caller holds flc_lock.
+ * Return: true if the file has one.
  */
 bool pinfs_helper_file_has_other_lease(const struct file *file,
 				       const struct lease_manager_operations *ops)

@@ -19,6 +19,8 @@
  * pinfs_helper_dentry_is() - compare the name of a dentry
  * @dentry: the dentry of a look-up, whose name does not change
  * @name: the name
+ *
+ * Return: true if they are the same.
  */
 bool pinfs_helper_dentry_is(const struct dentry *dentry, const char *name)
 {
